@@ -1,0 +1,8 @@
+//! The bodies that cross the wire between client, FractalOps and registry.
+
+pub mod audit;
+pub mod build;
+pub mod evidence;
+pub mod npm_token;
+pub mod oauth;
+pub mod problem;

@@ -1,0 +1,136 @@
+//! The floors drawn in crates/README.md, checked against Cargo's own view.
+
+use std::{collections::BTreeMap, fs, path::PathBuf, process::Command};
+
+const FLOORS: &[&[&str]] =
+    &[&["model"], &["http"], &["ci", "fractalops", "trust", "npm", "harden"], &["embedded"], &["cli", "xtask"]];
+
+/// Each heavy dependency and the one crate it may be declared in.
+const HOMES: &[(&str, &str)] = &[
+    ("axum", "embedded"),
+    ("clap", "cli"),
+    ("jsonwebtoken", "trust"),
+    ("redb", "embedded"),
+    ("reqwest", "http"),
+    ("swc_core", "harden"),
+    ("tracing-subscriber", "cli"),
+];
+
+/// Folders where one file is one provider, and the file that lists them.
+const PROVIDERS: &[(&str, &str)] = &[
+    ("ci/src", "ci/src/lib.rs"),
+    ("npm/src/manager", "npm/src/manager/mod.rs"),
+    ("harden/src/step", "harden/src/step/mod.rs"),
+    ("cli/src/command", "cli/src/command/mod.rs"),
+];
+
+/// What stands at the top, and nothing else: a new entry is a decision.
+const TOP: &[&str] = &[
+    "Cargo.lock", "Cargo.toml", "LICENSE", "README.md", "action.yml", "actions", "ci-templates", "crates", "docs",
+    "rust-toolchain.toml", "tests",
+];
+
+fn crates() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+fn metadata() -> serde_json::Value {
+    let output = Command::new(env!("CARGO"))
+        .args(["metadata", "--format-version=1", "--no-deps", "--offline"])
+        .current_dir(crates())
+        .output()
+        .expect("cargo metadata");
+    serde_json::from_slice(&output.stdout).expect("json")
+}
+
+fn packages(metadata: &serde_json::Value) -> &[serde_json::Value] {
+    metadata["packages"].as_array().expect("packages")
+}
+
+#[test]
+fn each_crate_imports_only_from_the_floors_below() {
+    let floor: BTreeMap<String, usize> = FLOORS
+        .iter()
+        .enumerate()
+        .flat_map(|(floor, names)| names.iter().map(move |name| (package(name), floor)))
+        .collect();
+    let mut broken = Vec::new();
+    for package in packages(&metadata()) {
+        let name = package["name"].as_str().expect("name");
+        let own = *floor.get(name).unwrap_or_else(|| panic!("{name} is on no floor"));
+        for dependency in package["dependencies"].as_array().expect("dependencies") {
+            let dependency = dependency["name"].as_str().expect("name");
+            if let Some(&below) = floor.get(dependency)
+                && below >= own
+            {
+                broken.push(format!("{name} (floor {own}) imports {dependency} (floor {below})"));
+            }
+        }
+    }
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
+#[test]
+fn embedded_stands_alone() {
+    for package in packages(&metadata()) {
+        if package["name"] == "protected-embedded" {
+            for dependency in package["dependencies"].as_array().expect("dependencies") {
+                let name = dependency["name"].as_str().expect("name");
+                let apart = ["protected-fractalops", "protected-npm"].contains(&name);
+                assert!(!apart, "embedded imports {name}: a mistake there would be on both sides of the wire");
+            }
+        }
+    }
+}
+
+#[test]
+fn each_heavy_dependency_has_one_home() {
+    for declaring in packages(&metadata()) {
+        let name = declaring["name"].as_str().expect("name");
+        for dependency in declaring["dependencies"].as_array().expect("dependencies") {
+            for (heavy, home) in HOMES {
+                let elsewhere = dependency["name"] == *heavy && name != package(home);
+                assert!(!elsewhere, "{heavy} belongs in {home}, not in {name}");
+            }
+        }
+    }
+}
+
+#[test]
+fn each_provider_file_is_listed() {
+    for (folder, list) in PROVIDERS {
+        let listed = fs::read_to_string(crates().join(list)).expect("list");
+        for entry in fs::read_dir(crates().join(folder)).expect("folder") {
+            let path = entry.expect("entry").path();
+            let name = path.file_stem().and_then(|stem| stem.to_str()).expect("name");
+            if ["lib", "mod"].contains(&name) {
+                continue;
+            }
+            assert!(listed.contains(&format!("mod {name};")), "{} is not listed in {list}", path.display());
+            assert!(listed.contains(&format!("{name}::")), "{name} is declared but not in the table of {list}");
+        }
+    }
+}
+
+#[test]
+fn the_map_names_each_crate() {
+    let map = fs::read_to_string(crates().join("README.md")).expect("crates/README.md");
+    for package in packages(&metadata()) {
+        let folder = package["name"].as_str().expect("name").trim_start_matches("protected-");
+        assert!(map.contains(&format!("| `{folder}` |")), "crates/README.md has no row for {folder}");
+    }
+}
+
+#[test]
+fn the_top_level_is_fixed() {
+    let output = Command::new("git").args(["ls-files"]).current_dir(crates().join("..")).output().expect("git");
+    let files = String::from_utf8(output.stdout).expect("utf-8");
+    for file in files.lines() {
+        let top = file.split('/').next().unwrap_or_default();
+        assert!(top.starts_with('.') || TOP.contains(&top), "{file} does not belong at the top level");
+    }
+}
+
+fn package(folder: &str) -> String {
+    if folder == "xtask" { folder.to_owned() } else { format!("protected-{folder}") }
+}
