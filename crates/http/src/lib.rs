@@ -1,1 +1,19 @@
-//! stub
+//! The one way to send a request.
+//!
+//! Owns TLS and its roots, the proxy, timeouts, retries, the size cap on answers, the redirect rule, and errors
+//! that repeat no secret. A request either ends in a [`Response`], whatever its status, or in an [`HttpError`].
+
+mod client;
+mod error;
+mod proxy;
+mod request;
+mod response;
+mod retry;
+mod settings;
+
+pub use client::Client;
+pub use error::{Failure, HttpError, RequestLine};
+pub use request::Request;
+pub use response::Response;
+pub use retry::Retry;
+pub use settings::Settings;

@@ -1,0 +1,350 @@
+//! One request: what is sent, how often, and what is accepted in return.
+
+use std::{io, pin::Pin, sync::Arc, time::Duration};
+
+use bytes::{Bytes, BytesMut};
+use futures_util::{Stream, StreamExt, stream};
+use protected_model::{secret::Secret, service_url::is_secure};
+use reqwest::{
+    Body, Method,
+    header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION},
+};
+use serde::Serialize;
+use url::{Url, form_urlencoded};
+
+use crate::{
+    client::Client,
+    error::{AttemptError, BodyError, HttpError, RequestLine},
+    proxy::is_loopback,
+    response::Response,
+    retry::{Pace, Retry, is_transient},
+};
+
+/// How long one attempt may take when nothing else is said.
+const TIMEOUT: Duration = Duration::from_secs(15);
+/// How much of an answer is read when nothing else is said: without a cap, a server could fill our memory.
+const MAX_BYTES: u64 = 8 * 1024 * 1024;
+/// How many redirects are followed, where any are.
+const MAX_REDIRECTS: usize = 5;
+
+type Chunks = Pin<Box<dyn Stream<Item = Result<Bytes, io::Error>> + Send>>;
+type Factory = Arc<dyn Fn() -> Chunks + Send + Sync>;
+
+/// A request that is being put together.
+#[must_use = "a request does nothing until it is sent"]
+pub struct Request {
+    client: Client,
+    method: Method,
+    url: Url,
+    headers: HeaderMap,
+    content: Option<Content>,
+    credential: bool,
+    timeout: Duration,
+    max_bytes: u64,
+    retry: Retry,
+    /// The first thing that was wrong while putting it together.
+    invalid: Option<String>,
+}
+
+enum Content {
+    Whole(Bytes),
+    Stream { length: u64, factory: Factory },
+}
+
+impl Request {
+    pub(crate) fn new(client: Client, method: Method, url: Url) -> Self {
+        Self {
+            client,
+            method,
+            url,
+            headers: HeaderMap::new(),
+            content: None,
+            credential: false,
+            timeout: TIMEOUT,
+            max_bytes: MAX_BYTES,
+            retry: Retry::none(),
+            invalid: None,
+        }
+    }
+
+    /// Sends `secret` as `Authorization: Bearer`.
+    pub fn bearer(mut self, secret: &impl Secret) -> Self {
+        self.credential = true;
+        match HeaderValue::from_str(&format!("Bearer {}", secret.reveal())) {
+            Ok(mut value) => {
+                value.set_sensitive(true);
+                self.headers.insert(AUTHORIZATION, value);
+                self
+            }
+            Err(_) => self.refuse("the credential has characters that cannot stand in a header"),
+        }
+    }
+
+    /// Sends a header. One that by its name carries a credential is treated as such.
+    pub fn header(mut self, name: &str, value: &str) -> Self {
+        let (Ok(header), Ok(mut content)) = (HeaderName::try_from(name), HeaderValue::from_str(value)) else {
+            return self.refuse(&format!("the header `{}` cannot be sent", name.escape_debug()));
+        };
+        if ["auth", "token", "cookie"].iter().any(|word| header.as_str().contains(word)) {
+            content.set_sensitive(true);
+            self.credential = true;
+        }
+        self.headers.insert(header, content);
+        self
+    }
+
+    /// Sends `value` as JSON.
+    pub fn json(self, value: &impl Serialize) -> Self {
+        match serde_json::to_vec(value) {
+            Ok(body) => self.body(body.into(), "application/json"),
+            Err(_) => self.refuse("the body cannot be written as JSON"),
+        }
+    }
+
+    /// Sends `fields` as a form.
+    pub fn form(self, fields: &[(&str, &str)]) -> Self {
+        let form = form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
+        self.body(form.into(), "application/x-www-form-urlencoded")
+    }
+
+    /// Sends `body`.
+    pub fn body<'a>(mut self, body: Bytes, content_type: impl Into<Option<&'a str>>) -> Self {
+        self.content = Some(Content::Whole(body));
+        self.content_type(content_type.into())
+    }
+
+    /// Sends what `factory` yields, which must be `length` bytes; it is called for each attempt.
+    pub fn stream<S>(
+        mut self,
+        length: u64,
+        content_type: &str,
+        factory: impl Fn() -> S + Send + Sync + 'static,
+    ) -> Self
+    where
+        S: Stream<Item = Result<Bytes, io::Error>> + Send + 'static,
+    {
+        self.content =
+            Some(Content::Stream { length, factory: Arc::new(move || Box::pin(factory()) as Chunks) });
+        self.content_type(Some(content_type))
+    }
+
+    /// Sets how long one attempt may take, from its first byte out to its last byte in.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// Sets how large the answer's body may be.
+    pub fn max_bytes(mut self, max_bytes: u64) -> Self {
+        self.max_bytes = max_bytes;
+        self
+    }
+
+    /// Sets how often it is sent again.
+    pub fn retry(mut self, retry: Retry) -> Self {
+        self.retry = retry;
+        self
+    }
+
+    fn content_type(self, content_type: Option<&str>) -> Self {
+        match content_type {
+            Some(value) => self.header(CONTENT_TYPE.as_str(), value),
+            None => self,
+        }
+    }
+
+    fn refuse(mut self, what: &str) -> Self {
+        self.invalid.get_or_insert_with(|| what.to_owned());
+        self
+    }
+
+    fn line(&self) -> RequestLine {
+        RequestLine::new(&self.method, &self.url)
+    }
+
+    /// Sends it. When the attempts are used up on a status, that last answer is returned.
+    ///
+    /// # Errors
+    /// When it cannot be sent as it is, when no answer comes, or when the answer cannot be taken.
+    pub async fn send(self) -> Result<Response, HttpError> {
+        if let Some(what) = &self.invalid {
+            return Err(HttpError::Invalid { request: self.line(), what: what.clone() });
+        }
+        if !matches!(self.url.scheme(), "http" | "https") {
+            return Err(HttpError::Invalid {
+                request: self.line(),
+                what: "expected an http or https URL".to_owned(),
+            });
+        }
+        if self.credential && !is_secure(&self.url) {
+            return Err(HttpError::Insecure { request: self.line() });
+        }
+        let mut pace = Pace::start(self.retry);
+        loop {
+            let limit = pace.attempt(self.timeout);
+            let outcome = match tokio::time::timeout(limit, self.attempt(limit)).await {
+                Ok(outcome) => outcome,
+                Err(_) => Err(Stop::Attempt(AttemptError::timeout(limit))),
+            };
+            let (asked, what) = match &outcome {
+                Ok(response) if is_transient(response.status) => {
+                    (response.retry_after(), format!("answered {}", response.status))
+                }
+                Err(Stop::Attempt(error)) if error.failure.is_transient() => {
+                    (None, error.failure.to_string())
+                }
+                _ => return self.finish(outcome, &pace),
+            };
+            let Some(wait) = pace.wait(asked) else { return self.finish(outcome, &pace) };
+            tracing::debug!(request = %self.line(), attempt = pace.attempts, ?wait, "{what}, trying again");
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    fn finish(&self, outcome: Result<Response, Stop>, pace: &Pace) -> Result<Response, HttpError> {
+        outcome.map_err(|stop| match stop {
+            Stop::Error(error) => error,
+            Stop::Attempt(AttemptError { failure, cause }) => HttpError::Failed {
+                request: self.line(),
+                proxy: self.client.proxy(&self.url),
+                failure,
+                attempts: pace.attempts,
+                elapsed: pace.elapsed(),
+                source: cause,
+            },
+        })
+    }
+
+    /// Sends it once, and follows redirects where that is allowed.
+    async fn attempt(&self, limit: Duration) -> Result<Response, Stop> {
+        let mut url = self.url.clone();
+        for _ in 0..=MAX_REDIRECTS {
+            let answer = self
+                .client
+                .connections(&url)?
+                .execute(self.build(url.clone()))
+                .await
+                .map_err(|error| Stop::Attempt(AttemptError::new(&error, limit)))?;
+            match self.redirect(&url, &answer)? {
+                Some(target) => url = target,
+                None => return self.read(answer, limit).await,
+            }
+        }
+        Err(self.no_redirect(302, &url, "which is one redirect too many"))
+    }
+
+    fn build(&self, url: Url) -> reqwest::Request {
+        let mut request = reqwest::Request::new(self.method.clone(), url);
+        *request.headers_mut() = self.headers.clone();
+        match &self.content {
+            None => {}
+            Some(Content::Whole(bytes)) => *request.body_mut() = Some(Body::from(bytes.clone())),
+            Some(Content::Stream { length, factory }) => {
+                request.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(*length));
+                *request.body_mut() = Some(Body::wrap_stream(exactly(*length, factory())));
+            }
+        }
+        request
+    }
+
+    /// Returns where `answer` sends us, when it does and we may go.
+    ///
+    /// A credential would be handed to whoever the answer names, and a body sent twice: neither is ever
+    /// redirected. Nor does a redirect leave `https`, or open a way to this machine from outside.
+    fn redirect(&self, from: &Url, answer: &reqwest::Response) -> Result<Option<Url>, Stop> {
+        let status = answer.status().as_u16();
+        if !matches!(status, 301 | 302 | 303 | 307 | 308) {
+            return Ok(None);
+        }
+        let Some(location) = answer.headers().get(LOCATION) else { return Ok(None) };
+        let target = location.to_str().ok().and_then(|location| from.join(location).ok());
+        let Some(target) = target else {
+            return Err(Stop::Error(HttpError::Invalid {
+                request: self.line(),
+                what: format!("the answer {status} redirects to something that is not a URL"),
+            }));
+        };
+        if self.credential {
+            return Err(self.no_redirect(status, &target, "and a credential is not carried along"));
+        }
+        if self.method != Method::GET {
+            return Err(self.no_redirect(status, &target, "and what was sent is not sent again elsewhere"));
+        }
+        let downgrade = from.scheme() == "https" && target.scheme() != "https";
+        if downgrade || !matches!(target.scheme(), "http" | "https") {
+            return Err(self.no_redirect(status, &target, "which is not https"));
+        }
+        if is_loopback(&target) && !is_loopback(from) {
+            return Err(self.no_redirect(status, &target, "which is this machine"));
+        }
+        Ok(Some(target))
+    }
+
+    fn no_redirect(&self, status: u16, target: &Url, reason: &'static str) -> Stop {
+        let target = match target.origin() {
+            url::Origin::Tuple(..) => target.origin().ascii_serialization(),
+            url::Origin::Opaque(_) => format!("a `{}` URL", target.scheme()),
+        };
+        Stop::Error(HttpError::Redirect { request: self.line(), status, target, reason })
+    }
+
+    /// Reads the body of `answer` up to the cap.
+    async fn read(&self, mut answer: reqwest::Response, limit: Duration) -> Result<Response, Stop> {
+        let too_large =
+            || Stop::Error(HttpError::TooLarge { request: self.line(), limit_bytes: self.max_bytes });
+        if answer.content_length().is_some_and(|length| length > self.max_bytes) {
+            return Err(too_large());
+        }
+        let mut body = BytesMut::new();
+        loop {
+            let chunk =
+                answer.chunk().await.map_err(|error| Stop::Attempt(AttemptError::new(&error, limit)))?;
+            let Some(chunk) = chunk else { break };
+            if (body.len() + chunk.len()) as u64 > self.max_bytes {
+                return Err(too_large());
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok(Response {
+            status: answer.status().as_u16(),
+            request: self.line(),
+            headers: std::mem::take(answer.headers_mut()),
+            body: body.freeze(),
+        })
+    }
+}
+
+/// Why an attempt ended without an answer.
+enum Stop {
+    /// For good.
+    Error(HttpError),
+    /// Perhaps not for good.
+    Attempt(AttemptError),
+}
+
+impl From<HttpError> for Stop {
+    fn from(error: HttpError) -> Self {
+        Self::Error(error)
+    }
+}
+
+/// Passes `chunks` on, and fails when they are not exactly `length` bytes.
+fn exactly(length: u64, chunks: Chunks) -> impl Stream<Item = Result<Bytes, BodyError>> + Send {
+    stream::unfold(Some((chunks, 0_u64)), move |state| async move {
+        let (mut chunks, sent) = state?;
+        match chunks.next().await {
+            Some(Ok(chunk)) => {
+                let sent = sent + chunk.len() as u64;
+                if sent > length {
+                    return Some((Err(BodyError(format!("it is longer than {length} bytes"))), None));
+                }
+                Some((Ok(chunk), Some((chunks, sent))))
+            }
+            Some(Err(error)) => Some((Err(BodyError(error.to_string())), None)),
+            None if sent < length => {
+                Some((Err(BodyError(format!("it has {sent} bytes instead of {length}"))), None))
+            }
+            None => None,
+        }
+    })
+}
