@@ -1,0 +1,121 @@
+//! What a hardened build is asked for, and what it answers.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::atomic::AtomicBool,
+};
+
+use protected_model::{
+    build::{Escrow, PipelineStep, Protection},
+    digest::Sha256,
+    integrity::FileDigest,
+};
+
+/// A hardened build: the files of one package in, an artifact folder and an escrow folder out.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    /// The files that npm would pack, each once.
+    pub files: &'a [SourceFile],
+    /// The `package.json` to publish, as JSON. It takes the place of the one among `files`.
+    pub package_json: &'a str,
+    /// The project's `tsconfig.json`, which npm does not pack.
+    pub tsconfig: Option<&'a Path>,
+    /// The folder to fill with what is published. It exists and is empty.
+    pub artifact: &'a Path,
+    /// The folder to fill with the source maps. It exists, is empty, and only its owner may enter it.
+    pub escrow: &'a Path,
+    /// How to harden.
+    pub options: &'a Options,
+    /// Ends the build with [`HardenError::Cancelled`](crate::HardenError::Cancelled) between two files.
+    pub cancelled: &'a AtomicBool,
+}
+
+/// A file to publish.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceFile {
+    /// Relative to the package's root, with `/`.
+    pub path: String,
+    /// Where its content is.
+    pub absolute: PathBuf,
+    /// Permission bits as the tarball has them: `0o644` or `0o755`.
+    pub mode: u32,
+}
+
+/// How to harden. Equal files and options give equal bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Keeps `name` of every function and class, for code that reads it.
+    pub keep_names: bool,
+    /// What becomes of licence comments.
+    pub legal_comments: LegalComments,
+    /// Whether names are shortened and code is compressed.
+    pub minify: bool,
+    /// The newest syntax that may be in compiled TypeScript. `None` takes the `tsconfig.json`'s `target`.
+    ///
+    /// JavaScript is never rewritten to older syntax: its author chose it.
+    pub target: Option<EcmaVersion>,
+    /// Whether the original-to-final source maps are written to the escrow folder.
+    pub escrow: bool,
+    /// How many files are worked on at once. `None` takes one for each core.
+    pub threads: Option<usize>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            keep_names: false,
+            legal_comments: LegalComments::File,
+            minify: true,
+            target: None,
+            escrow: true,
+            threads: None,
+        }
+    }
+}
+
+/// What becomes of `/*! */`, `@license`, `@preserve` and `@cc_on` comments.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LegalComments {
+    /// They stay, at the top of their file.
+    Keep,
+    /// They are collected in `LEGAL.txt`.
+    #[default]
+    File,
+    /// They go.
+    Remove,
+}
+
+/// A version of ECMAScript, by year.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum EcmaVersion {
+    Es2015,
+    Es2016,
+    Es2017,
+    Es2018,
+    Es2019,
+    Es2020,
+    Es2021,
+    Es2022,
+    EsNext,
+}
+
+/// A hardened package.
+#[derive(Clone, Debug)]
+pub struct Hardened {
+    /// The steps that ran, in their order.
+    pub pipeline: Vec<PipelineStep>,
+    /// What the result is.
+    pub protection: Protection,
+    /// What was published less protected than asked, and why, by the path it is published under.
+    pub unprotected: BTreeMap<String, String>,
+    /// The source maps' digest.
+    pub escrow: Option<Escrow>,
+    /// Digest of the files that went in.
+    pub source_tree_sha256: Sha256,
+    /// Every file in the artifact folder, in the order of its path's bytes.
+    pub artifact: Vec<FileDigest>,
+    /// `package.json` as it stands in the artifact.
+    pub package_json: Vec<u8>,
+}
