@@ -125,7 +125,7 @@ pub enum HttpError {
         reason: String,
     },
     /// No answer came.
-    #[error("{request}{}: {failure} ({}{})", through(.proxy), attempts_in(*.attempts, *.elapsed), because(.source))]
+    #[error("{request}{}: {failure} ({})", through(.proxy), attempts_in(*.attempts, *.elapsed))]
     Failed {
         /// The request.
         request: RequestLine,
@@ -188,10 +188,6 @@ fn is_untrusted(cause: &str) -> bool {
 
 fn through(proxy: &Option<String>) -> String {
     proxy.as_ref().map(|proxy| format!(" through the proxy {proxy}")).unwrap_or_default()
-}
-
-fn because(source: &Option<Cause>) -> String {
-    source.as_ref().map(|cause| format!("; {cause}")).unwrap_or_default()
 }
 
 fn attempts_in(attempts: u32, elapsed: Duration) -> String {

@@ -12,7 +12,7 @@ mod retry;
 mod settings;
 
 pub use client::Client;
-pub use error::{Failure, HttpError, RequestLine};
+pub use error::{Cause, Failure, HttpError, RequestLine};
 pub use request::Request;
 pub use response::Response;
 pub use retry::Retry;
