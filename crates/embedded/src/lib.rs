@@ -1,1 +1,29 @@
-//! stub
+//! FractalOps' package contract and an npm registry on one machine, with its data on disk.
+//!
+//! It decides who may do what ([`fractalops`]), stores packages and checks each request again ([`registry`]), and
+//! can imitate CI platforms' issuers for demos and tests. Nothing here is a client of either service: what
+//! crosses the wire is defined in `protected-model` and pinned there.
+
+mod app;
+mod audit;
+mod auth;
+mod config;
+mod endpoint;
+mod fractalops;
+mod idempotency;
+mod issuers;
+mod local_issuer;
+mod openapi;
+mod problem;
+mod registry;
+mod request;
+mod revocation;
+mod server;
+mod store;
+mod trust;
+
+pub use app::ServeError;
+pub use config::{Config, ConfigError, Limits, Server};
+pub use openapi::openapi;
+pub use server::serve;
+pub use store::StoreError;

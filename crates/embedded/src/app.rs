@@ -1,0 +1,195 @@
+//! What every handler shares: the configuration, the data, the keys, and the clock.
+
+use std::{net::SocketAddr, path::Path, sync::Arc};
+
+use crate::trust::mint::SigningKeys;
+use jiff::Timestamp;
+use protected_http::{Client, Settings};
+use protected_model::{
+    digest::Sha256,
+    environment::Environment,
+    service_url::{ServiceUrl, ServiceUrlError},
+};
+
+use crate::{
+    audit::{self, Gathered, NewEvent},
+    config::{self, Config},
+    idempotency::Answers,
+    issuers::Issuers,
+    local_issuer::LocalIssuer,
+    problem::Refusal,
+    revocation::Revoked,
+    store::{self, Store, StoreError},
+};
+
+/// The file in the data folder that holds the operator's token.
+const ADMIN_TOKEN: &str = "admin-token";
+
+/// Why the service cannot start or has to stop.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The data folder.
+    #[error("cannot use the data folder")]
+    Store(#[from] StoreError),
+    /// The URL.
+    #[error("cannot make a public URL of the address {address}")]
+    PublicUrl {
+        /// Where it listens.
+        address: SocketAddr,
+        /// Why not.
+        #[source]
+        source: ServiceUrlError,
+    },
+    /// The signing keys.
+    #[error("cannot load or create the signing keys")]
+    Keys(#[source] crate::trust::mint::KeyError),
+    /// The HTTP client that asks issuers for their keys.
+    #[error("cannot set up the HTTP client that asks issuers for their keys")]
+    Http(#[source] protected_http::HttpError),
+    /// A file that the configuration names.
+    #[error("cannot read {path}, which the configuration names")]
+    File {
+        /// Which.
+        path: std::path::PathBuf,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The issuer that imitates CI platforms.
+    #[error("cannot set up the local issuer: {0}")]
+    LocalIssuer(String),
+    /// The socket.
+    #[error("cannot listen")]
+    Listen(#[source] std::io::Error),
+}
+
+/// Tells the time. Tests bring their own.
+pub(crate) type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+
+/// One running service.
+pub(crate) struct App {
+    /// What it was told.
+    pub(crate) config: Config,
+    /// The URL that clients use.
+    pub(crate) public_url: ServiceUrl,
+    /// Its data.
+    pub(crate) store: Store,
+    /// The keys of the tokens that it mints.
+    pub(crate) keys: SigningKeys,
+    /// Whose ID tokens it believes.
+    pub(crate) issuers: Issuers,
+    /// The issuer that imitates CI platforms.
+    pub(crate) local_issuer: Option<LocalIssuer>,
+    /// The tokens that are not taken any more.
+    pub(crate) revoked: Revoked,
+    /// Audit events of reads.
+    pub(crate) gathered: Gathered,
+    /// The answers that a repeated request gets again.
+    pub(crate) answers: Answers,
+    operator: Sha256,
+    clock: Clock,
+}
+
+impl App {
+    /// Opens the data folder and loads the keys; `gathered` is the way to the work that writes events of reads.
+    pub(crate) fn open(
+        config: Config,
+        address: SocketAddr,
+        store: Store,
+        gathered: Gathered,
+        clock: Clock,
+    ) -> Result<Self, ServeError> {
+        let public_url = match &config.server.public_url {
+            Some(url) => url.clone(),
+            None => format!("http://{address}/")
+                .parse()
+                .map_err(|source| ServeError::PublicUrl { address, source })?,
+        };
+        let data = &config.server.data;
+        let keys = SigningKeys::load_or_create(&data.join("keys"), clock()).map_err(ServeError::Keys)?;
+        let local_issuer = match &config.local_issuer {
+            Some(local) => Some(LocalIssuer::open(local, &public_url, data, clock())?),
+            None => None,
+        };
+        Ok(Self {
+            issuers: Issuers::new(&config, &public_url, http_client(&config)?),
+            revoked: Revoked::load(&store)?,
+            answers: Answers::default(),
+            operator: operator_token(data)?,
+            local_issuer,
+            public_url,
+            store,
+            keys,
+            gathered,
+            config,
+            clock,
+        })
+    }
+
+    /// Returns the time.
+    pub(crate) fn now(&self) -> Timestamp {
+        (self.clock)()
+    }
+
+    /// Returns the `iss` of the tokens that this service mints: its URL without a trailing `/`. It is also the
+    /// one audience that an ID token for it must have.
+    pub(crate) fn issuer(&self) -> String {
+        self.public_url.audience()
+    }
+
+    /// Returns the URL of a repository, which ends with `/`. Without that `/` it is the `aud` of npm tokens.
+    pub(crate) fn registry_url(&self, repository: &str) -> ServiceUrl {
+        let url = self.public_url.join(&format!("repository/{repository}/"));
+        // Below a good base and of plain letters, so it is as good.
+        ServiceUrl::new(url).unwrap_or_else(|_| self.public_url.clone())
+    }
+
+    /// Returns whether `token` is the operator's. Digests are compared, so the time taken tells nothing.
+    pub(crate) fn is_operator(&self, token: &str) -> bool {
+        Sha256::of(token) == self.operator
+    }
+
+    /// Writes the event of a denial, and returns the refusal that names it.
+    ///
+    /// The denial of a read is only gathered, see [`crate::audit`]. When the disk fails, the refusal stands and
+    /// says no audit event.
+    pub(crate) async fn record_denial(&self, event: NewEvent, refusal: Refusal, reading: bool) -> Refusal {
+        let (decision, id) = (event.0.decision_id.clone(), event.0.id.clone());
+        if reading {
+            self.gathered.record(event).await;
+            return refusal.recorded(&decision, &id);
+        }
+        match self.store.write(move |txn| audit::append(txn, event)).await {
+            Ok(_) => refusal.recorded(&decision, &id),
+            Err(error) => {
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    "a denial is not in the audit trail"
+                );
+                refusal
+            }
+        }
+    }
+}
+
+fn http_client(config: &Config) -> Result<Client, ServeError> {
+    let config::Server { ca_file, https_proxy, no_proxy, .. } = &config.server;
+    let variables = [("HTTPS_PROXY", https_proxy), ("NO_PROXY", no_proxy)];
+    let environment: Environment =
+        variables.into_iter().filter_map(|(name, value)| Some((name, value.as_ref()?))).collect();
+    let ca_pem = match ca_file {
+        None => None,
+        Some(path) => {
+            Some(std::fs::read(path).map_err(|source| ServeError::File { path: path.clone(), source })?)
+        }
+    };
+    let user_agent = concat!("fractalops-local/", env!("CARGO_PKG_VERSION"));
+    let settings = Settings::from_environment(&environment, ca_pem, user_agent).map_err(ServeError::Http)?;
+    Client::new(&settings).map_err(ServeError::Http)
+}
+
+/// Reads the operator's token, or makes one at the first start, and returns its digest.
+fn operator_token(data: &Path) -> Result<Sha256, StoreError> {
+    let token = store::private_token(&data.join(ADMIN_TOKEN))?;
+    Ok(Sha256::of(token))
+}
