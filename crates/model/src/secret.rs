@@ -2,6 +2,7 @@
 //!
 //! `grep 'reveal('` lists every place where one leaves its wrapper.
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serializer};
 
@@ -28,6 +29,16 @@ macro_rules! secret {
         impl Secret for $name {
             fn reveal(&self) -> &str {
                 self.0.expose_secret()
+            }
+        }
+
+        impl JsonSchema for $name {
+            fn schema_name() -> std::borrow::Cow<'static, str> {
+                stringify!($name).into()
+            }
+
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                json_schema!({"type": "string", "format": "password"})
             }
         }
     };

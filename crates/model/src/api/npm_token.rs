@@ -53,7 +53,7 @@ pub struct NpmTokenRequest {
 }
 
 /// The token and what it is good for.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct NpmTokenResponse {
     /// Absent for a dry run.
     #[serde(default, skip_serializing_if = "Option::is_none", serialize_with = "reveal_some_on_the_wire")]

@@ -26,7 +26,7 @@ pub const ACCESS_TOKEN_TYPE: &str = "urn:ietf:params:oauth:token-type:access_tok
 pub const CLIENT_ID: &str = "protected-registry-ci";
 
 /// RFC 8693 section 2.1, as `application/x-www-form-urlencoded`.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 pub struct TokenExchangeRequest {
     /// [`GRANT_TYPE`].
     pub grant_type: String,
@@ -50,7 +50,7 @@ pub struct TokenExchangeRequest {
 }
 
 /// RFC 8693 section 2.2.1, with who was recognised.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 pub struct TokenExchangeResponse {
     /// A CI session token; absent for a dry run.
     #[serde(default, skip_serializing_if = "Option::is_none", serialize_with = "reveal_some_on_the_wire")]
@@ -75,7 +75,7 @@ pub struct TokenExchangeResponse {
 }
 
 /// RFC 7009 section 2.1, as `application/x-www-form-urlencoded`. The answer is 200 whatever the token.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 pub struct RevocationRequest {
     /// A CI session token or an npm token.
     pub token: AccessToken,
