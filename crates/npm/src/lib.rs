@@ -8,6 +8,8 @@ mod json;
 mod list;
 pub mod pack;
 pub mod package_json;
+mod redact;
 pub mod tarball;
+pub mod upload;
 
 pub use json::Json;

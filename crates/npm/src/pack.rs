@@ -12,6 +12,8 @@ use protected_model::{
     digest::{Integrity, Sha256, Shasum},
     hint::Hint,
     integrity::FileDigest,
+    name::PackageName,
+    version::PackageVersion,
 };
 use serde_json::Value;
 use sha2::Digest as _;
@@ -36,6 +38,10 @@ const GZIP_LEVEL: u32 = 6;
 /// A package as it goes to the registry.
 #[derive(Clone, Debug)]
 pub struct Packed {
+    /// The package.
+    pub name: PackageName,
+    /// Its version.
+    pub version: PackageVersion,
     /// The tarball.
     pub bytes: Bytes,
     /// The name under which npm would write it: `acme-core-1.0.0.tgz`.
@@ -145,11 +151,11 @@ impl PackError {
     }
 }
 
-/// Packs the package in `root`; with `folder`, also writes the tarball there under [`Packed::filename`].
+/// Packs the package in `root`, in memory.
 ///
 /// # Errors
-/// Those of [`list`], and when a file changes meanwhile or the tarball cannot be written.
-pub fn pack(root: &Path, folder: Option<&Path>) -> Result<Packed, PackError> {
+/// Those of [`list`], and when a file changes meanwhile.
+pub fn pack(root: &Path) -> Result<Packed, PackError> {
     let package = PackageJson::read(root)?;
     let listed = list_package(root, &package)?;
     let mut archive = tar::Builder::new(GzEncoder::new(Hashing::default(), Compression::new(GZIP_LEVEL)));
@@ -165,11 +171,7 @@ pub fn pack(root: &Path, folder: Option<&Path>) -> Result<Packed, PackError> {
         files.push(FileDigest { path: file.path.clone(), sha256, size: file.size, mode });
     }
     let output = archive.into_inner().and_then(GzEncoder::finish).map_err(PackError::Compress)?;
-    let packed = assemble(output, package, files, readme);
-    if let Some(folder) = folder {
-        packed.write(folder)?;
-    }
-    Ok(packed)
+    Ok(assemble(output, package, files, readme))
 }
 
 impl Packed {
@@ -314,9 +316,11 @@ fn assemble(
     let has_gyp = files.iter().any(|file| !file.path.contains('/') && file.path.ends_with(".gyp"));
     let manifest =
         package.manifest(readme.as_ref().map(|(path, text)| (path.as_str(), text.as_str())), has_gyp);
-    let name = package.name().as_str().trim_start_matches('@').replace('/', "-");
+    let (name, version) = (package.name().clone(), package.version().clone());
     Packed {
-        filename: format!("{name}-{}.tgz", package.version()),
+        filename: format!("{}-{version}.tgz", name.as_str().trim_start_matches('@').replace('/', "-")),
+        name,
+        version,
         size: output.bytes.len() as u64,
         bytes: output.bytes.into(),
         unpacked_size: files.iter().map(|file| file.size).sum(),
