@@ -9,14 +9,14 @@ use std::{
 use protected_model::environment::Environment;
 
 /// Names the file that outputs are appended to: in GitLab the job's `artifacts:reports:dotenv`.
-const VARIABLE: &str = "PROTECTED_REGISTRY_DOTENV";
+pub const DOTENV_VARIABLE: &str = "PROTECTED_REGISTRY_DOTENV";
 
 /// The dotenv file, when the job wants one.
 pub(crate) struct Dotenv(Option<PathBuf>);
 
 impl Dotenv {
     pub(crate) fn new(environment: &Environment) -> Self {
-        Self(environment.get(VARIABLE).map(PathBuf::from))
+        Self(environment.get(DOTENV_VARIABLE).map(PathBuf::from))
     }
 
     /// Appends `NAME=value`, with `name` in upper snake case.
@@ -59,7 +59,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("folder");
         let path = folder.path().join("out.env");
         let text = path.to_str().expect("path");
-        let dotenv = Dotenv::new(&[(VARIABLE, text)].into_iter().collect());
+        let dotenv = Dotenv::new(&[(DOTENV_VARIABLE, text)].into_iter().collect());
         dotenv.write("published-packages", r#"[{"name":"@acme/core"}]"#).expect("write");
         dotenv.write("integrity", "sha512-AA==").expect("write");
         let expected = "PUBLISHED_PACKAGES=[{\"name\":\"@acme/core\"}]\nINTEGRITY=sha512-AA==\n";
@@ -85,7 +85,7 @@ mod tests {
 
     #[test]
     fn a_file_that_cannot_be_written_is_an_error() {
-        let dotenv = Dotenv::new(&[(VARIABLE, "/does/not/exist/out.env")].into_iter().collect());
+        let dotenv = Dotenv::new(&[(DOTENV_VARIABLE, "/does/not/exist/out.env")].into_iter().collect());
         assert!(dotenv.write("a", "b").is_err());
     }
 }

@@ -256,3 +256,149 @@ fn data(text: &str) -> String {
 fn property(text: &str) -> String {
     data(text).replace(':', "%3A").replace(',', "%2C")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn platform(pairs: &[(&str, &str)]) -> GithubActions {
+        let flag = [("GITHUB_ACTIONS", "true")];
+        GithubActions::new(&flag.iter().chain(pairs).copied().collect())
+    }
+
+    fn in_file(variable: &str, test: impl FnOnce(&GithubActions)) -> String {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("file");
+        test(&platform(&[(variable, path.to_str().expect("path"))]));
+        std::fs::read_to_string(path).unwrap_or_default()
+    }
+
+    #[test]
+    fn forgejo_and_gitea_go_by_their_own_names() {
+        assert_eq!(platform(&[]).name(), "GitHub Actions");
+        assert_eq!(platform(&[("GITEA_ACTIONS", "true")]).name(), "Gitea Actions");
+        let forgejo = platform(&[("GITEA_ACTIONS", "true"), ("FORGEJO_ACTIONS", "true")]);
+        assert_eq!(forgejo.name(), "Forgejo Actions");
+        assert_eq!(forgejo.kind(), PlatformKind::GithubActions);
+        assert!(forgejo.no_token().hint().expect("hint").to_string().contains("enable-openid-connect: true"));
+    }
+
+    #[test]
+    fn a_value_cannot_start_a_workflow_command() {
+        let hostile = "x\n::add-path::/evil\r\n::set-output name=a::b\r%0A::warning::";
+        let lines = [
+            platform(&[]).annotation(Level::Error, hostile, hostile).expect("annotation"),
+            platform(&[]).group(hostile).expect("group").0,
+            platform(&[]).masks(hostile).expect("mask"),
+        ];
+        for line in lines {
+            assert!(!line.contains(['\n', '\r']), "{line}");
+            assert!(line.contains("%0D%0A::set-output") || line.contains("%0D%0A%3A%3Aset-output"), "{line}");
+            assert!(line.contains("%250A"), "{line}");
+        }
+    }
+
+    #[test]
+    fn properties_end_where_they_should() {
+        let line = platform(&[]).annotation(Level::Warning, "a,file=x::b", "50% of a: b, c").expect("line");
+        assert_eq!(line, "::warning title=a%2Cfile=x%3A%3Ab::50%25 of a: b, c");
+    }
+
+    #[test]
+    fn an_empty_secret_is_not_masked() {
+        assert_eq!(platform(&[]).masks(" \n"), None);
+        assert_eq!(platform(&[]).masks("s3"), Some("::add-mask::s3".to_owned()));
+    }
+
+    #[test]
+    fn outputs_keep_to_themselves() {
+        let hostile = "x\ntoken=evil\noutput_00000000000000000000000000000000\nadmin<<E\ntrue\nE";
+        let file = in_file("GITHUB_OUTPUT", |platform| {
+            platform.write_output("published-packages", hostile).expect("write");
+            platform.write_output("integrity", "sha512-AA==").expect("write");
+            for name in ["", "a=b", "a<<b", "a b", "a\nb", "1a"] {
+                assert!(platform.write_output(name, "x").is_err(), "{name}");
+            }
+        });
+        let outputs = read_outputs(&file);
+        assert_eq!(
+            outputs,
+            [("published-packages", hostile), ("integrity", "sha512-AA==")]
+                .map(|(name, value)| { (name.to_owned(), value.to_owned()) })
+        );
+        let delimiters: Vec<_> = file.lines().filter_map(|line| line.split_once("<<output_")).collect();
+        assert_ne!(delimiters[0].1, delimiters[1].1, "{file}");
+    }
+
+    /// Reads the file as the runner does.
+    fn read_outputs(file: &str) -> Vec<(String, String)> {
+        let mut lines = file.lines();
+        let mut found = Vec::new();
+        while let Some(line) = lines.next() {
+            let (name, delimiter) = line.split_once("<<").expect("heredoc");
+            let value: Vec<_> = lines.by_ref().take_while(|line| *line != delimiter).collect();
+            found.push((name.to_owned(), value.join("\n")));
+        }
+        found
+    }
+
+    #[test]
+    fn summaries_add_up() {
+        let file = in_file("GITHUB_STEP_SUMMARY", |platform| {
+            platform.write_summary("# One").expect("write");
+            platform.write_summary("two\n\n").expect("write");
+        });
+        assert_eq!(file, "# One\ntwo\n");
+    }
+
+    #[test]
+    fn a_runner_without_files_is_an_error() {
+        assert!(platform(&[]).write_output("a", "b").is_err());
+        assert!(platform(&[]).write_summary("a").is_err());
+        assert!(platform(&[("GITHUB_OUTPUT", "/does/not/exist/x")]).write_output("a", "b").is_err());
+    }
+
+    #[test]
+    fn forks_are_told_by_the_event() {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("event.json");
+        let fork = |event: &str, json: &str| {
+            std::fs::write(&path, json).expect("write");
+            let path = path.to_str().expect("path");
+            platform(&[("GITHUB_EVENT_NAME", event), ("GITHUB_EVENT_PATH", path)]).is_fork()
+        };
+        let from = |json: &str| format!(r#"{{"pull_request":{{"head":{{"repo":{json}}}}}}}"#);
+        let both = |head: u64, base: u64| {
+            format!(
+                r#"{{"pull_request":{{"head":{{"repo":{{"id":{head},"fork":true}}}},"base":{{"repo":{{"id":{base}}}}}}}}}"#
+            )
+        };
+        assert!(fork("pull_request", &from(r#"{"fork":true}"#)));
+        assert!(fork("pull_request_target", &from(r#"{"fork":true}"#)));
+        assert!(fork("pull_request", &from("null")));
+        assert!(fork("pull_request", &both(1, 2)));
+        assert!(!fork("pull_request", &both(2, 2)));
+        assert!(!fork("pull_request", &from(r#"{"fork":false}"#)));
+        assert!(!fork("push", &from(r#"{"fork":true}"#)));
+        assert!(!fork("pull_request", "{}"));
+        assert!(!fork("pull_request", "not json"));
+        assert!(!platform(&[("GITHUB_EVENT_NAME", "pull_request")]).is_fork());
+    }
+
+    #[test]
+    fn the_run_is_described() {
+        let identity = platform(&[
+            ("GITHUB_REPOSITORY", "acme/core"),
+            ("GITHUB_REPOSITORY_ID", "7"),
+            ("GITHUB_SERVER_URL", "https://github.example"),
+            ("GITHUB_RUN_ID", "9"),
+            ("GITHUB_REF", "refs/heads/main"),
+            ("GITHUB_REF_PROTECTED", "true"),
+        ])
+        .unverified_identity();
+        assert_eq!(identity.issuer, "");
+        assert_eq!(identity.describe(), "acme/core at refs/heads/main");
+        assert_eq!(identity.run_url.as_deref(), Some("https://github.example/acme/core/actions/runs/9"));
+        assert_eq!((identity.ref_protected, identity.fork), (Some(true), false));
+    }
+}

@@ -128,3 +128,85 @@ fn derived_variable(audience: &str) -> String {
     let name = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' };
     audience.chars().map(name).chain("_ID_TOKEN".chars()).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use protected_http::Settings;
+    use protected_model::secret::Secret;
+
+    use super::*;
+    use crate::jwt::tests::GOOD;
+
+    fn platform(pairs: &[(&str, &str)]) -> Box<dyn Platform> {
+        let flag = [("GITLAB_CI", "true")];
+        detect(&flag.iter().chain(pairs).copied().collect()).expect("platform")
+    }
+
+    async fn token(pairs: &[(&str, &str)]) -> Result<IdToken, IdTokenError> {
+        let settings = Settings::from_environment(&Environment::default(), None, "test").expect("settings");
+        let http = Client::new(&settings).expect("client");
+        platform(pairs).id_token(&http, "https://fractalops.example").await
+    }
+
+    #[tokio::test]
+    async fn the_variable_called_after_the_audience() {
+        let variable = "HTTPS___FRACTALOPS_EXAMPLE_ID_TOKEN";
+        assert_eq!(derived_variable("https://fractalops.example"), variable);
+        assert_eq!(token(&[(variable, GOOD)]).await.expect("token").reveal(), GOOD);
+        let bad = token(&[(variable, "hunter2")]).await.expect_err("error");
+        assert!(
+            matches!(bad, IdTokenError::Malformed { .. }) && !bad.to_string().contains("hunter2"),
+            "{bad}"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_missing_token_says_what_to_paste() {
+        let error = token(&[("CI_JOB_JWT_V2", GOOD), ("SIGSTORE_ID_TOKEN", GOOD)]).await.expect_err("error");
+        let hint = error.hint().expect("hint").to_string();
+        let lines = "    id_tokens:\n      FRACTALOPS_ID_TOKEN:\n        aud: \"https://fractalops.example\"";
+        assert!(hint.ends_with(lines), "{hint}");
+        assert!(!error.is_transient());
+    }
+
+    #[tokio::test]
+    async fn forks_are_told_by_the_projects() {
+        let fork = [("CI_MERGE_REQUEST_SOURCE_PROJECT_ID", "8"), ("CI_PROJECT_ID", "7")];
+        let error = token(&fork).await.expect_err("error");
+        assert!(error.to_string().starts_with("fork MR: "), "{error}");
+        assert!(platform(&fork).unverified_identity().fork);
+        let own = [("CI_MERGE_REQUEST_SOURCE_PROJECT_ID", "7"), ("CI_PROJECT_ID", "7")];
+        assert!(!platform(&own).unverified_identity().fork);
+        assert!(matches!(token(&own).await, Err(IdTokenError::Missing { .. })));
+        assert!(!platform(&[("CI_PROJECT_ID", "7")]).unverified_identity().fork);
+    }
+
+    #[test]
+    fn sections_have_names_of_their_own_and_one_line() {
+        let platform = platform(&[]);
+        let (open, close) = platform.group("Rules\r\n\x1b[0Ksection_end:1:x").expect("group");
+        assert!(
+            open.contains("section_start:") && open.contains(":protected_registry_0\r\x1b[0KRules  "),
+            "{open}"
+        );
+        assert!(!open.contains('\n') && open.matches('\x1b').count() == 2, "{open}");
+        assert!(close.contains("section_end:") && close.contains(":protected_registry_0\r"), "{close}");
+        assert!(platform.group("x").expect("group").0.contains("protected_registry_1"));
+    }
+
+    #[test]
+    fn the_run_is_described() {
+        let of = |pairs: &[(&str, &str)]| platform(pairs).unverified_identity();
+        let tag = of(&[
+            ("CI_PROJECT_PATH", "acme/core"),
+            ("CI_COMMIT_TAG", "v1"),
+            ("CI_COMMIT_REF_PROTECTED", "true"),
+        ]);
+        assert_eq!(tag.describe(), "acme/core at refs/tags/v1");
+        assert_eq!(tag.ref_protected, Some(true));
+        let branch = of(&[("CI_COMMIT_BRANCH", "main"), ("CI_COMMIT_REF_PROTECTED", "false")]);
+        assert_eq!(branch.git_ref.as_deref(), Some("refs/heads/main"));
+        assert_eq!(branch.ref_protected, Some(false));
+        assert_eq!(of(&[]).describe(), "a GitLab job");
+    }
+}

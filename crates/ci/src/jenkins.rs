@@ -85,3 +85,63 @@ fn without_credentials(remote: &str) -> Option<String> {
         _ => remote.split_once('@').map(|(_, rest)| rest.to_owned()).filter(|rest| !rest.contains('@')),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use protected_http::Settings;
+
+    use super::*;
+    use crate::DOTENV_VARIABLE;
+
+    fn platform(pairs: &[(&str, &str)]) -> Box<dyn Platform> {
+        let flags = [("JENKINS_URL", "https://ci.example/"), ("BUILD_ID", "7")];
+        detect(&flags.iter().chain(pairs).copied().collect()).expect("platform")
+    }
+
+    async fn token(pairs: &[(&str, &str)]) -> IdTokenError {
+        let settings = Settings::from_environment(&Environment::default(), None, "test").expect("settings");
+        let http = Client::new(&settings).expect("client");
+        platform(pairs).id_token(&http, "https://fractalops.example").await.expect_err("error")
+    }
+
+    #[tokio::test]
+    async fn it_has_no_identity_of_its_own() {
+        let error = token(&[]).await;
+        assert!(error.hint().expect("hint").to_string().contains("withCredentials([file("), "{error}");
+        let fork = token(&[("CHANGE_ID", "7"), ("CHANGE_FORK", "somebody")]).await;
+        assert!(fork.to_string().starts_with("fork PR: "), "{fork}");
+    }
+
+    #[test]
+    fn the_remotes_credentials_stay_away() {
+        let of = |url| platform(&[("GIT_URL", url)]).unverified_identity().repository;
+        let clean = Some("https://git.example/acme/core.git".to_owned());
+        assert_eq!(of("https://user:hunter2@git.example/acme/core.git"), clean);
+        assert_eq!(of("https://hunter2@git.example/acme/core.git?private_token=hunter2"), clean);
+        assert_eq!(of("git@git.example:acme/core.git").as_deref(), Some("git.example:acme/core.git"));
+        for url in ["hunter2", "a@hunter2@b", "", "hunter2:x@git.example:acme"] {
+            let found = of(url).unwrap_or_default();
+            assert!(!found.contains("hunter2"), "{url} became {found}");
+        }
+    }
+
+    #[test]
+    fn the_run_is_described() {
+        let job = ("JOB_URL", "https://ci.example/job/core/");
+        let identity = platform(&[job, ("BRANCH_NAME", "main")]).unverified_identity();
+        assert_eq!(identity.describe(), "https://ci.example/job/core/");
+        assert_eq!(identity.git_ref.as_deref(), Some("refs/heads/main"));
+        let change = platform(&[job, ("BRANCH_NAME", "PR-7"), ("CHANGE_ID", "7")]).unverified_identity();
+        assert_eq!(change.git_ref, None);
+    }
+
+    #[test]
+    fn outputs_go_into_a_file_where_one_is_named() {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("out.env");
+        let platform = platform(&[(DOTENV_VARIABLE, path.to_str().expect("path"))]);
+        platform.write_output("correlation-id", "x").expect("write");
+        assert!(platform.write_output("a", "b\nPATH=/evil").is_err());
+        assert_eq!(std::fs::read_to_string(path).expect("read"), "CORRELATION_ID=x\n");
+    }
+}

@@ -22,6 +22,7 @@ use protected_model::{
 };
 
 pub use credential::{SCRUBBED, is_credential_variable};
+pub use dotenv::DOTENV_VARIABLE;
 pub use error::IdTokenError;
 pub use jwt::Malformed;
 
