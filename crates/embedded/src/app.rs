@@ -2,14 +2,16 @@
 
 use std::{net::SocketAddr, path::Path, sync::Arc};
 
-use crate::trust::mint::SigningKeys;
 use jiff::Timestamp;
 use protected_http::{Client, Settings};
 use protected_model::{
+    api::problem::Code,
     digest::Sha256,
     environment::Environment,
     service_url::{ServiceUrl, ServiceUrlError},
 };
+use protected_trust::mint::{KeyFileError, SigningKeys};
+use serde::Serialize;
 
 use crate::{
     audit::{self, Gathered, NewEvent},
@@ -42,7 +44,7 @@ pub enum ServeError {
     },
     /// The signing keys.
     #[error("cannot load or create the signing keys")]
-    Keys(#[source] crate::trust::mint::KeyError),
+    Keys(#[source] KeyFileError),
     /// The HTTP client that asks issuers for their keys.
     #[error("cannot set up the HTTP client that asks issuers for their keys")]
     Http(#[source] protected_http::HttpError),
@@ -55,9 +57,6 @@ pub enum ServeError {
         #[source]
         source: std::io::Error,
     },
-    /// The issuer that imitates CI platforms.
-    #[error("cannot set up the local issuer: {0}")]
-    LocalIssuer(String),
     /// The socket.
     #[error("cannot listen")]
     Listen(#[source] std::io::Error),
@@ -93,7 +92,7 @@ pub(crate) struct App {
 impl App {
     /// Opens the data folder and loads the keys; `gathered` is the way to the work that writes events of reads.
     pub(crate) fn open(
-        config: Config,
+        mut config: Config,
         address: SocketAddr,
         store: Store,
         gathered: Gathered,
@@ -105,14 +104,15 @@ impl App {
                 .parse()
                 .map_err(|source| ServeError::PublicUrl { address, source })?,
         };
+        config.resolve_local(&public_url);
         let data = &config.server.data;
         let keys = SigningKeys::load_or_create(&data.join("keys"), clock()).map_err(ServeError::Keys)?;
         let local_issuer = match &config.local_issuer {
-            Some(local) => Some(LocalIssuer::open(local, &public_url, data, clock())?),
+            Some(local) => Some(LocalIssuer::open(local, &public_url, data)?),
             None => None,
         };
         Ok(Self {
-            issuers: Issuers::new(&config, &public_url, http_client(&config)?),
+            issuers: Issuers::new(&config, local_issuer.as_ref(), http_client(&config)?),
             revoked: Revoked::load(&store)?,
             answers: Answers::default(),
             operator: operator_token(data)?,
@@ -142,6 +142,14 @@ impl App {
         let url = self.public_url.join(&format!("repository/{repository}/"));
         // Below a good base and of plain letters, so it is as good.
         ServiceUrl::new(url).unwrap_or_else(|_| self.public_url.clone())
+    }
+
+    /// Signs a token. It is good for nothing before its audit event is written.
+    pub(crate) fn sign(&self, typ: &str, claims: &impl Serialize) -> Result<String, Refusal> {
+        self.keys.sign(typ, claims).map_err(|error| {
+            tracing::error!(error = &error as &dyn std::error::Error, typ, "cannot sign a token");
+            Refusal::new(Code::INTERNAL, "the token could not be signed")
+        })
     }
 
     /// Returns whether `token` is the operator's. Digests are compared, so the time taken tells nothing.

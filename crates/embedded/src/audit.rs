@@ -16,8 +16,9 @@ use protected_model::{
         audit::{Actor, ActorKind, AuditEvent, AuditPage, Decision, Target},
         problem::Code,
     },
-    claims::{RegistryClaims, SessionClaims},
+    claims::RegistryClaims,
     digest::Sha256,
+    identity::RunIdentity,
     integrity::canonical,
     name::{ProjectSlug, TenantId},
 };
@@ -25,6 +26,7 @@ use redb::{ReadTransaction, ReadableTable, TableDefinition, TableError, WriteTra
 use tokio::sync::mpsc;
 
 use crate::{
+    auth::Session,
     request::RequestInfo,
     store::{Store, StoreError},
 };
@@ -80,18 +82,23 @@ impl NewEvent {
         event
     }
 
-    /// Says that the caller is the bearer of a session.
-    pub(crate) fn by_session(&mut self, claims: &SessionClaims, kind: ActorKind) {
-        let identity = &claims.identity;
-        self.0.tenant_id = Some(claims.tenant_id.clone());
+    /// Says that the caller is a run whose ID token was verified.
+    pub(crate) fn by_run(&mut self, identity: &RunIdentity) {
         self.0.actor = Actor {
-            kind,
+            kind: ActorKind::Ci,
             sub: identity.subject.clone(),
             issuer: Some(identity.issuer.clone()),
             repository_id: identity.repository_id.clone(),
             run_id: identity.run_id.clone(),
         };
-        self.by_token(&claims.jti, claims.exp);
+    }
+
+    /// Says that the caller is the bearer of a session: tenant, actor and token.
+    pub(crate) fn by_session(&mut self, session: &Session) {
+        self.by_run(&session.identity);
+        self.0.actor.kind = session.kind;
+        self.0.tenant_id = Some(session.tenant_id.clone());
+        self.by_token(&session.token_jti, session.token_exp);
     }
 
     /// Says that the caller is the bearer of an npm token: tenant, project, package, actor and token.

@@ -1,16 +1,21 @@
 //! Who is asking: exactly one `Authorization` header, a token of exactly the expected kind, not revoked.
 
-use crate::trust::mint::{Expect, TokenError};
+use std::collections::BTreeSet;
+
 use axum::http::{HeaderMap, header};
 use protected_model::{
     api::{audit::ActorKind, problem::Code},
     claims::{NPM_TOKEN_TYPE, RegistryClaims, SESSION_AUDIENCE, SESSION_TOKEN_TYPE, SessionClaims},
+    identity::RunIdentity,
+    name::TenantId,
+    secret::IdToken,
 };
+use protected_trust::mint::{Expect, TokenError};
 use serde::de::DeserializeOwned;
 
 use crate::{
     app::App,
-    config::Repository,
+    config::{Entitlement, Repository},
     problem::{Answer, Refusal},
 };
 
@@ -43,69 +48,151 @@ pub(crate) fn bearer(headers: &HeaderMap) -> Answer<&str> {
     Ok(token)
 }
 
-/// Who may call the FractalOps API.
+/// Who calls the FractalOps API: a CI job or a person.
+#[derive(Clone, Debug)]
+pub(crate) struct Session {
+    /// The one tenant.
+    pub(crate) tenant_id: TenantId,
+    /// The run; of a person no more than issuer and subject are known.
+    pub(crate) identity: RunIdentity,
+    /// [`ActorKind::Ci`] or [`ActorKind::Human`].
+    pub(crate) kind: ActorKind,
+    /// What a person belongs to.
+    pub(crate) groups: Vec<String>,
+    /// The token's `jti`, or what stands for it.
+    pub(crate) token_jti: String,
+    /// The token's `exp`.
+    pub(crate) token_exp: u64,
+}
+
+/// Who may read audit and evidence.
 #[derive(Clone, Debug)]
 pub(crate) enum Caller {
-    /// A CI job, or a person, by the session that the exchange gave.
-    Session(Box<SessionClaims>),
+    /// A CI job, or a person.
+    Session(Box<Session>),
     /// The machine's operator: reads audit and evidence, and nothing else.
     Operator,
 }
 
-/// Returns the session whose token the request bears.
-pub(crate) fn session(app: &App, headers: &HeaderMap) -> Answer<SessionClaims> {
-    verify(app, bearer(headers)?, SESSION_TOKEN_TYPE, SESSION_AUDIENCE, |claims: &SessionClaims| &claims.jti)
+/// Returns the session whose token the request bears: a CI session token, or a person's OIDC token.
+pub(crate) async fn session(app: &App, headers: &HeaderMap) -> Answer<Session> {
+    let token = bearer(headers)?;
+    let refusal = match verify_session(app, token) {
+        Ok(claims) => {
+            return Ok(Session {
+                tenant_id: claims.tenant_id,
+                identity: claims.identity,
+                kind: ActorKind::Ci,
+                groups: Vec::new(),
+                token_jti: claims.jti,
+                token_exp: claims.exp,
+            });
+        }
+        Err(refusal) => refusal,
+    };
+    // A token of ours that is refused stays refused. Any other may be a person's, where people have an issuer.
+    if *refusal.code() != Code::UNAUTHENTICATED || !app.issuers.has_people() {
+        return Err(refusal);
+    }
+    person(app, token).await
 }
 
 /// Returns the session whose token the request bears, or the operator.
-pub(crate) fn session_or_operator(app: &App, headers: &HeaderMap) -> Answer<Caller> {
+pub(crate) async fn session_or_operator(app: &App, headers: &HeaderMap) -> Answer<Caller> {
     if app.is_operator(bearer(headers)?) {
         return Ok(Caller::Operator);
     }
-    Ok(Caller::Session(Box::new(session(app, headers)?)))
+    Ok(Caller::Session(Box::new(session(app, headers).await?)))
 }
 
-/// Returns the claims of the npm token that the request bears, made for exactly `repository`.
-///
-/// What is checked: one header, `typ`, algorithm, `kid`, signature, `iss`, `aud` (this repository's URL), the
-/// times, the revocation, and that the token's tenant is the repository's. What is not: package and action.
-pub(crate) fn npm_token(app: &App, headers: &HeaderMap, repository: &Repository) -> Answer<RegistryClaims> {
+async fn person(app: &App, token: &str) -> Answer<Session> {
+    let unauthenticated = |refusal: Refusal| match *refusal.code() == Code::INVALID_ID_TOKEN {
+        // At the token endpoint it is a wrong parameter, and here a wrong credential.
+        true => Refusal::new(Code::UNAUTHENTICATED, refusal.message()),
+        false => refusal,
+    };
+    let verified = app
+        .issuers
+        .verify(&IdToken::new(token), &[app.issuer()], app.now())
+        .await
+        .map_err(unauthenticated)?;
+    if !app.issuers.is_of_people(&verified.identity.issuer) {
+        return Err(Refusal::new(
+            Code::UNAUTHENTICATED,
+            "this is a CI job's ID token: exchange it for a session first",
+        ));
+    }
+    let entitled =
+        app.config.entitlements.iter().filter(|it| is_of(it, &verified.identity, &verified.groups));
+    let tenants: BTreeSet<_> = entitled.map(|it| &it.tenant_id).collect();
+    let tenant_id = match tenants.first() {
+        Some(tenant) if tenants.len() == 1 => (*tenant).clone(),
+        Some(_) => {
+            let message = "this person has entitlements at more than one tenant, which is not supported";
+            return Err(Refusal::new(Code::PROJECT_NOT_ENTITLED, message));
+        }
+        None => return Err(Refusal::new(Code::PROJECT_NOT_ENTITLED, "this person has no entitlement here")),
+    };
+    Ok(Session {
+        tenant_id,
+        kind: ActorKind::Human,
+        groups: verified.groups,
+        token_jti: verified.replay.as_str().to_owned(),
+        token_exp: verified.expires,
+        identity: verified.identity,
+    })
+}
+
+/// Returns whether an entitlement is this person's, by subject or by group.
+pub(crate) fn is_of(entitlement: &Entitlement, identity: &RunIdentity, groups: &[String]) -> bool {
+    entitlement.issuer == identity.issuer
+        && match (&entitlement.sub, &entitlement.group) {
+            (Some(sub), None) => *sub == identity.subject,
+            (None, Some(group)) => groups.contains(group),
+            _ => false,
+        }
+}
+
+/// Verifies a CI session token.
+pub(crate) fn verify_session(app: &App, token: &str) -> Answer<SessionClaims> {
+    let claims: SessionClaims = verify(app, token, SESSION_TOKEN_TYPE, SESSION_AUDIENCE)?;
+    not_revoked(app, &claims.jti)?;
+    Ok(claims)
+}
+
+/// Verifies an npm token for one repository: `typ`, algorithm, `kid`, signature, `iss`, `aud` (the repository's
+/// URL), the times, the revocation, and that its tenant is the repository's.
+pub(crate) fn verify_npm(app: &App, token: &str, repository: &Repository) -> Answer<RegistryClaims> {
     let audience = app.registry_url(&repository.name).audience();
-    let claims =
-        verify(app, bearer(headers)?, NPM_TOKEN_TYPE, &audience, |claims: &RegistryClaims| &claims.jti)?;
+    let claims: RegistryClaims = verify(app, token, NPM_TOKEN_TYPE, &audience)?;
+    not_revoked(app, &claims.jti)?;
     if claims.tenant_id != repository.tenant {
         return Err(Refusal::new(Code::OUT_OF_SCOPE, "the token is not for this repository"));
     }
     Ok(claims)
 }
 
-fn verify<C: DeserializeOwned>(
-    app: &App,
-    token: &str,
-    typ: &str,
-    audience: &str,
-    jti: impl FnOnce(&C) -> &String,
-) -> Answer<C> {
+/// Returns the claims of the npm token that the request bears, made for exactly `repository`. What it covers,
+/// package and action, is for the registry to check.
+pub(crate) fn npm_token(app: &App, headers: &HeaderMap, repository: &Repository) -> Answer<RegistryClaims> {
+    verify_npm(app, bearer(headers)?, repository)
+}
+
+fn verify<C: DeserializeOwned>(app: &App, token: &str, typ: &str, audience: &str) -> Answer<C> {
     let issuer = app.issuer();
-    let claims: C = app
-        .keys
-        .verify(token, Expect { typ, issuer: &issuer, audience }, app.now())
-        .map_err(|error| refuse_token(&error))?;
-    if app.revoked.contains(jti(&claims)) {
+    let expect = Expect { typ, issuer: &issuer, audience };
+    app.keys.verify(token, expect, app.now()).map_err(|error| {
+        let code = match error {
+            TokenError::Expired => Code::TOKEN_EXPIRED,
+            _ => Code::UNAUTHENTICATED,
+        };
+        Refusal::new(code, format!("the token is refused: {error}"))
+    })
+}
+
+fn not_revoked(app: &App, jti: &str) -> Answer<()> {
+    if app.revoked.contains(jti) {
         return Err(Refusal::new(Code::TOKEN_REVOKED, "the token was revoked"));
     }
-    Ok(claims)
-}
-
-fn refuse_token(error: &TokenError) -> Refusal {
-    let code = match error {
-        TokenError::Expired { .. } => Code::TOKEN_EXPIRED,
-        _ => Code::UNAUTHENTICATED,
-    };
-    Refusal::new(code, format!("the token is refused: {error}"))
-}
-
-/// Returns whether a session is a person's or a CI job's.
-pub(crate) fn kind(app: &App, claims: &SessionClaims) -> ActorKind {
-    if app.issuers.is_of_people(&claims.identity.issuer) { ActorKind::Human } else { ActorKind::Ci }
+    Ok(())
 }

@@ -2,6 +2,8 @@
 
 mod check;
 
+pub(crate) use check::{PLATFORMS, platform_name};
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs, io,
@@ -9,9 +11,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::trust::policy::TrustedPublisher;
 use protected_model::{
     action::{Action, ArtifactPolicy},
+    api::entitlement::PackageStatus,
     claims::{INSTALL_SECONDS, PUBLISH_SECONDS, SESSION_SECONDS},
     digest::Sha256,
     identity::PlatformKind,
@@ -19,6 +21,7 @@ use protected_model::{
     name::{EntitlementSnapshotId, PackageName, PackageScope, ProjectSlug, TenantId},
     service_url::ServiceUrl,
 };
+use protected_trust::policy::TrustedPublisher;
 use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
@@ -162,7 +165,7 @@ pub(crate) struct Package {
     pub(crate) repository: String,
     /// Whether it is in use.
     #[serde(default)]
-    pub(crate) status: Status,
+    pub(crate) status: PackageStatus,
     /// Whether it can still be installed when archived.
     #[serde(default)]
     pub(crate) archived_install: ArchivedInstall,
@@ -187,19 +190,6 @@ impl Package {
     }
 }
 
-/// Whether a package is in use.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Status {
-    /// It is.
-    #[default]
-    Active,
-    /// Nobody may do anything with it.
-    Disabled,
-    /// Nobody may publish it.
-    Archived,
-}
-
 /// Whether an archived package can still be installed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -222,13 +212,16 @@ pub(crate) struct Issuer {
     /// Its keys, when they cannot be discovered.
     #[serde(default)]
     pub(crate) jwks_url: Option<ServiceUrl>,
+    /// Whether its tokens are those of people, who send them to the API as they are.
+    #[serde(default)]
+    pub(crate) people: bool,
     /// The oldest ID token taken.
-    #[serde(default = "ten_minutes")]
+    #[serde(default = "max_age_seconds")]
     pub(crate) max_age_seconds: u64,
 }
 
-fn ten_minutes() -> u64 {
-    600
+fn max_age_seconds() -> u64 {
+    protected_trust::issuer::MAX_AGE_SECONDS
 }
 
 /// What a person may do.
@@ -354,6 +347,22 @@ impl Config {
     /// Returns a commented configuration that works as it is.
     pub fn example() -> &'static str {
         include_str!("../example.toml")
+    }
+
+    /// Puts the local issuer's URLs, which are known once the service listens, where the configuration says
+    /// `local:<platform>`.
+    pub(crate) fn resolve_local(&mut self, public_url: &ServiceUrl) {
+        let resolve = |url: &mut String| {
+            let local = PLATFORMS
+                .iter()
+                .find(|platform| *url == format!("{}{}", check::LOCAL, platform_name(**platform)));
+            if let Some(platform) = local {
+                *url = crate::local_issuer::issuer_url(public_url, *platform);
+            }
+        };
+        self.issuers.iter_mut().for_each(|it| resolve(&mut it.url));
+        self.publishers.iter_mut().for_each(|it| resolve(&mut it.issuer));
+        self.entitlements.iter_mut().for_each(|it| resolve(&mut it.issuer));
     }
 
     /// Returns a repository by its name.

@@ -20,7 +20,6 @@ mod request;
 mod revocation;
 mod server;
 mod store;
-mod trust;
 
 pub use app::ServeError;
 pub use config::{Config, ConfigError, Limits, Server};

@@ -107,6 +107,11 @@ impl Refusal {
         &self.problem.code
     }
 
+    /// Returns why, for people.
+    pub(crate) fn message(&self) -> &str {
+        self.problem.message()
+    }
+
     /// Takes the audit event that still has to be written.
     pub(crate) fn take_event(&mut self) -> Option<NewEvent> {
         self.event.take().map(|event| *event)

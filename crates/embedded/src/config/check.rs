@@ -2,20 +2,22 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::trust::policy::TrustedPublisher;
 use protected_model::{
     action::Action,
     claims::{INSTALL_SECONDS, PUBLISH_SECONDS, SESSION_SECONDS},
     identity::PlatformKind,
 };
+use protected_trust::policy::TrustedPublisher;
 use toml::Spanned;
 
-use super::{
-    Config, Entitlement, File, Issuer, Limits, LocalIssuer, Package, Project, Repository, Role, Server,
-};
+use super::{Config, Entitlement, File, Issuer, Limits, LocalIssuer, Package, Project, Repository, Server};
 
 /// The prefix of an issuer's URL that means the local issuer.
 pub(super) const LOCAL: &str = "local:";
+
+/// Every platform whose tokens are understood.
+pub(crate) const PLATFORMS: &[PlatformKind] =
+    &[PlatformKind::GithubActions, PlatformKind::GitlabCi, PlatformKind::Jenkins, PlatformKind::Generic];
 
 /// What is wrong, and where in the text.
 pub(super) struct Wrong {
@@ -235,7 +237,10 @@ fn covered(
 }
 
 fn issuer(config: &Config, entry: &Spanned<Issuer>) -> Checked {
-    let Issuer { url, platform, jwks_url, .. } = entry.get_ref();
+    let Issuer { url, platform, jwks_url, people, .. } = entry.get_ref();
+    if *people && *platform != PlatformKind::Generic {
+        return wrong(entry, format!("[[issuer]] `{url}`: `people` needs platform `generic`"));
+    }
     if config.issuers.iter().any(|it| it.url == *url) {
         return wrong(entry, format!("[[issuer]] url `{url}` is there twice"));
     }
@@ -272,6 +277,16 @@ pub(crate) fn platform_name(platform: PlatformKind) -> &'static str {
 fn publisher(config: &Config, entry: &Spanned<TrustedPublisher>) -> Checked {
     let it = entry.get_ref();
     belongs(config, entry, "trusted_publisher", &it.id, (&it.tenant_id, &it.project_slug), &it.issuer)?;
+    if let Err(error) = it.validate() {
+        return wrong(entry, format!("[[trusted_publisher]]: {error}"));
+    }
+    // Otherwise no run is ever this publisher, and the refusals would not say why.
+    let platform = config.issuers.iter().find(|issuer| issuer.url == it.issuer).map(|issuer| issuer.platform);
+    if platform != it.platform() {
+        let text =
+            format!("[[trusted_publisher]] `{}`: its rules are not for the platform of its issuer", it.id);
+        return wrong(entry, text);
+    }
     Ok(())
 }
 
@@ -287,8 +302,8 @@ fn entitlement(config: &Config, entry: &Spanned<Entitlement>) -> Checked {
             format!("[[entitlement]] `{}`: `actions` and `packages` may not be empty", it.id),
         );
     }
-    if it.role != Role::Maintainer && it.actions.contains(&Action::Publish) {
-        let text = format!("[[entitlement]] `{}`: publishing by hand needs `role = \"maintainer\"`", it.id);
+    if config.issuers.iter().any(|issuer| issuer.url == it.issuer && !issuer.people) {
+        let text = format!("[[entitlement]] `{}`: issuer `{}` needs `people = true`", it.id, it.issuer);
         return wrong(entry, text);
     }
     Ok(())

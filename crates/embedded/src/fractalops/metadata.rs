@@ -33,5 +33,5 @@ async fn metadata(State(app): State<Arc<App>>) -> Json<Metadata> {
 }
 
 async fn jwks(State(app): State<Arc<App>>) -> impl IntoResponse {
-    ([(header::CACHE_CONTROL, KEYS_MAX_AGE)], Json(app.keys.jwks()))
+    ([(header::CACHE_CONTROL, KEYS_MAX_AGE)], Json(app.keys.jwks(app.now())))
 }

@@ -1,7 +1,7 @@
 //! The ledger of ID tokens that were exchanged: each is good for one exchange.
 
 use jiff::Timestamp;
-use protected_model::{digest::Sha256, time::numeric_date};
+use protected_model::time::numeric_date;
 use redb::{ReadableTable, TableDefinition, WriteTransaction};
 
 use crate::{
@@ -10,16 +10,16 @@ use crate::{
 };
 
 /// Exchanged ID tokens with the time until which they are remembered, in seconds since 1970.
-const EXCHANGED: TableDefinition<&[u8; 32], u64> = TableDefinition::new("exchanged_id_tokens");
+const EXCHANGED: TableDefinition<&str, u64> = TableDefinition::new("exchanged_id_tokens");
 
 /// Notes an ID token within the transaction that mints for it. Returns false, having changed nothing, when it
 /// was there before.
-pub(crate) fn claim(txn: &WriteTransaction, token: &Sha256, until: u64) -> Result<bool, StoreError> {
+pub(crate) fn claim(txn: &WriteTransaction, token: &str, until: u64) -> Result<bool, StoreError> {
     let mut exchanged = txn.open_table(EXCHANGED)?;
-    if exchanged.get(token.as_bytes())?.is_some() {
+    if exchanged.get(token)?.is_some() {
         return Ok(false);
     }
-    exchanged.insert(token.as_bytes(), until)?;
+    exchanged.insert(token, until)?;
     Ok(true)
 }
 
