@@ -4,12 +4,17 @@
 //! manager that must have one reads it from a private file of one command.
 
 mod glob;
+pub mod hostile;
 mod json;
 mod list;
+pub mod manager;
 pub mod pack;
 pub mod package_json;
 mod redact;
+pub mod run;
 pub mod tarball;
+pub mod temporary;
 pub mod upload;
+mod yaml;
 
 pub use json::Json;
