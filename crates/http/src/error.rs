@@ -182,8 +182,9 @@ impl HttpError {
     }
 }
 
+/// Returns whether no trusted authority signed the certificate, or another one of the same name did.
 fn is_untrusted(cause: &str) -> bool {
-    cause.contains("UnknownIssuer")
+    ["UnknownIssuer", "BadSignature"].iter().any(|reason| cause.contains(reason))
 }
 
 fn through(proxy: &Option<String>) -> String {
@@ -227,7 +228,7 @@ impl AttemptError {
             Failure::Timeout(limit.min(CONNECT_TIMEOUT))
         } else if error.is_dns() {
             Failure::Resolve
-        } else if any(&|cause| cause.to_string() == "proxy authorization required") {
+        } else if any(&|cause| cause.to_string().ends_with("proxy authorization required")) {
             Failure::ProxyCredentials
         } else if any(&is_tls) {
             Failure::Tls

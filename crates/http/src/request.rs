@@ -170,11 +170,9 @@ impl Request {
         if let Some(what) = &self.invalid {
             return Err(HttpError::Invalid { request: self.line(), what: what.clone() });
         }
-        if !matches!(self.url.scheme(), "http" | "https") {
-            return Err(HttpError::Invalid {
-                request: self.line(),
-                what: "expected an http or https URL".to_owned(),
-            });
+        if !is_plain(&self.url) {
+            let what = "expected an http or https URL without a username and password".to_owned();
+            return Err(HttpError::Invalid { request: self.line(), what });
         }
         if self.credential && !is_secure(&self.url) {
             return Err(HttpError::Insecure { request: self.line() });
@@ -238,7 +236,10 @@ impl Request {
         *request.headers_mut() = self.headers.clone();
         match &self.content {
             None => {}
-            Some(Content::Whole(bytes)) => *request.body_mut() = Some(Body::from(bytes.clone())),
+            Some(Content::Whole(bytes)) => {
+                request.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(bytes.len()));
+                *request.body_mut() = Some(Body::from(bytes.clone()));
+            }
             Some(Content::Stream { length, factory }) => {
                 request.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(*length));
                 *request.body_mut() = Some(Body::wrap_stream(exactly(*length, factory())));
@@ -270,9 +271,11 @@ impl Request {
         if self.method != Method::GET {
             return Err(self.no_redirect(status, &target, "and what was sent is not sent again elsewhere"));
         }
-        let downgrade = from.scheme() == "https" && target.scheme() != "https";
-        if downgrade || !matches!(target.scheme(), "http" | "https") {
+        if from.scheme() == "https" && target.scheme() != "https" {
             return Err(self.no_redirect(status, &target, "which is not https"));
+        }
+        if !is_plain(&target) {
+            return Err(self.no_redirect(status, &target, "which is not a plain http or https URL"));
         }
         if is_loopback(&target) && !is_loopback(from) {
             return Err(self.no_redirect(status, &target, "which is this machine"));
@@ -312,6 +315,11 @@ impl Request {
             body: body.freeze(),
         })
     }
+}
+
+/// Returns whether `url` is one of ours to ask: what stands before an `@` would be sent as a credential.
+fn is_plain(url: &Url) -> bool {
+    matches!(url.scheme(), "http" | "https") && url.username().is_empty() && url.password().is_none()
 }
 
 /// Why an attempt ended without an answer.
