@@ -1,1 +1,92 @@
-fn main() {}
+//! The `protected-registry` command.
+
+mod args;
+mod build;
+mod cancel;
+mod command;
+mod console;
+mod context;
+mod environment;
+mod error;
+mod settings;
+mod summary;
+
+use std::{path::PathBuf, process::ExitCode, time::Duration};
+
+use clap::Parser;
+
+use crate::{
+    args::{Arguments, Command},
+    cancel::Cancel,
+    console::Console,
+    context::Context,
+    error::CommandError,
+    settings::Settings,
+};
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    if let Command::Completions(completions) = &arguments.command {
+        return command::completions::run(completions);
+    }
+    log(arguments.global.verbose);
+    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return alone(&CommandError::new(error::Kind::Failed, format!("cannot start: {error}"))),
+    };
+    let code = runtime.block_on(run(arguments));
+    // Threads for computation have stopped by now; what still waits is a name look-up at most.
+    runtime.shutdown_timeout(Duration::from_millis(100));
+    code
+}
+
+async fn run(arguments: Arguments) -> ExitCode {
+    let name = arguments.command.name();
+    let context = match surroundings(&arguments) {
+        Ok(context) => context,
+        Err(error) => return alone(&error),
+    };
+    let result = command::run(&context, arguments.command).await;
+    context.clean_up().await;
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            context.console.failure(name, &error, Some(&context.correlation_id));
+            error.kind.exit_code()
+        }
+    }
+}
+
+fn surroundings(arguments: &Arguments) -> Result<Context, CommandError> {
+    let directory = std::env::current_dir()
+        .map_err(|error| CommandError::usage(format!("the working directory is not there: {error}")))?;
+    let environment = environment::with_dotenv(environment::process(), &directory)
+        .map_err(|error| CommandError::usage(format!("the repository's .env cannot be read: {error}")))?;
+    let settings = Settings::load(&arguments.global, environment, PathBuf::from(&directory))?;
+    let platform = protected_ci::detect(&settings.environment);
+    let no_colour = settings.environment.get("NO_COLOR").is_some();
+    let console = Console::new(settings.format, no_colour, platform);
+    let cancel = Cancel::listen()
+        .map_err(|error| CommandError::usage(format!("cannot listen for signals: {error}")))?;
+    Ok(Context::new(settings, console, cancel))
+}
+
+/// Says why not even the settings could be read.
+fn alone(error: &CommandError) -> ExitCode {
+    Console::new(args::Format::Text, true, None).failure("", error, None);
+    error.kind.exit_code()
+}
+
+fn log(verbose: u8) {
+    use tracing_subscriber::filter::LevelFilter;
+    let level = match verbose {
+        0 => LevelFilter::WARN,
+        1 => LevelFilter::DEBUG,
+        _ => LevelFilter::TRACE,
+    };
+    // Only our own crates: a library's trace may hold a header.
+    let filter = tracing_subscriber::EnvFilter::new(format!(
+        "off,protected_registry={level},protected_http={level},protected_ci={level},protected_fractalops={level},protected_npm={level},protected_harden={level}"
+    ));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).without_time().init();
+}

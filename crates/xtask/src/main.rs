@@ -5,7 +5,11 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a developer command talks on its terminal")]
 
 mod audit;
+mod bench;
+mod demo;
 mod failure;
+mod http;
+mod local;
 mod process;
 mod test;
 mod tools;
@@ -24,8 +28,10 @@ struct Command {
 }
 
 const COMMANDS: &[Command] = &[
+    Command { name: "demo", about: "run the main job end to end on this machine", run: demo::run_command },
     Command { name: "tools", about: "install the pinned tools that the tests use", run: tools::run_command },
     Command { name: "test", about: "run every check and every test", run: test::run_command },
+    Command { name: "bench", about: "measure beside npm and verdaccio, in one run", run: bench::run_command },
     Command {
         name: "audit",
         about: "look the dependencies up in the RustSec advisories",

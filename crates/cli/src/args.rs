@@ -1,0 +1,240 @@
+//! The command line, as clap reads it. Meaning is given to it in `settings`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use protected_model::{
+    name::{PackageName, ProjectSlug},
+    service_url::ServiceUrl,
+    version::{DistTag, PackageVersion},
+};
+use serde::Deserialize;
+
+const AFTER_HELP: &str = "\
+Every option can also be set in the environment or in protected-registry.toml; the flag wins, then the
+environment, then the file. --dry-run is PROTECTED_REGISTRY_DRY_RUN, and so on; --fractalops-url is
+FRACTALOPS_BASE_URL. An empty variable counts as unset.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 no CI identity, 4 refused, 5 unavailable
+(try again), 6 the version exists with other content, 7 the package or its source is bad, 130 and 143
+cancelled";
+
+/// Publishes protected npm packages with the identity of a CI run
+#[derive(Debug, Parser)]
+#[command(name = "protected-registry", version, after_help = AFTER_HELP, max_term_width = 100)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What every command takes.
+#[derive(Debug, Args)]
+pub(crate) struct Global {
+    /// Base URL of FractalOps
+    #[arg(long, global = true, value_name = "URL")]
+    pub(crate) fractalops_url: Option<ServiceUrl>,
+    /// Audience to ask the ID token for; the base URL of FractalOps when not given
+    #[arg(long, global = true, value_name = "AUDIENCE")]
+    pub(crate) audience: Option<String>,
+    /// PEM file of certificate authorities to trust besides the system's
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) ca_file: Option<PathBuf>,
+    /// Configuration file; protected-registry.toml in the working directory or above when not given
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// How results are written to standard output
+    #[arg(long, global = true, value_enum)]
+    pub(crate) format: Option<Format>,
+    /// Say more on standard error; twice for everything
+    #[arg(long, short, global = true, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+}
+
+/// How results are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// For people
+    #[default]
+    Text,
+    /// One JSON document, for programs
+    Json,
+}
+
+/// One variant for each file of `command/`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Publish(Publish),
+    Install(Install),
+    ProtectBuild(ProtectBuild),
+    Token(Token),
+    Revoke(Revoke),
+    Doctor(Doctor),
+    Completions(Completions),
+}
+
+/// Harden, pack and publish a package with a token that lives for minutes
+#[derive(Debug, Args)]
+pub(crate) struct Publish {
+    /// Name that package.json must have
+    pub(crate) package: Option<PackageName>,
+    #[command(flatten)]
+    pub(crate) build: Build,
+    /// Publish this tarball as it is, instead of hardening a source folder
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["source", "out"])]
+    pub(crate) tarball: Option<PathBuf>,
+    /// Dist-tag to set; needed for a prerelease and for a version below `latest`
+    #[arg(long)]
+    pub(crate) tag: Option<DistTag>,
+    /// What sends the tarball
+    #[arg(long, value_enum, value_name = "CLIENT")]
+    pub(crate) with: Option<PublishWith>,
+    /// Exchange, build and let the server decide, but mint and publish nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+/// What sends a tarball to the registry.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum PublishWith {
+    /// This program: the token never enters a process that runs JavaScript
+    #[default]
+    Own,
+    /// npm
+    Npm,
+    /// pnpm
+    Pnpm,
+    /// Refused: yarn cannot publish a given tarball
+    Yarn,
+}
+
+/// What a hardened build takes.
+#[derive(Debug, Args)]
+pub(crate) struct Build {
+    /// Project in FractalOps that the package belongs to
+    #[arg(long, value_name = "SLUG")]
+    pub(crate) project: Option<ProjectSlug>,
+    /// Folder of the package
+    #[arg(long, value_name = "DIR")]
+    pub(crate) source: Option<PathBuf>,
+    /// Folder for the build; protected-build/<name>-<version> when not given
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+}
+
+/// Install a package with a token that lives for fifteen minutes
+#[derive(Debug, Args)]
+pub(crate) struct Install {
+    /// Package, with a version or dist-tag after `@` where one is wanted
+    pub(crate) package: Option<String>,
+    /// Project in FractalOps that the package belongs to
+    #[arg(long, value_name = "SLUG")]
+    pub(crate) project: Option<ProjectSlug>,
+    /// Folder to install into; the working directory when not given
+    #[arg(long, value_name = "DIR")]
+    pub(crate) directory: Option<PathBuf>,
+    /// Package manager; the one that the folder is kept by when not given
+    #[arg(long, value_enum, value_name = "MANAGER")]
+    pub(crate) with: Option<InstallWith>,
+    /// Let packages run their install scripts, which can read the token's file while they run
+    #[arg(long)]
+    pub(crate) allow_scripts: bool,
+}
+
+/// A package manager.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum InstallWith {
+    /// npm
+    Npm,
+    /// pnpm
+    Pnpm,
+    /// yarn 1
+    Yarn,
+    /// yarn 2 and later
+    Berry,
+}
+
+impl InstallWith {
+    /// Returns the name under which `protected_npm` lists it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Npm => "npm",
+            Self::Pnpm => "pnpm",
+            Self::Yarn => "yarn",
+            Self::Berry => "berry",
+        }
+    }
+}
+
+/// Harden and pack a package, and put the build on record
+#[derive(Debug, Args)]
+pub(crate) struct ProtectBuild {
+    /// Name that package.json must have
+    pub(crate) package: Option<PackageName>,
+    #[command(flatten)]
+    pub(crate) build: Build,
+    /// Version that package.json must have
+    #[arg(long)]
+    pub(crate) version: Option<PackageVersion>,
+    /// Build only: no identity is needed and FractalOps is not asked
+    #[arg(long)]
+    pub(crate) no_record: bool,
+}
+
+/// Exchange the CI identity for an npm token and write it to a private .npmrc
+#[derive(Debug, Args)]
+pub(crate) struct Token {
+    /// Package that the token is for
+    pub(crate) package: Option<PackageName>,
+    /// Project in FractalOps that the package belongs to
+    #[arg(long, value_name = "SLUG")]
+    pub(crate) project: Option<ProjectSlug>,
+    /// What the token is for
+    #[arg(long, value_enum)]
+    pub(crate) action: Option<TokenAction>,
+    /// File to write; it must not exist and is only readable by you
+    #[arg(long, value_name = "FILE")]
+    pub(crate) npmrc: Option<PathBuf>,
+    /// Exchange and let the server decide, but mint nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+/// What a token is for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum TokenAction {
+    /// Read the package
+    #[default]
+    Install,
+    /// Add a version
+    Publish,
+}
+
+/// Revoke the token of a .npmrc that `token` wrote, and delete the file
+#[derive(Debug, Args)]
+pub(crate) struct Revoke {
+    /// File that `token` wrote
+    #[arg(long, value_name = "FILE")]
+    pub(crate) npmrc: Option<PathBuf>,
+}
+
+/// Check, without publishing anything, whether a publish from here can work
+#[derive(Debug, Args)]
+pub(crate) struct Doctor {
+    /// Project in FractalOps that the package belongs to
+    #[arg(long, value_name = "SLUG")]
+    pub(crate) project: Option<ProjectSlug>,
+    /// Folder of the package
+    #[arg(long, value_name = "DIR")]
+    pub(crate) source: Option<PathBuf>,
+}
+
+/// Write a completion script for a shell to standard output
+#[derive(Debug, Args)]
+pub(crate) struct Completions {
+    /// The shell
+    pub(crate) shell: clap_complete::Shell,
+}

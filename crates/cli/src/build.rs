@@ -1,0 +1,334 @@
+//! The hardened build of a package folder: list, harden, pack, and the documents about it.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::{Arc, atomic::AtomicBool},
+    time::Instant,
+};
+
+use protected_harden::{HardenError, Hardened};
+use protected_model::{
+    api::build::{BuildRecordRequest, Document},
+    build::{BuildManifest, Source},
+    digest::Sha256,
+    identity::RunIdentity,
+    integrity::{self, ArtifactDigest, IntegrityManifest},
+    name::{PackageName, ProjectSlug},
+    version::{DistTag, PackageVersion},
+};
+use protected_npm::{
+    pack::{self, Packed},
+    package_json::PackageJson,
+};
+
+use crate::{
+    context::{self, Context, Session},
+    error::{CommandError, Kind},
+    settings::LegalComments,
+};
+
+/// Where builds go when nothing else is said, below the working directory.
+const DEFAULT_FOLDER: &str = "protected-build";
+
+/// The file by which a folder is known as one of our builds, and so may be replaced.
+const MARK: &str = "evidence/build-manifest.json";
+
+/// A package folder that was looked at and not yet built.
+pub(crate) struct Package {
+    pub(crate) folder: PathBuf,
+    pub(crate) name: PackageName,
+    pub(crate) version: PackageVersion,
+    /// `publishConfig.tag`.
+    pub(crate) publish_tag: Option<DistTag>,
+}
+
+/// A finished build.
+pub(crate) struct Built {
+    /// `artifact/`, `evidence/`, `private/` and the tarball.
+    pub(crate) folder: PathBuf,
+    pub(crate) packed: Packed,
+    pub(crate) manifest: BuildManifest,
+    pub(crate) documents: Vec<Document>,
+    /// What went in, in bytes.
+    pub(crate) source_bytes: u64,
+}
+
+/// Reads a folder's package.json and holds it against what was asked for.
+///
+/// # Errors
+/// When it is not there or not valid, and when name or version are others.
+pub(crate) fn look_at(
+    folder: &Path,
+    name: Option<&PackageName>,
+    version: Option<&PackageVersion>,
+) -> Result<Package, CommandError> {
+    let read = PackageJson::read(folder).map_err(|error| {
+        let hint = error.hint();
+        let doing = format!("reading the package in `{}`", folder.display());
+        CommandError::from_error(Kind::BadInput, &doing, &error).hint(hint)
+    })?;
+    if read.is_private() {
+        return Err(CommandError::new(
+            Kind::BadInput,
+            format!("`{}` has `\"private\": true` in its package.json, so it is not to be published", read.name()),
+        )
+        .advise("remove `private` when this package is meant for a registry"));
+    }
+    let found = (read.name().clone(), read.version().clone());
+    expect("package", name, &found.0, folder)?;
+    expect("version", version, &found.1, folder)?;
+    let publish_tag = read.publish_tag().cloned();
+    Ok(Package { folder: folder.to_owned(), name: found.0, version: found.1, publish_tag })
+}
+
+fn expect<T: PartialEq + std::fmt::Display>(
+    what: &str,
+    expected: Option<&T>,
+    found: &T,
+    folder: &Path,
+) -> Result<(), CommandError> {
+    match expected {
+        Some(expected) if expected != found => Err(CommandError::new(
+            Kind::BadInput,
+            format!(
+                "{what} `{expected}` was asked for, but package.json in `{}` says `{found}`",
+                folder.display()
+            ),
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Hardens and packs `package` into `out`, on a thread of its own.
+///
+/// # Errors
+/// When the package cannot be listed, hardened or packed, when `out` holds something else, and when `stop` is
+/// raised. Nothing is left behind then.
+pub(crate) async fn build(
+    context: &Context,
+    package: Package,
+    out: Option<PathBuf>,
+    stop: Arc<AtomicBool>,
+) -> Result<Built, CommandError> {
+    let harden = &context.settings.file.harden;
+    let options = protected_harden::Options {
+        keep_names: harden.keep_names,
+        legal_comments: match harden.legal_comments {
+            None | Some(LegalComments::File) => protected_harden::LegalComments::File,
+            Some(LegalComments::Keep) => protected_harden::LegalComments::Keep,
+            Some(LegalComments::Remove) => protected_harden::LegalComments::Remove,
+        },
+        ..protected_harden::Options::default()
+    };
+    let source = source(context.unverified_identity());
+    let default = context.settings.working_directory.join(DEFAULT_FOLDER);
+    let started = Instant::now();
+    let built = context::compute(move || run(package, out, &default, &options, source, &stop)).await?;
+    let how = format!(
+        "{} files, {}",
+        built.packed.files.len(),
+        crate::summary::sizes(built.source_bytes, built.packed.unpacked_size)
+    );
+    context.console.step("harden", how, started);
+    Ok(built)
+}
+
+fn run(
+    package: Package,
+    out: Option<PathBuf>,
+    default: &Path,
+    options: &protected_harden::Options,
+    source: Source,
+    stop: &AtomicBool,
+) -> Result<Built, CommandError> {
+    let is_default = out.is_none();
+    let base = package.name.as_str().replace('/', "-").replace('@', "");
+    let out = out.unwrap_or_else(|| default.join(format!("{base}-{}", package.version)));
+    check_replaceable(&out)?;
+    let parent = out.parent().unwrap_or(Path::new("."));
+    let cannot = |doing: &str, path: &Path, error: std::io::Error| {
+        CommandError::new(Kind::Failed, format!("cannot {doing} `{}`: {error}", path.display()))
+    };
+    fs::create_dir_all(parent).map_err(|error| cannot("make the folder", parent, error))?;
+    if is_default {
+        // As cargo and venv do: a build is never committed by accident.
+        let ignore = default.join(".gitignore");
+        fs::write(&ignore, "*\n").map_err(|error| cannot("write", &ignore, error))?;
+    }
+    // Mode 0700, in the same folder as the result so that one rename shows it, and gone on drop until then.
+    let staging = tempfile::Builder::new()
+        .prefix(".protected-build-")
+        .tempdir_in(parent)
+        .map_err(|error| cannot("make a folder in", parent, error))?;
+    let root = staging.path();
+    let (artifact, evidence, private) = (root.join("artifact"), root.join("evidence"), root.join("private"));
+    for folder in [&artifact, &evidence, &private] {
+        fs::create_dir(folder).map_err(|error| cannot("make the folder", folder, error))?;
+    }
+    restrict(&private).map_err(|error| cannot("restrict", &private, error))?;
+
+    let outside = [canonical(default), canonical(&out), canonical(root)];
+    let listed = pack::list(&package.folder).map_err(|error| packing(&package.folder, &error))?;
+    let files: Vec<_> = listed
+        .into_iter()
+        .filter(|file| !outside.iter().flatten().any(|folder| file.absolute.starts_with(folder)))
+        .collect();
+    let source_bytes = files.iter().map(|file| file.size).sum();
+    let files: Vec<_> = files
+        .into_iter()
+        .map(|file| protected_harden::SourceFile { path: file.path, absolute: file.absolute, mode: file.mode })
+        .collect();
+    let manifest_file = package.folder.join("package.json");
+    let package_json = fs::read_to_string(&manifest_file)
+        .map_err(|error| cannot("read", &manifest_file, error))?;
+    let tsconfig = Some(package.folder.join("tsconfig.json")).filter(|path| path.is_file());
+    let hardened = protected_harden::harden(&protected_harden::Request {
+        files: &files,
+        package_json: package_json.trim_start_matches('\u{feff}'),
+        tsconfig: tsconfig.as_deref(),
+        artifact: &artifact,
+        escrow: &private,
+        options,
+        cancelled: stop,
+    })
+    .map_err(|error| hardening(&error))?;
+
+    let packed = pack::pack(&artifact).map_err(|error| packing(&artifact, &error))?;
+    packed.write(root).map_err(|error| packing(root, &error))?;
+    let (manifest, documents) = documents(&package, &packed, hardened, source);
+    for (document, name) in documents.iter().zip(["integrity.json", "build-manifest.json"]) {
+        let file = evidence.join(name);
+        fs::write(&file, &document.inline).map_err(|error| cannot("write", &file, error))?;
+    }
+    if out.exists() {
+        fs::remove_dir_all(&out).map_err(|error| cannot("replace the former build", &out, error))?;
+    }
+    let staged = staging.keep();
+    if let Err(error) = fs::rename(&staged, &out) {
+        let _ = fs::remove_dir_all(&staged);
+        return Err(cannot("finish the build in", &out, error));
+    }
+    Ok(Built { folder: out, packed, manifest, documents, source_bytes })
+}
+
+/// Refuses a folder that is neither empty nor one of our builds: it would be replaced.
+fn check_replaceable(out: &Path) -> Result<(), CommandError> {
+    let Ok(mut entries) = fs::read_dir(out) else { return Ok(()) };
+    if entries.next().is_none() || out.join(MARK).is_file() {
+        return Ok(());
+    }
+    Err(CommandError::usage(format!(
+        "the folder for the build, `{}`, holds something that is not a former build",
+        out.display()
+    ))
+    .advise("name another folder with --out, or empty that one"))
+}
+
+fn documents(
+    package: &Package,
+    packed: &Packed,
+    hardened: Hardened,
+    source: Source,
+) -> (BuildManifest, Vec<Document>) {
+    let artifact = ArtifactDigest {
+        filename: packed.filename.clone(),
+        size: packed.size,
+        sha256: packed.sha256,
+        integrity: packed.integrity,
+    };
+    let files = packed.files.iter().filter(|file| file.path != integrity::FILE_NAME).cloned().collect();
+    let mut list = IntegrityManifest::new(package.name.clone(), package.version.clone(), files);
+    list.artifact = Some(artifact.clone());
+    let manifest = BuildManifest {
+        schema: protected_model::build::MEDIA_TYPE.to_owned(),
+        package_name: package.name.clone(),
+        version: package.version.clone(),
+        source: Source { tree_sha256: Some(hardened.source_tree_sha256), ..source },
+        pipeline: hardened.pipeline,
+        protection: hardened.protection,
+        unprotected: hardened.unprotected,
+        source_map_escrow: hardened.escrow,
+        artifact,
+    };
+    let documents = vec![
+        document("integrity-manifest", integrity::MEDIA_TYPE, &list),
+        document("protected-build", protected_model::build::MEDIA_TYPE, &manifest),
+    ];
+    (manifest, documents)
+}
+
+fn document(kind: &str, media_type: &str, content: &impl serde::Serialize) -> Document {
+    let inline = String::from_utf8_lossy(&integrity::canonical(content)).into_owned();
+    let sha256 = Sha256::of(&inline);
+    Document { kind: kind.to_owned(), media_type: media_type.to_owned(), sha256, inline }
+}
+
+/// Puts a build on record with FractalOps and returns the record's id.
+///
+/// # Errors
+/// When FractalOps refuses, as it does when another build of the same version is on record.
+pub(crate) async fn record(
+    context: &Context,
+    session: &Session,
+    project: &ProjectSlug,
+    built: &Built,
+    dry_run: bool,
+) -> Result<String, CommandError> {
+    let started = Instant::now();
+    let manifest = &built.manifest;
+    let request = BuildRecordRequest {
+        tenant_id: None,
+        project_slug: project.clone(),
+        package_name: manifest.package_name.clone(),
+        version: manifest.version.clone(),
+        source: manifest.source.clone(),
+        pipeline: manifest.pipeline.clone(),
+        protection: manifest.protection,
+        artifact: manifest.artifact.clone(),
+        manifests: built.documents.clone(),
+        source_map_escrow: manifest.source_map_escrow.clone(),
+        dry_run,
+    };
+    let answer = context.cancel.or(session.fractalops.record_build(&session.token, &request)).await?;
+    let recorded = answer.map_err(|error| {
+        let doing = format!("recording the build of `{}@{}`", manifest.package_name, manifest.version);
+        CommandError::from_fractalops(&doing, error)
+    })?;
+    let how = if dry_run { "would be recorded".to_owned() } else { format!("build {}", recorded.build_id) };
+    context.console.step("record", how, started);
+    Ok(recorded.build_id)
+}
+
+fn source(unverified_identity: Option<RunIdentity>) -> Source {
+    unverified_identity.map_or_else(Source::default, |run| Source {
+        repository: run.repository,
+        commit: run.sha,
+        git_ref: run.git_ref,
+        tree_sha256: None,
+    })
+}
+
+pub(crate) fn packing(path: &Path, error: &pack::PackError) -> CommandError {
+    let doing = format!("packing `{}`", path.display());
+    CommandError::from_error(Kind::BadInput, &doing, error).hint(error.hint())
+}
+
+fn hardening(error: &HardenError) -> CommandError {
+    CommandError::from_error(Kind::BadInput, "hardening", error).hint(error.hint())
+}
+
+fn canonical(path: &Path) -> Option<PathBuf> {
+    fs::canonicalize(path).ok()
+}
+
+#[cfg(unix)]
+fn restrict(folder: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    fs::set_permissions(folder, fs::Permissions::from_mode(0o700))
+}
+
+#[cfg(not(unix))]
+fn restrict(_: &Path) -> std::io::Result<()> {
+    Ok(())
+}

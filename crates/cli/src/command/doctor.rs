@@ -1,0 +1,256 @@
+//! `doctor`: checks, without publishing anything, whether a publish from here can work.
+
+use std::{fs, path::Path};
+
+use protected_http::Client;
+use protected_model::{
+    action::ActionMode,
+    api::npm_token::NpmTokenRequest,
+    name::ProjectSlug,
+};
+use serde::Serialize;
+
+use crate::{
+    args::Doctor,
+    build::{self, Package},
+    context::{Context, Session},
+    error::{CommandError, Kind},
+};
+
+/// Variables that hold a long-lived registry token: what this program makes needless.
+const STATIC_TOKENS: &[&str] = &["NODE_AUTH_TOKEN", "NPM_TOKEN", "NPM_AUTH_TOKEN", "YARN_NPM_AUTH_TOKEN"];
+
+/// One check.
+#[derive(Serialize)]
+struct Check {
+    what: &'static str,
+    outcome: Outcome,
+    detail: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    hints: Vec<String>,
+}
+
+/// How a check went.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Outcome {
+    Ok,
+    Warning,
+    Failed,
+    Skipped,
+}
+
+/// The checks so far. The first failure decides the exit code; the rest still run where they can.
+struct Report<'a> {
+    context: &'a Context,
+    checks: Vec<Check>,
+    first: Option<Kind>,
+}
+
+impl Report<'_> {
+    fn add(&mut self, what: &'static str, outcome: Outcome, detail: impl Into<String>) {
+        self.push(Check { what, outcome, detail: detail.into(), hints: Vec::new() });
+    }
+
+    fn fail(&mut self, what: &'static str, error: &CommandError) {
+        self.first.get_or_insert(error.kind);
+        let hints = error.hints.iter().map(ToString::to_string).collect();
+        let mut detail = error.message.clone();
+        for rule in error.problem.iter().flat_map(|problem| &problem.rules).filter(|rule| !rule.ok) {
+            let actual = rule.actual.as_deref().unwrap_or("nothing");
+            detail.push_str(&format!("; {} is `{actual}`, expected `{}`", rule.claim, rule.expected));
+        }
+        self.push(Check { what, outcome: Outcome::Failed, detail, hints });
+    }
+
+    fn push(&mut self, check: Check) {
+        let word = match check.outcome {
+            Outcome::Ok => "ok",
+            Outcome::Warning => "warning",
+            Outcome::Failed => "FAILED",
+            Outcome::Skipped => "skipped",
+        };
+        let detail = crate::console::one_line(&check.detail);
+        self.context.console.say(format!("  {word:<8} {:<14} {detail}", check.what));
+        for hint in &check.hints {
+            self.context.console.say(format!("  {:<8} {:<14} hint: {hint}", "", ""));
+        }
+        self.checks.push(check);
+    }
+}
+
+/// Runs every check that can be run.
+///
+/// # Errors
+/// Of the first failed check's kind, when one failed.
+pub(crate) async fn run(context: &Context, arguments: Doctor) -> Result<(), CommandError> {
+    let mut report = Report { context, checks: Vec::new(), first: None };
+    let package = check_package(&mut report, &arguments);
+    check_leftovers(&mut report, package.as_ref().map(|package| package.folder.as_path()));
+    let http = match context.http() {
+        Ok(http) => Some(http),
+        Err(error) => {
+            report.fail("network", &error);
+            None
+        }
+    };
+    if let Some(http) = http {
+        check_service(&mut report, &http, &arguments, package.as_ref()).await?;
+    }
+    let failed = report.checks.iter().filter(|check| check.outcome == Outcome::Failed).count();
+    context.console.result("", &report.checks);
+    match report.first {
+        None => {
+            if !context.console.is_json() {
+                context.console.result("everything that was checked is in order", &());
+            }
+            Ok(())
+        }
+        Some(kind) => {
+            let checks = if failed == 1 { "1 check failed".to_owned() } else { format!("{failed} checks failed") };
+            Err(CommandError::new(kind, checks))
+        }
+    }
+}
+
+fn check_package(report: &mut Report<'_>, arguments: &Doctor) -> Option<Package> {
+    let settings = &report.context.settings;
+    let looked = settings
+        .source(arguments.source.clone())
+        .and_then(|source| build::look_at(&source, settings.package(None)?.as_ref(), None));
+    match looked {
+        Ok(package) => {
+            let tag = if package.version.is_prerelease() { ", a prerelease: publish needs --tag" } else { "" };
+            report.add("package", Outcome::Ok, format!("{}@{}{tag}", package.name, package.version));
+            Some(package)
+        }
+        Err(error) => {
+            report.fail("package", &error);
+            None
+        }
+    }
+}
+
+/// A static token beside ours is how a refused exchange goes unnoticed: the client publishes with that one.
+fn check_leftovers(report: &mut Report<'_>, folder: Option<&Path>) {
+    let environment = &report.context.settings.environment;
+    let mut found: Vec<String> = STATIC_TOKENS
+        .iter()
+        .filter(|name| environment.get(name).is_some())
+        .map(|name| format!("`{name}` is set"))
+        .collect();
+    for folder in folder.into_iter().flat_map(Path::ancestors) {
+        let npmrc = folder.join(".npmrc");
+        if fs::read_to_string(&npmrc).is_ok_and(|text| text.contains("_auth")) {
+            found.push(format!("`{}` holds a credential", npmrc.display()));
+        }
+    }
+    if found.is_empty() {
+        report.add("leftovers", Outcome::Ok, "no long-lived registry token in sight");
+    } else {
+        let detail = format!("{}; it is not used by this program, and not needed any more", found.join(", "));
+        report.add("leftovers", Outcome::Warning, detail);
+    }
+}
+
+/// # Errors
+/// Only when cancelled.
+async fn check_service(
+    report: &mut Report<'_>,
+    http: &Client,
+    arguments: &Doctor,
+    package: Option<&Package>,
+) -> Result<(), CommandError> {
+    let context = report.context;
+    let fractalops = match context.fractalops(http) {
+        Ok(fractalops) => fractalops,
+        Err(error) => {
+            report.fail("fractalops", &error);
+            return Ok(());
+        }
+    };
+    match context.cancel.or(fractalops.metadata()).await? {
+        Ok(metadata) => {
+            report.add("fractalops", Outcome::Ok, metadata.issuer.clone());
+            let audience = context.settings.audience(&context.settings.fractalops_url()?);
+            if audience == metadata.id_token_audience {
+                report.add("audience", Outcome::Ok, audience);
+            } else {
+                let expected = metadata.id_token_audience;
+                let message = format!("ID tokens are asked for with `{audience}`, but FractalOps takes `{expected}`");
+                let error = CommandError::new(Kind::Usage, message)
+                    .advise(format!("set --audience {expected}, or PROTECTED_REGISTRY_AUDIENCE"));
+                report.fail("audience", &error);
+            }
+        }
+        Err(error) => {
+            report.fail("fractalops", &CommandError::from_fractalops("asking for its metadata", error));
+            return Ok(());
+        }
+    }
+    let session = match context.log_in(http).await {
+        Ok(session) => session,
+        Err(error) => {
+            context.cancel.check()?;
+            report.fail("identity", &error);
+            return Ok(());
+        }
+    };
+    let identity = &session.exchange.identity;
+    let detail = format!("{} {}", identity.platform.name(), identity.describe());
+    report.add("identity", Outcome::Ok, format!("{detail}, accepted by {}", session.exchange.policies.join(", ")));
+    let project = match context.settings.project(arguments.project.clone()) {
+        Ok(project) => project,
+        Err(error) => {
+            report.fail("project", &error);
+            return Ok(());
+        }
+    };
+    match package {
+        Some(package) => {
+            for mode in [ActionMode::Publish, ActionMode::Install] {
+                check_permission(report, &session, &project, package, mode).await?;
+            }
+        }
+        None => report.add("permission", Outcome::Skipped, "no package to ask about"),
+    }
+    Ok(())
+}
+
+/// # Errors
+/// Only when cancelled.
+async fn check_permission(
+    report: &mut Report<'_>,
+    session: &Session,
+    project: &ProjectSlug,
+    package: &Package,
+    action_mode: ActionMode,
+) -> Result<(), CommandError> {
+    let what = if action_mode == ActionMode::Publish { "may publish" } else { "may install" };
+    let request = NpmTokenRequest {
+        project_slug: project.clone(),
+        package_name: package.name.clone(),
+        action_mode,
+        tenant_id: None,
+        expected_entitlement_snapshot_id: None,
+        package_version: None,
+        artifact_sha512: None,
+        protection_build_id: None,
+        package_manager: None,
+        reason: Some("protected-registry doctor".to_owned()),
+        dry_run: true,
+    };
+    match report.context.mint(session, &request).await {
+        Ok(minted) => report.add(what, Outcome::Ok, format!("{} to {}", minted.policy_id, minted.registry_url)),
+        Err(error) => {
+            report.context.cancel.check()?;
+            // A publisher that may publish need not be one that may install.
+            if action_mode == ActionMode::Publish {
+                report.fail(what, &error);
+            } else {
+                report.add(what, Outcome::Warning, error.message);
+            }
+        }
+    }
+    Ok(())
+}

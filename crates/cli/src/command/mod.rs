@@ -1,0 +1,46 @@
+//! The commands, one file each.
+
+pub(crate) mod completions;
+mod doctor;
+mod install;
+mod protect_build;
+mod publish;
+mod revoke;
+mod token;
+
+use crate::{args::Command, context::Context, error::CommandError};
+
+/// Runs `command`.
+///
+/// # Errors
+/// Those of the command.
+pub(crate) async fn run(context: &Context, command: Command) -> Result<(), CommandError> {
+    match command {
+        Command::Publish(arguments) => publish::run(context, arguments).await,
+        Command::Install(arguments) => install::run(context, arguments).await,
+        Command::ProtectBuild(arguments) => protect_build::run(context, arguments).await,
+        Command::Token(arguments) => token::run(context, arguments).await,
+        Command::Revoke(arguments) => revoke::run(context, arguments).await,
+        Command::Doctor(arguments) => doctor::run(context, arguments).await,
+        // Needs no surroundings: main runs it.
+        Command::Completions(arguments) => {
+            completions::run(&arguments);
+            Ok(())
+        }
+    }
+}
+
+impl Command {
+    /// Returns the name as it stands on the command line.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Publish(_) => "publish",
+            Self::Install(_) => "install",
+            Self::ProtectBuild(_) => "protect-build",
+            Self::Token(_) => "token",
+            Self::Revoke(_) => "revoke",
+            Self::Doctor(_) => "doctor",
+            Self::Completions(_) => "completions",
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! `protect-build`: harden and pack, and put the build on record.
+
+use serde_json::json;
+
+use crate::{args::ProtectBuild, build, context::Context, error::CommandError};
+
+/// Builds one package.
+///
+/// # Errors
+/// At the first thing that goes wrong; no half of a build is left behind then.
+pub(crate) async fn run(context: &Context, arguments: ProtectBuild) -> Result<(), CommandError> {
+    let settings = &context.settings;
+    let no_record = settings.switch(arguments.no_record, "NO_RECORD")?;
+    let expected = settings.package(arguments.package.clone())?;
+    let version = settings.value(arguments.version.clone(), "VERSION", None)?;
+    let (source, out) = settings.build(&arguments.build)?;
+    let package = build::look_at(&source, expected.as_ref(), version.as_ref())?;
+    context.console.say(format!("{}@{}", package.name, package.version));
+    let recording = if no_record {
+        None
+    } else {
+        let project = settings.project(arguments.build.project.clone())?;
+        let http = context.http()?;
+        Some((context.log_in(&http).await?, project))
+    };
+    let built = build::build(context, package, out, context.cancel.shared_flag()).await;
+    context.cancel.check()?;
+    let built = built?;
+    let manifest = &built.manifest;
+    let mut build_id = None;
+    if let Some((session, project)) = &recording {
+        build_id = Some(build::record(context, session, project, &built, false).await?);
+    }
+    for (path, reason) in &manifest.unprotected {
+        context.console.say(format!("  note      {} is as it was: {reason}", crate::console::one_line(path)));
+    }
+    let tarball = built.folder.join(&built.packed.filename);
+    let manifest_file = built.folder.join("evidence/build-manifest.json");
+    context.console.output("build-manifest", &manifest_file.to_string_lossy());
+    context.console.output("tarball", &tarball.to_string_lossy());
+    context.console.output("integrity", &built.packed.integrity.to_string());
+    context.console.output("correlation-id", &context.correlation_id);
+    let text = format!("{}\n{}", tarball.display(), built.packed.integrity);
+    let document = json!({
+        "package": manifest.package_name,
+        "version": manifest.version,
+        "tarball": tarball,
+        "integrity": built.packed.integrity,
+        "build_manifest": manifest_file,
+        "build_id": build_id,
+    });
+    context.console.result(&text, &document);
+    Ok(())
+}

@@ -1,0 +1,293 @@
+//! `publish`: identity, exchange, harden, pack, record, mint, upload, revoke, wipe, in one process.
+
+use std::{path::PathBuf, sync::atomic::Ordering, time::Instant};
+
+use protected_http::Client;
+use protected_model::{
+    action::ActionMode,
+    api::npm_token::{NpmTokenRequest, NpmTokenResponse},
+    name::PackageName,
+    secret::RegistryToken,
+    version::{DistTag, PackageVersion},
+};
+use protected_npm::{
+    pack::Packed,
+    upload::{self, PublishError, PublishOptions, Published, Status},
+};
+use serde::Serialize;
+
+use crate::{
+    args::{Publish, PublishWith},
+    build::{self, Built},
+    console::human_size,
+    context::{Context, Session},
+    error::{CommandError, Kind},
+    summary,
+};
+
+/// What is published: a build of ours, or a tarball as it is.
+struct Artifact {
+    name: PackageName,
+    version: PackageVersion,
+    packed: Packed,
+    built: Option<Built>,
+}
+
+/// One element of the output `published-packages`.
+#[derive(Serialize)]
+struct PublishedPackage<'a> {
+    name: &'a PackageName,
+    version: &'a PackageVersion,
+    integrity: String,
+    registry: String,
+    tag: Option<&'a DistTag>,
+    status: &'static str,
+}
+
+/// Publishes one package.
+///
+/// # Errors
+/// At the first thing that goes wrong; nothing is published then, or the message says that it may have been.
+pub(crate) async fn run(context: &Context, arguments: Publish) -> Result<(), CommandError> {
+    let settings = &context.settings;
+    let with = settings.choice(arguments.with, "WITH", settings.file.publish.with)?.unwrap_or_default();
+    if with == PublishWith::Yarn {
+        return Err(CommandError::usage("yarn cannot publish a given tarball: it packs the folder again")
+            .advise("leave --with out: this program sends the tarball itself; or use --with npm or pnpm"));
+    }
+    let dry_run = settings.switch(arguments.dry_run, "DRY_RUN")?;
+    let tag = settings.value(arguments.tag.clone(), "TAG", settings.file.publish.tag.clone())?;
+    let project = settings.project(arguments.build.project.clone())?;
+    let http = context.http()?;
+    context.fractalops(&http)?;
+    let (session, artifact) = prepare(context, &http, &arguments, tag.as_ref()).await?;
+    let Artifact { name, version, packed, built } = &artifact;
+
+    let build_id = match built {
+        Some(built) => Some(build::record(context, &session, &project, built, dry_run).await?),
+        None => None,
+    };
+    let request = NpmTokenRequest {
+        project_slug: project,
+        package_name: name.clone(),
+        action_mode: ActionMode::Publish,
+        tenant_id: None,
+        expected_entitlement_snapshot_id: None,
+        package_version: Some(version.clone()),
+        artifact_sha512: Some(packed.integrity),
+        protection_build_id: build_id.filter(|_| !dry_run),
+        package_manager: Some(client_name(with).to_owned()),
+        reason: None,
+        dry_run,
+    };
+    let minted = context.mint(&session, &request).await?;
+    let Some(token) = &minted.token else {
+        return tell_dry_run(context, &artifact, &minted);
+    };
+    let published = send(context, &http, &minted, token, packed, tag.as_ref(), with).await?;
+    tell(context, &artifact, &minted, &published);
+    Ok(())
+}
+
+/// Logs in and builds at the same time. Whichever fails first stops the other.
+async fn prepare(
+    context: &Context,
+    http: &Client,
+    arguments: &Publish,
+    tag: Option<&DistTag>,
+) -> Result<(Session, Artifact), CommandError> {
+    let settings = &context.settings;
+    let expected = settings.package(arguments.package.clone())?;
+    let tarball = settings.value(arguments.tarball.clone(), "TARBALL", None)?;
+    if let Some(path) = tarball {
+        let path = settings.working_directory.join(path);
+        let artifact = open(path, expected.as_ref())?;
+        check_tag(&artifact.version, tag.or(artifact.packed.package.publish_tag()))?;
+        return Ok((context.log_in(http).await?, artifact));
+    }
+    let (source, out) = settings.build(&arguments.build)?;
+    let package = build::look_at(&source, expected.as_ref(), None)?;
+    check_tag(&package.version, tag.or(package.publish_tag.as_ref()))?;
+    let (name, version) = (package.name.clone(), package.version.clone());
+    context.console.say(format!("{name}@{version}"));
+    let stop = context.cancel.shared_flag();
+    let log_in = async {
+        let session = context.log_in(http).await;
+        if session.is_err() {
+            stop.store(true, Ordering::SeqCst);
+        }
+        session
+    };
+    // Both are always awaited: a build that is stopped still removes what it began.
+    let (session, built) = tokio::join!(log_in, build::build(context, package, out, stop.clone()));
+    context.cancel.check()?;
+    let session = session?;
+    let built = built?;
+    Ok((session, Artifact { name, version, packed: built.packed.clone(), built: Some(built) }))
+}
+
+fn open(path: PathBuf, expected: Option<&PackageName>) -> Result<Artifact, CommandError> {
+    let packed = Packed::from_tarball(&path).map_err(|error| build::packing(&path, &error))?;
+    let (name, version) = (packed.name.clone(), packed.version.clone());
+    if let Some(expected) = expected.filter(|expected| **expected != name) {
+        let message =
+            format!("package `{expected}` was asked for, but `{}` holds `{name}`", path.display());
+        return Err(CommandError::new(Kind::BadInput, message));
+    }
+    Ok(Artifact { name, version, packed, built: None })
+}
+
+/// A prerelease under `latest` would reach everybody who did not ask for it.
+fn check_tag(version: &PackageVersion, tag: Option<&DistTag>) -> Result<(), CommandError> {
+    if version.is_prerelease() && tag.is_none() {
+        return Err(CommandError::usage(format!("`{version}` is a prerelease and needs a dist-tag of its own"))
+            .advise("give one with --tag, such as --tag next"));
+    }
+    Ok(())
+}
+
+async fn send(
+    context: &Context,
+    http: &Client,
+    minted: &NpmTokenResponse,
+    token: &RegistryToken,
+    packed: &Packed,
+    tag: Option<&DistTag>,
+    with: PublishWith,
+) -> Result<Published, CommandError> {
+    let started = Instant::now();
+    let registry = &minted.registry_url;
+    let published = match with {
+        PublishWith::Own => {
+            let options = PublishOptions { tag: tag.cloned(), ..PublishOptions::default() };
+            let work = upload::publish(http, registry, token, packed, &options);
+            context.cancel.or(work).await.map_err(|cancelled| maybe_published(cancelled, packed))?
+        }
+        PublishWith::Npm | PublishWith::Pnpm | PublishWith::Yarn => {
+            unreachable!()
+        }
+    };
+    let published = published.map_err(|error| refused(packed, &registry.to_string(), &error))?;
+    let how = match published.status {
+        Status::Published => format!("{} to {registry}", human_size(packed.size)),
+        Status::AlreadyPublished => format!("already there with the same content, at {registry}"),
+    };
+    context.console.step("upload", how, started);
+    Ok(published)
+}
+
+fn maybe_published(mut cancelled: CommandError, packed: &Packed) -> CommandError {
+    cancelled.message = format!(
+        "cancelled while `{}@{}` was being sent: it may have been published",
+        packed.name, packed.version
+    );
+    cancelled.advise("run the same command again: it tells, and publishes nothing twice")
+}
+
+fn refused(packed: &Packed, registry: &str, error: &PublishError) -> CommandError {
+    let kind = if error.is_conflict() {
+        Kind::Conflict
+    } else if error.is_transient() {
+        Kind::Unavailable
+    } else {
+        Kind::Refused
+    };
+    let doing = format!("publishing `{}@{}` to {registry}", packed.name, packed.version);
+    CommandError::from_error(kind, &doing, error).hint(error.hint())
+}
+
+fn tell_dry_run(
+    context: &Context,
+    artifact: &Artifact,
+    minted: &NpmTokenResponse,
+) -> Result<(), CommandError> {
+    let Artifact { name, version, packed, .. } = artifact;
+    let registry = &minted.registry_url;
+    let line = format!("{name}@{version} would be published to {registry}; this was a dry run");
+    let package = PublishedPackage {
+        name,
+        version,
+        integrity: packed.integrity.to_string(),
+        registry: registry.to_string(),
+        tag: None,
+        status: "dry-run",
+    };
+    summarise(context, artifact, minted, &format!("Dry run: {name}@{version}"), "would be published");
+    context.console.output("correlation-id", &context.correlation_id);
+    context.console.result(&line, &[package]);
+    Ok(())
+}
+
+fn tell(context: &Context, artifact: &Artifact, minted: &NpmTokenResponse, published: &Published) {
+    let Artifact { name, version, packed, built } = artifact;
+    let registry = &minted.registry_url;
+    let (status, words) = match published.status {
+        Status::Published => ("published", "published"),
+        Status::AlreadyPublished => ("already-published", "already published, same content"),
+    };
+    let package = PublishedPackage {
+        name,
+        version,
+        integrity: packed.integrity.to_string(),
+        registry: registry.to_string(),
+        tag: published.tagged.then_some(&published.tag),
+        status,
+    };
+    let console = &context.console;
+    match serde_json::to_string(&[&package]) {
+        Ok(json) => console.output("published-packages", &json),
+        Err(error) => console.warn("Output not written", &error.to_string()),
+    }
+    console.output("integrity", &packed.integrity.to_string());
+    console.output("correlation-id", &context.correlation_id);
+    console.output("expires-at", &minted.expires_at.to_string());
+    if let Some(built) = built {
+        let manifest = built.folder.join("evidence/build-manifest.json");
+        console.output("build-manifest", &manifest.to_string_lossy());
+    }
+    summarise(context, artifact, minted, &format!("{name}@{version}"), words);
+    let tag = if published.tagged { format!(" as `{}`", published.tag) } else { String::new() };
+    let line = format!("{name}@{version} {words}{tag}\n{}", packed.integrity);
+    console.result(&line, &[package]);
+}
+
+fn summarise(
+    context: &Context,
+    artifact: &Artifact,
+    minted: &NpmTokenResponse,
+    heading: &str,
+    status: &str,
+) {
+    let Artifact { packed, built, .. } = artifact;
+    let mut rows = vec![
+        ("status", status.to_owned()),
+        ("registry", summary::code(&minted.registry_url.to_string())),
+        ("integrity", summary::code(&packed.integrity.to_string())),
+        ("tarball", human_size(packed.size)),
+        ("allowed by", summary::code(&minted.policy_id)),
+    ];
+    if let Some(identity) = context.unverified_identity() {
+        rows.push(("run", summary::code(&identity.describe())));
+    }
+    if let Some(built) = built {
+        rows.push(("files", summary::sizes(built.source_bytes, packed.unpacked_size)));
+    }
+    let evidence = built.iter().flat_map(|built| &built.documents);
+    let evidence = evidence.map(|document| (document.kind.clone(), document.sha256.to_string())).collect();
+    context.console.summary(&summary::published(&summary::Published {
+        heading,
+        rows,
+        pipeline: built.as_ref().map_or(&[], |built| &built.manifest.pipeline),
+        evidence,
+        correlation_id: &context.correlation_id,
+    }));
+}
+
+fn client_name(with: PublishWith) -> &'static str {
+    match with {
+        PublishWith::Own => "protected-registry",
+        PublishWith::Npm => "npm",
+        PublishWith::Pnpm => "pnpm",
+        PublishWith::Yarn => "yarn",
+    }
+}

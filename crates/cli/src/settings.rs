@@ -1,0 +1,398 @@
+//! From arguments, environment and configuration file to settled values: flag, then environment, then file.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    str::FromStr,
+};
+
+use protected_model::{
+    environment::Environment,
+    name::{PackageName, ProjectSlug},
+    service_url::ServiceUrl,
+    version::DistTag,
+};
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::{
+    args::{Build, Format, Global, InstallWith, PublishWith},
+    error::CommandError,
+};
+
+/// The configuration file's name.
+pub(crate) const FILE_NAME: &str = "protected-registry.toml";
+
+/// `protected-registry.toml`: what a repository says about its packages, so that CI need not repeat it.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(title = "protected-registry.toml")]
+pub(crate) struct ConfigFile {
+    /// Project in FractalOps that the packages belong to.
+    pub(crate) project: Option<ProjectSlug>,
+    /// Where FractalOps is, and how it is reached.
+    #[serde(default)]
+    pub(crate) fractalops: FractalOpsSection,
+    /// How packages are published.
+    #[serde(default)]
+    pub(crate) publish: PublishSection,
+    /// How packages are installed.
+    #[serde(default)]
+    pub(crate) install: InstallSection,
+    /// How packages are hardened.
+    #[serde(default)]
+    pub(crate) harden: HardenSection,
+}
+
+/// `[fractalops]`
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct FractalOpsSection {
+    /// Base URL: https, or http on a loopback address.
+    pub(crate) url: Option<ServiceUrl>,
+    /// Audience to ask the ID token for; the base URL when not given.
+    pub(crate) audience: Option<String>,
+    /// PEM file of certificate authorities to trust besides the system's, relative to this file.
+    pub(crate) ca_file: Option<PathBuf>,
+}
+
+/// `[publish]`
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PublishSection {
+    /// Package that is published when the command line names none.
+    pub(crate) package: Option<PackageName>,
+    /// Folder of the package, relative to this file.
+    pub(crate) source: Option<PathBuf>,
+    /// Folder for the build, relative to this file.
+    pub(crate) out: Option<PathBuf>,
+    /// Dist-tag to set.
+    pub(crate) tag: Option<DistTag>,
+    /// What sends the tarball.
+    pub(crate) with: Option<PublishWith>,
+}
+
+/// `[install]`
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct InstallSection {
+    /// Package manager.
+    pub(crate) with: Option<InstallWith>,
+}
+
+/// `[harden]`
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct HardenSection {
+    /// Keep the names of functions and classes, for code that reads them at run time.
+    #[serde(default)]
+    pub(crate) keep_names: bool,
+    /// What becomes of licence comments: moved to LEGAL.txt unless told otherwise.
+    pub(crate) legal_comments: Option<LegalComments>,
+}
+
+/// What becomes of licence comments.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum LegalComments {
+    /// They stay where they are.
+    Keep,
+    /// They move to `LEGAL.txt`.
+    File,
+    /// They are dropped.
+    Remove,
+}
+
+/// Everything that settings come from.
+pub(crate) struct Settings {
+    pub(crate) environment: Environment,
+    pub(crate) file: ConfigFile,
+    /// The folder of the configuration file, or the working directory: paths in the file start there.
+    base: PathBuf,
+    /// Where the command was started.
+    pub(crate) working_directory: PathBuf,
+    pub(crate) format: Format,
+    fractalops_url: Option<ServiceUrl>,
+    audience: Option<String>,
+    ca_file: Option<PathBuf>,
+}
+
+impl Settings {
+    /// Finds and reads the configuration file, and settles what every command takes.
+    ///
+    /// # Errors
+    /// When a value cannot be read: the message names the flag, variable or key.
+    pub(crate) fn load(
+        global: &Global,
+        environment: Environment,
+        working_directory: PathBuf,
+    ) -> Result<Self, CommandError> {
+        let mut settings = Self {
+            environment,
+            file: ConfigFile::default(),
+            base: working_directory.clone(),
+            working_directory,
+            format: Format::Text,
+            fractalops_url: None,
+            audience: None,
+            ca_file: None,
+        };
+        let named = settings.value(global.config.clone(), "CONFIG", None)?;
+        let found = match named {
+            Some(path) => Some(settings.working_directory.join(path)),
+            None => settings
+                .working_directory
+                .ancestors()
+                .map(|folder| folder.join(FILE_NAME))
+                .find(|path| path.is_file()),
+        };
+        if let Some(path) = found {
+            settings.file = read(&path)?;
+            settings.base = path.parent().map_or_else(|| settings.working_directory.clone(), Path::to_owned);
+        }
+        settings.format = match (global.format, settings.variable("FORMAT")) {
+            (Some(format), _) => format,
+            (None, None | Some("text")) => Format::Text,
+            (None, Some("json")) => Format::Json,
+            (None, Some(other)) => {
+                let message = format!("PROTECTED_REGISTRY_FORMAT is `{other}`, expected `text` or `json`");
+                return Err(CommandError::usage(message));
+            }
+        };
+        settings.fractalops_url = settings.base_url(global)?;
+        settings.audience =
+            settings.value(global.audience.clone(), "AUDIENCE", settings.file.fractalops.audience.clone())?;
+        let ca_file = settings.file.fractalops.ca_file.as_ref().map(|path| settings.base.join(path));
+        settings.ca_file = settings.value(global.ca_file.clone(), "CA_FILE", ca_file)?;
+        Ok(settings)
+    }
+
+    fn base_url(&self, global: &Global) -> Result<Option<ServiceUrl>, CommandError> {
+        if global.fractalops_url.is_some() {
+            return Ok(global.fractalops_url.clone());
+        }
+        for name in ["FRACTALOPS_BASE_URL", "FRACTALOPS_PORTAL_PUBLIC_URL"] {
+            if let Some(text) = self.environment.get(name) {
+                return parse(name, text).map(Some);
+            }
+        }
+        Ok(self.file.fractalops.url.clone())
+    }
+
+    /// Returns where FractalOps is.
+    ///
+    /// # Errors
+    /// When nothing says so.
+    pub(crate) fn fractalops_url(&self) -> Result<ServiceUrl, CommandError> {
+        self.fractalops_url.clone().ok_or_else(|| {
+            CommandError::usage("nothing says where FractalOps is").advise(format!(
+                "set FRACTALOPS_BASE_URL, give --fractalops-url, or write `url` under [fractalops] in {FILE_NAME}"
+            ))
+        })
+    }
+
+    /// Returns the audience that ID tokens are asked for.
+    pub(crate) fn audience(&self, fractalops: &ServiceUrl) -> String {
+        self.audience.clone().unwrap_or_else(|| fractalops.audience())
+    }
+
+    /// Reads the certificate authorities to trust besides the system's.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub(crate) fn ca_pem(&self) -> Result<Option<Vec<u8>>, CommandError> {
+        let Some(path) = &self.ca_file else { return Ok(None) };
+        let path = self.working_directory.join(path);
+        fs::read(&path).map(Some).map_err(|error| {
+            CommandError::usage(format!("cannot read the certificate authorities `{}`: {error}", path.display()))
+        })
+    }
+
+    /// Settles one value: `flag`, else `PROTECTED_REGISTRY_<name>`, else what the file says.
+    ///
+    /// # Errors
+    /// When the variable cannot be read as a `T`.
+    pub(crate) fn value<T: FromStr>(
+        &self,
+        flag: Option<T>,
+        name: &str,
+        file: Option<T>,
+    ) -> Result<Option<T>, CommandError>
+    where
+        T::Err: std::fmt::Display,
+    {
+        match (flag, self.variable(name)) {
+            (Some(value), _) => Ok(Some(value)),
+            (None, Some(text)) => parse(&format!("PROTECTED_REGISTRY_{name}"), text).map(Some),
+            (None, None) => Ok(file),
+        }
+    }
+
+    /// [`Self::value`] for a choice that clap knows.
+    ///
+    /// # Errors
+    /// When the variable is none of the choices.
+    pub(crate) fn choice<T: clap::ValueEnum>(
+        &self,
+        flag: Option<T>,
+        name: &str,
+        file: Option<T>,
+    ) -> Result<Option<T>, CommandError> {
+        match (flag, self.variable(name)) {
+            (Some(value), _) => Ok(Some(value)),
+            (None, Some(text)) => T::from_str(text, false).map(Some).map_err(|_| {
+                let choices = T::value_variants().iter().filter_map(clap::ValueEnum::to_possible_value);
+                let choices: Vec<String> = choices.map(|choice| format!("`{}`", choice.get_name())).collect();
+                let choices = choices.join(", ");
+                CommandError::usage(format!("PROTECTED_REGISTRY_{name} is `{text}`, expected {choices}"))
+            }),
+            (None, None) => Ok(file),
+        }
+    }
+
+    /// Settles a switch: the flag, else the variable, which must be `true` or `false`.
+    ///
+    /// # Errors
+    /// When the variable is neither.
+    pub(crate) fn switch(&self, flag: bool, name: &str) -> Result<bool, CommandError> {
+        match (flag, self.variable(name)) {
+            (true, _) | (false, Some("true")) => Ok(true),
+            (false, None | Some("false")) => Ok(false),
+            (false, Some(other)) => Err(CommandError::usage(format!(
+                "PROTECTED_REGISTRY_{name} is `{other}`, expected `true` or `false`"
+            ))),
+        }
+    }
+
+    /// Settles the project.
+    ///
+    /// # Errors
+    /// When nothing says which.
+    pub(crate) fn project(&self, flag: Option<ProjectSlug>) -> Result<ProjectSlug, CommandError> {
+        self.value(flag, "PROJECT", self.file.project.clone())?.ok_or_else(|| {
+            CommandError::usage("nothing says which project of FractalOps the package belongs to")
+                .advise(format!("give --project, or write `project = \"<slug>\"` into {FILE_NAME}"))
+        })
+    }
+
+    /// Settles the package that the command line, the environment or the file names.
+    ///
+    /// # Errors
+    /// When the variable is no package name.
+    pub(crate) fn package(&self, flag: Option<PackageName>) -> Result<Option<PackageName>, CommandError> {
+        self.value(flag, "PACKAGE", self.file.publish.package.clone())
+    }
+
+    /// Settles the folder of the package, as an absolute path.
+    ///
+    /// # Errors
+    /// When it is no folder.
+    pub(crate) fn source(&self, flag: Option<PathBuf>) -> Result<PathBuf, CommandError> {
+        let file = self.file.publish.source.as_ref().map(|path| self.base.join(path));
+        let source = self.value(flag, "SOURCE", file)?.unwrap_or_default();
+        let source = self.working_directory.join(source);
+        let found = fs::canonicalize(&source).ok().filter(|path| path.is_dir());
+        found.ok_or_else(|| {
+            CommandError::usage(format!("the package's folder `{}` is not there", source.display()))
+        })
+    }
+
+    /// Settles the folder for the build, where one is named.
+    ///
+    /// # Errors
+    /// Never in practice: any text is a path.
+    pub(crate) fn out(&self, flag: Option<PathBuf>) -> Result<Option<PathBuf>, CommandError> {
+        let file = self.file.publish.out.as_ref().map(|path| self.base.join(path));
+        Ok(self.value(flag, "OUT", file)?.map(|path| self.working_directory.join(path)))
+    }
+
+    /// Settles project, source and out of a build.
+    ///
+    /// # Errors
+    /// As its parts.
+    pub(crate) fn build(&self, build: &Build) -> Result<(PathBuf, Option<PathBuf>), CommandError> {
+        Ok((self.source(build.source.clone())?, self.out(build.out.clone())?))
+    }
+
+    fn variable(&self, name: &str) -> Option<&str> {
+        self.environment.get(&format!("PROTECTED_REGISTRY_{name}"))
+    }
+}
+
+fn read(path: &Path) -> Result<ConfigFile, CommandError> {
+    let text = fs::read_to_string(path)
+        .map_err(|error| CommandError::usage(format!("cannot read `{}`: {error}", path.display())))?;
+    toml::from_str(&text)
+        .map_err(|error| CommandError::usage(format!("`{}` is not valid: {error}", path.display())))
+}
+
+fn parse<T: FromStr>(name: &str, text: &str) -> Result<T, CommandError>
+where
+    T::Err: std::fmt::Display,
+{
+    text.parse().map_err(|error| CommandError::usage(format!("{name}: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(pairs: &[(&str, &str)], file: &str) -> Settings {
+        Settings {
+            environment: pairs.iter().copied().collect(),
+            file: toml::from_str(file).expect("toml"),
+            base: PathBuf::from("/repo"),
+            working_directory: PathBuf::from("/repo/package"),
+            format: Format::Text,
+            fractalops_url: None,
+            audience: None,
+            ca_file: None,
+        }
+    }
+
+    #[test]
+    fn the_flag_wins_then_the_environment_then_the_file() {
+        let slug = |text: &str| text.parse::<ProjectSlug>().expect("slug");
+        let all = settings(&[("PROTECTED_REGISTRY_PROJECT", "env")], "project = 'file'");
+        assert_eq!(all.project(Some(slug("flag"))).expect("flag"), slug("flag"));
+        assert_eq!(all.project(None).expect("env"), slug("env"));
+        let empty = settings(&[("PROTECTED_REGISTRY_PROJECT", "")], "project = 'file'");
+        assert_eq!(empty.project(None).expect("an empty variable is unset"), slug("file"));
+        assert!(settings(&[], "").project(None).is_err());
+        assert!(settings(&[("PROTECTED_REGISTRY_PROJECT", "a/b")], "").project(None).is_err());
+    }
+
+    #[test]
+    fn switches_and_choices_are_strict() {
+        let odd = settings(&[("PROTECTED_REGISTRY_DRY_RUN", "yes"), ("PROTECTED_REGISTRY_WITH", "bun")], "");
+        assert!(odd.switch(false, "DRY_RUN").is_err());
+        let error = odd.choice::<InstallWith>(None, "WITH", None).expect_err("bun").to_string();
+        assert_eq!(error, "PROTECTED_REGISTRY_WITH is `bun`, expected `npm`, `pnpm`, `yarn`, `berry`");
+    }
+
+    #[test]
+    fn paths_in_the_file_start_at_the_file() {
+        let settings = settings(&[], "[publish]\nout = 'build'");
+        assert_eq!(settings.out(None).expect("out"), Some(PathBuf::from("/repo/build")));
+        let flag = settings.out(Some(PathBuf::from("build"))).expect("out");
+        assert_eq!(flag, Some(PathBuf::from("/repo/package/build")));
+    }
+
+    #[test]
+    fn unknown_keys_are_refused() {
+        assert!(toml::from_str::<ConfigFile>("projekt = 'x'").is_err());
+        assert!(toml::from_str::<ConfigFile>("[fractalops]\ntoken = 'x'").is_err());
+    }
+
+    #[test]
+    fn the_published_schema_is_that_of_the_code() {
+        let published = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/schema/protected-registry.schema.json");
+        let mut schema = serde_json::to_string_pretty(&schemars::schema_for!(ConfigFile)).expect("schema");
+        schema.push('\n');
+        if fs::read_to_string(&published).unwrap_or_default() != schema {
+            let now = std::env::temp_dir().join("protected-registry.schema.json");
+            fs::write(&now, schema).expect("write");
+            panic!("the schema has changed: cp {} {}", now.display(), published.display());
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! The job summary, in Markdown.
+
+use std::fmt::Write;
+
+use protected_model::build::PipelineStep;
+
+use crate::{
+    console::{human_size, one_line},
+    error::CommandError,
+};
+
+/// What a publish has to show.
+pub(crate) struct Published<'a> {
+    pub(crate) heading: &'a str,
+    pub(crate) rows: Vec<(&'a str, String)>,
+    pub(crate) pipeline: &'a [PipelineStep],
+    pub(crate) evidence: Vec<(String, String)>,
+    pub(crate) correlation_id: &'a str,
+}
+
+/// Tells how a publish went: one table for the package, one for the steps, one for the evidence.
+pub(crate) fn published(published: &Published<'_>) -> String {
+    let mut text = format!("### {}\n\n| | |\n|---|---|\n", cell(published.heading));
+    for (name, value) in &published.rows {
+        line(&mut text, &[name, value]);
+    }
+    line(&mut text, &["correlation id", &code(published.correlation_id)]);
+    if !published.pipeline.is_empty() {
+        text.push_str("\n| step | tool | files | result | time |\n|---|---|---|---|---|\n");
+        for step in published.pipeline {
+            let tool = format!("{} {}", step.tool, step.tool_version);
+            let time = step.duration_ms.map_or_else(String::new, |ms| format!("{ms} ms"));
+            let status = match step.status {
+                protected_model::build::StepStatus::Completed => "completed",
+                protected_model::build::StepStatus::NothingToDo => "nothing to do",
+            };
+            line(&mut text, &[&step.step, &tool, &step.files.to_string(), status, &time]);
+        }
+    }
+    if !published.evidence.is_empty() {
+        text.push_str("\n| evidence | SHA-256 |\n|---|---|\n");
+        for (kind, sha256) in &published.evidence {
+            line(&mut text, &[kind, &code(sha256)]);
+        }
+    }
+    text.push('\n');
+    text
+}
+
+/// Tells why a command failed: the message, the rules of the nearest policy, what to do.
+pub(crate) fn failure(doing: &str, error: &CommandError, correlation_id: Option<&str>) -> String {
+    let mut text = format!("### ❌ protected-registry {} failed\n\n{}\n", cell(doing), cell(&error.message));
+    if let Some(problem) = &error.problem
+        && !problem.rules.is_empty()
+    {
+        let nearest = problem.nearest_policy.as_deref().unwrap_or("the policy");
+        let _ = write!(text, "\nNearest match: {}\n", code(nearest));
+        text.push_str("\n| | claim | expected | actual | rule |\n|---|---|---|---|---|\n");
+        for rule in &problem.rules {
+            let mark = if rule.ok { "✅" } else { "❌" };
+            let actual = rule.actual.as_deref().map_or_else(|| "*absent*".to_owned(), code);
+            line(&mut text, &[mark, &code(&rule.claim), &code(&rule.expected), &actual, &cell(&rule.rule)]);
+        }
+    }
+    for hint in &error.hints {
+        let _ = write!(text, "\n**Hint:** {}\n", cell(&hint.to_string()));
+    }
+    if let Some(id) = correlation_id {
+        let _ = write!(text, "\nCorrelation id: {}\n", code(id));
+    }
+    text.push('\n');
+    text
+}
+
+/// Returns a size before and after.
+pub(crate) fn sizes(before_bytes: u64, after_bytes: u64) -> String {
+    format!("{} → {}", human_size(before_bytes), human_size(after_bytes))
+}
+
+fn line(text: &mut String, cells: &[&str]) {
+    let _ = writeln!(text, "| {} |", cells.join(" | "));
+}
+
+/// Returns text from outside as inline code that cannot end its cell.
+pub(crate) fn code(text: &str) -> String {
+    let text = one_line(text).replace('`', "'").replace('|', "\\|");
+    if text.is_empty() { "*empty*".to_owned() } else { format!("`{text}`") }
+}
+
+/// Returns text from outside so that it stays text: no cell ends, no tag starts.
+fn cell(text: &str) -> String {
+    one_line(text).replace('|', "\\|").replace('<', "&lt;").replace('[', "\\[")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::{CommandError, Kind};
+
+    #[test]
+    fn nothing_from_outside_leaves_its_cell() {
+        assert_eq!(code("a|b`\n| c"), "`a\\|b' \\| c`");
+        let error = CommandError::new(Kind::Refused, "<img src=x>\n# heading [a](b)");
+        let text = failure("publish", &error, None);
+        assert!(text.contains("&lt;img src=x> # heading \\[a](b)"), "{text}");
+    }
+}

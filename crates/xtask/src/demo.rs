@@ -1,0 +1,188 @@
+//! The main job on one machine: `cargo xtask demo`.
+//!
+//! Builds both binaries, starts the embedded default, publishes a TypeScript sample and a real package taken
+//! from the npm registry, installs both with stock npm, runs them, and shows what was recorded.
+
+use std::{fs, path::Path, process::Command};
+
+use serde_json::Value;
+
+use crate::{
+    failure::{Failure, Result},
+    local::{self, Local},
+    process::{run, run_quietly},
+    workspace::Workspace,
+};
+
+/// The real package: several files, CommonJS, a program of its own, no dependencies.
+const REAL_PACKAGE: (&str, &str) = ("semver", "7.7.2");
+
+const CONFIG: &str = r#"
+[server]
+listen = "127.0.0.1:0"
+data = "data"
+
+[[tenant]]
+id = "acme"
+
+[[project]]
+tenant = "acme"
+slug = "example"
+
+[[repository]]
+name = "npm-hosted"
+tenant = "acme"
+scopes = ["@acme"]
+packages = ["semver"]
+
+[[package]]
+name = "@acme/greeter"
+project = "example"
+repository = "npm-hosted"
+artifact_policy = ["hardened"]
+install = ["release"]
+publish = ["release"]
+
+[[package]]
+name = "semver"
+project = "example"
+repository = "npm-hosted"
+artifact_policy = ["hardened"]
+install = ["release"]
+publish = ["release"]
+
+[[issuer]]
+url = "local:github-actions"
+platform = "github-actions"
+
+# Only this workflow of this repository, by ids that do not change when something is renamed.
+[[trusted_publisher]]
+id = "release"
+tenant_id = "acme"
+project_slug = "example"
+packages = ["@acme/greeter", "semver"]
+actions = ["install", "publish"]
+issuer = "local:github-actions"
+
+[trusted_publisher.github]
+repository_owner_id = "1001"
+repository_id = "2002"
+repository = "acme/greeter"
+workflow = "release.yml"
+
+# Two runs of a CI platform, imitated on this machine: the release, and one of another repository.
+[local_issuer]
+enabled = true
+
+[[local_issuer.run]]
+name = "release"
+platform = "github-actions"
+claims = { sub = "repo:acme/greeter:ref:refs/heads/main", repository = "acme/greeter", repository_id = "2002", repository_owner = "acme", repository_owner_id = "1001", workflow_ref = "acme/greeter/.github/workflows/release.yml@refs/heads/main", job_workflow_ref = "acme/greeter/.github/workflows/release.yml@refs/heads/main", ref = "refs/heads/main", ref_type = "branch", event_name = "push", sha = "0123456789abcdef0123456789abcdef01234567", run_id = "77", run_attempt = "1", runner_environment = "github-hosted" }
+
+[[local_issuer.run]]
+name = "stranger"
+platform = "github-actions"
+claims = { sub = "repo:mallory/greeter:ref:refs/heads/main", repository = "mallory/greeter", repository_id = "6666", repository_owner = "mallory", repository_owner_id = "5555", workflow_ref = "mallory/greeter/.github/workflows/release.yml@refs/heads/main", job_workflow_ref = "mallory/greeter/.github/workflows/release.yml@refs/heads/main", ref = "refs/heads/main", ref_type = "branch", event_name = "push", sha = "0123456789abcdef0123456789abcdef01234567", run_id = "1", run_attempt = "1", runner_environment = "github-hosted" }
+"#;
+
+pub(crate) fn run_command(workspace: &Workspace, _: &[String]) -> Result<()> {
+    title("Building");
+    run(workspace.cargo().args(["build", "--package", "protected-cli", "--bins"]))?;
+    title("Starting the embedded FractalOps and its npm registry on a free port");
+    let demo = Demo(Local::start(workspace.target.join("demo"), &workspace.target.join("debug"), CONFIG)?);
+    let folder = &demo.0.folder;
+
+    title("Publishing a TypeScript sample: @acme/greeter");
+    let sample = folder.join("greeter");
+    copy(&workspace.root.join("tests/fixtures/greeter"), &sample)?;
+    demo.ci("release", &sample, &["publish"])?;
+
+    let (name, version) = REAL_PACKAGE;
+    title(&format!("Publishing a real package from the npm registry: {name}@{version}"));
+    let real = local::fetch(folder, name, version)?;
+    demo.ci("release", &real, &["publish"])?;
+
+    title("A run of another repository is refused, and told why");
+    if demo.ci("stranger", &sample, &["publish"]).is_ok() {
+        return Err(Failure::new("the stranger's publish should have been refused"));
+    }
+
+    title("Installing both with stock npm in an empty folder");
+    let app = folder.join("app");
+    local::make(&app)?;
+    demo.ci("release", &app, &["install", "@acme/greeter", "--with", "npm"])?;
+    demo.ci("release", &app, &["install", name, "--with", "npm"])?;
+
+    title("Running them");
+    let script = "import { greet, Tone } from '@acme/greeter'; import semver from 'semver'; console.log(greet('Ada', Tone.Formal), semver.satisfies('1.2.3', '^1.0.0'));";
+    demo.show(Command::new("node").args(["--input-type=module", "--eval", script]).current_dir(&app))?;
+    demo.show(Command::new("node_modules/.bin/greet").arg("Grace").current_dir(&app))?;
+
+    title("What a customer can read of the sample");
+    let file = app.join("node_modules/@acme/greeter/src/index.js");
+    println!("{}", local::read(&file)?.trim_end());
+
+    title("Evidence on record");
+    for item in demo.0.operator("/v1/evidence?limit=50")? {
+        let purl = item["subject"]["purl"].as_str().unwrap_or_default();
+        println!("  {:<20} {purl:<30} sha256 {}", text(&item["type"]), text(&item["sha256"]));
+    }
+
+    title("Audit trail");
+    for event in demo.0.operator("/v1/audit/events?limit=100")? {
+        let package = event["target"]["package_name"].as_str().unwrap_or("");
+        let version = event["target"]["version"].as_str().map_or_else(String::new, |v| format!("@{v}"));
+        let (time, decision) = (text(&event["ts"]), text(&event["decision"]));
+        let code = event["code"].as_str().map_or_else(String::new, |code| format!(" ({code})"));
+        println!("  {time}  {:<22} {decision:<6} {package}{version}{code}", text(&event["action"]));
+    }
+
+    title("What next");
+    println!("  The whole world of this demo is in {}: look at", folder.display());
+    println!("    greeter/protected-build/   the build: artifact, evidence, and the private source maps");
+    println!("    fractalops.toml            who may publish what");
+    println!("  Serve it again:   {} serve --config fractalops.toml", demo.0.server_path.display());
+    println!("  In your CI:       README.md has a workflow to paste");
+    println!("  In production:    point FRACTALOPS_BASE_URL at your FractalOps; nothing else changes");
+    Ok(())
+}
+
+/// The world of the demo.
+struct Demo(Local);
+
+impl Demo {
+    /// Runs the CLI as a CI job does: with a fresh ID token in a private file, and no other credential.
+    fn ci(&self, job: &str, folder: &Path, arguments: &[&str]) -> Result<()> {
+        println!("$ protected-registry {}", arguments.join(" "));
+        run(&mut self.0.job(job, folder, arguments)?)
+    }
+
+    fn show(&self, command: &mut Command) -> Result<()> {
+        print!("{}", run_quietly(command)?);
+        Ok(())
+    }
+}
+
+fn title(text: &str) {
+    println!("\n== {text}");
+}
+
+fn text(value: &Value) -> &str {
+    value.as_str().unwrap_or_default()
+}
+
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    local::make(to)?;
+    let entries =
+        fs::read_dir(from).map_err(|error| Failure::new(format!("cannot read `{}`: {error}", from.display())))?;
+    for entry in entries.flatten() {
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy(&entry.path(), &target)?;
+        } else {
+            fs::copy(entry.path(), &target)
+                .map_err(|error| Failure::new(format!("cannot copy to `{}`: {error}", target.display())))?;
+        }
+    }
+    Ok(())
+}

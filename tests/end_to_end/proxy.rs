@@ -1,0 +1,198 @@
+//! A proxy in front of the server under test: it records every request and answer, and can break them.
+
+use std::{
+    io::{BufRead, BufReader, Read, Write},
+    net::{SocketAddr, TcpListener, TcpStream},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+/// What becomes of one request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// It goes through.
+    None,
+    /// It never reaches the server; the answer is 503.
+    Unavailable,
+    /// It never reaches the server; the connection is reset.
+    Reset,
+    /// It never reaches the server; nothing is said for this many milliseconds, then the connection ends.
+    StallMs(u64),
+    /// The server answers, and the answer is lost.
+    LoseAnswer,
+}
+
+/// Decides about a request by its method and target, and its number.
+pub type Decide = Arc<dyn Fn(&str, &str, usize) -> Fault + Send + Sync>;
+
+/// One request with its answer.
+#[derive(Clone)]
+pub struct Exchange {
+    pub method: String,
+    pub target: String,
+    pub request: Vec<u8>,
+    pub answer: Vec<u8>,
+    pub fault: Fault,
+}
+
+impl Exchange {
+    /// Returns the status of the server's answer, 0 when there was none.
+    pub fn status(&self) -> u16 {
+        let line = String::from_utf8_lossy(&self.answer[..self.answer.len().min(64)]).into_owned();
+        line.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0)
+    }
+}
+
+struct Shared {
+    upstream: Mutex<Option<SocketAddr>>,
+    decide: Mutex<Decide>,
+    exchanges: Mutex<Vec<Exchange>>,
+    stopped: AtomicBool,
+}
+
+/// Listens from its making until it is dropped.
+pub struct Proxy {
+    pub address: SocketAddr,
+    shared: Arc<Shared>,
+}
+
+impl Proxy {
+    pub fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
+        let address = listener.local_addr().expect("address");
+        let shared = Arc::new(Shared {
+            upstream: Mutex::new(None),
+            decide: Mutex::new(Arc::new(|_, _, _| Fault::None)),
+            exchanges: Mutex::default(),
+            stopped: AtomicBool::new(false),
+        });
+        let served = Arc::clone(&shared);
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                if served.stopped.load(Ordering::SeqCst) {
+                    return;
+                }
+                let Ok(stream) = stream else { continue };
+                let served = Arc::clone(&served);
+                thread::spawn(move || served.serve(stream));
+            }
+        });
+        Self { address, shared }
+    }
+
+    pub fn forward_to(&self, upstream: SocketAddr) {
+        *self.shared.upstream.lock().expect("lock") = Some(upstream);
+    }
+
+    pub fn decide(&self, decide: impl Fn(&str, &str, usize) -> Fault + Send + Sync + 'static) {
+        *self.shared.decide.lock().expect("lock") = Arc::new(decide);
+    }
+
+    pub fn exchanges(&self) -> Vec<Exchange> {
+        self.shared.exchanges.lock().expect("lock").clone()
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.shared.stopped.store(true, Ordering::SeqCst);
+        let _ = TcpStream::connect(self.address);
+    }
+}
+
+impl Shared {
+    fn serve(&self, stream: TcpStream) {
+        let _ = stream.set_read_timeout(Some(Duration::from_secs(60)));
+        let Ok(reading) = stream.try_clone() else { return };
+        let mut reader = BufReader::new(reading);
+        let Some((method, target, request)) = read_request(&mut reader, &stream) else { return };
+        let number = self.exchanges.lock().expect("lock").len();
+        let decide = Arc::clone(&self.decide.lock().expect("lock"));
+        let fault = decide(&method, &target, number);
+        let reached = matches!(fault, Fault::None | Fault::LoseAnswer);
+        let answer = if reached { self.ask(&request) } else { Vec::new() };
+        let exchange = Exchange { method, target, request, answer: answer.clone(), fault };
+        self.exchanges.lock().expect("lock").push(exchange);
+        let mut writer = &stream;
+        match fault {
+            Fault::None => {
+                let _ = writer.write_all(&answer);
+            }
+            Fault::Unavailable => {
+                let _ = writer.write_all(
+                    b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\nconnection: close\r\n\r\n",
+                );
+            }
+            Fault::StallMs(ms) => thread::sleep(Duration::from_millis(ms)),
+            Fault::Reset | Fault::LoseAnswer => {}
+        }
+        // Dropping a socket with unread bytes resets it; this one is read to its end, so it just closes.
+        let _ = stream.shutdown(std::net::Shutdown::Both);
+    }
+
+    fn ask(&self, request: &[u8]) -> Vec<u8> {
+        let Some(upstream) = *self.upstream.lock().expect("lock") else { return Vec::new() };
+        let mut answer = Vec::new();
+        if let Ok(mut stream) = TcpStream::connect(upstream) {
+            let _ = stream.set_read_timeout(Some(Duration::from_secs(60)));
+            if stream.write_all(request).is_ok() {
+                let _ = stream.read_to_end(&mut answer);
+            }
+        }
+        answer
+    }
+}
+
+/// Reads one request whole and rewrites it so that the connection ends with the answer.
+fn read_request(reader: &mut impl BufRead, writer: &TcpStream) -> Option<(String, String, Vec<u8>)> {
+    let mut first = String::new();
+    reader.read_line(&mut first).ok().filter(|count| *count > 0)?;
+    let mut words = first.split(' ');
+    let (method, target) = (words.next()?.to_owned(), words.next()?.to_owned());
+    let mut request = first.clone().into_bytes();
+    let (mut length, mut chunked) = (0, false);
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line).ok()?;
+        if line == "\r\n" || line.is_empty() {
+            break;
+        }
+        let lower = line.to_ascii_lowercase();
+        if let Some(value) = lower.strip_prefix("content-length:") {
+            length = value.trim().parse().ok()?;
+        }
+        chunked |= lower.starts_with("transfer-encoding:") && lower.contains("chunked");
+        if lower.starts_with("expect:") {
+            let mut writer = writer;
+            writer.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").ok()?;
+            continue;
+        }
+        if !lower.starts_with("connection:") && !lower.starts_with("keep-alive:") {
+            request.extend_from_slice(line.as_bytes());
+        }
+    }
+    request.extend_from_slice(b"connection: close\r\n\r\n");
+    if chunked {
+        loop {
+            let mut size = String::new();
+            reader.read_line(&mut size).ok()?;
+            let count = usize::from_str_radix(size.trim().split(';').next()?, 16).ok()?;
+            let mut chunk = vec![0; count + 2];
+            reader.read_exact(&mut chunk).ok()?;
+            request.extend_from_slice(size.as_bytes());
+            request.extend_from_slice(&chunk);
+            if count == 0 {
+                break;
+            }
+        }
+    } else {
+        let mut body = vec![0; length];
+        reader.read_exact(&mut body).ok()?;
+        request.extend_from_slice(&body);
+    }
+    Some((method, target, request))
+}
