@@ -20,5 +20,3 @@ pub mod verify;
 mod compact;
 mod private_file;
 mod shown;
-#[cfg(test)]
-mod test_support;

@@ -277,19 +277,7 @@ impl SigningKeys {
         if header.contains_key("crit") || text("alg") != Some("EdDSA") {
             return Err(TokenError::NotOurs);
         }
-        let digest = Sha256::of(token);
-        {
-            let keys = self.keys();
-            let key = keys.iter().find(|key| text("kid") == Some(key.id.as_str()) && !key.is_over(now));
-            let key = key.ok_or(TokenError::NotOurs)?;
-            if !self.is_remembered(&digest, &key.id)
-                && !key.verifying.verifies(unverified.message, &unverified.signature)
-            {
-                return Err(TokenError::NotOurs);
-            }
-            // The signature is all that is remembered. Everything below is looked at each time.
-            self.remember(digest, &key.id, &unverified, now);
-        }
+        self.check_signature(token, text("kid"), &unverified, now)?;
         let wrong =
             |member, expected: &str| Err(TokenError::WrongType { member, expected: expected.to_owned() });
         if text("typ") != Some(expect.typ) {
@@ -306,22 +294,40 @@ impl SigningKeys {
             .map_err(|_| malformed("its claims are not those of its kind"))
     }
 
-    fn is_remembered(&self, digest: &Sha256, key: &str) -> bool {
-        self.remembered().get(digest).is_some_and(|it| it.key == key)
+    /// Checks that the key `kid`, while it verifies, has signed `token`. A signature that did is remembered until the
+    /// token is over, and nothing but the signature.
+    fn check_signature(
+        &self,
+        token: &str,
+        kid: Option<&str>,
+        unverified: &Unverified<'_>,
+        now: Timestamp,
+    ) -> Result<(), TokenError> {
+        let keys = self.keys();
+        let key = keys.iter().find(|key| kid == Some(key.id.as_str()) && !key.is_over(now));
+        let key = key.ok_or(TokenError::NotOurs)?;
+        let digest = Sha256::of(token);
+        if self.remembered().get(&digest).is_some_and(|it| it.key == key.id) {
+            return Ok(());
+        }
+        if !key.verifying.verifies(unverified.message, &unverified.signature) {
+            return Err(TokenError::NotOurs);
+        }
+        let expires = unverified.unverified_claims.get("exp").and_then(Value::as_u64).unwrap_or_default();
+        self.remember(digest, Remembered { key: key.id.clone(), expires }, numeric_date(now));
+        Ok(())
     }
 
-    fn remember(&self, digest: Sha256, key: &str, verified: &Unverified<'_>, now: Timestamp) {
-        let Some(expires) = verified.unverified_claims.get("exp").and_then(Value::as_u64) else { return };
+    fn remember(&self, digest: Sha256, signature: Remembered, now: u64) {
         let mut remembered = self.remembered();
-        if remembered.len() >= MAX_REMEMBERED && !remembered.contains_key(&digest) {
-            let seconds = numeric_date(now);
-            remembered.retain(|_, it| it.expires > seconds);
+        if remembered.len() >= MAX_REMEMBERED {
+            remembered.retain(|_, it| it.expires > now);
             // All of them are still good: start again, which costs each one signature.
             if remembered.len() >= MAX_REMEMBERED {
                 remembered.clear();
             }
         }
-        remembered.insert(digest, Remembered { key: key.to_owned(), expires });
+        remembered.insert(digest, signature);
     }
 
     fn remembered(&self) -> MutexGuard<'_, HashMap<Sha256, Remembered>> {
