@@ -4,7 +4,7 @@ mod audit;
 pub(crate) mod builds;
 pub(crate) mod decide;
 mod entitlements;
-mod evidence;
+pub(crate) mod evidence;
 mod exchange;
 mod health;
 mod metadata;

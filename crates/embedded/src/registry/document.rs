@@ -19,6 +19,8 @@ use super::json::{Json, Object};
 
 /// The most dist-tags that one publish may set.
 const MAX_TAGS: usize = 16;
+/// How the media type of every Sigstore bundle begins.
+const BUNDLE_TYPE: &str = "application/vnd.dev.sigstore.bundle";
 /// The longest reason for a deprecation.
 const MAX_DEPRECATION_BYTES: usize = 4096;
 
@@ -40,8 +42,17 @@ pub(crate) struct Publish {
     pub(crate) tarball: Vec<u8>,
     pub(crate) integrity: Integrity,
     pub(crate) shasum: Shasum,
-    /// A Sigstore bundle, as npm attaches it: kept, not judged.
-    pub(crate) sigstore: Option<String>,
+    /// A Sigstore bundle, as npm attaches it: kept as evidence, not judged.
+    pub(crate) bundle: Option<Bundle>,
+}
+
+/// A Sigstore bundle.
+#[derive(Debug)]
+pub(crate) struct Bundle {
+    /// What it says it is.
+    pub(crate) media_type: String,
+    /// The JSON, byte for byte.
+    pub(crate) text: String,
 }
 
 /// The state of a package's versions as a client would have it.
@@ -54,7 +65,7 @@ pub(crate) struct Metadata {
 /// Why a document is refused.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DocumentError {
-    #[error("the body is not the JSON document of a package: {0}")]
+    #[error("the body is not the JSON document of a package")]
     Json(#[source] serde_json::Error),
     #[error("the document's `{field}` must be {expected}")]
     Shape { field: &'static str, expected: &'static str },
@@ -62,9 +73,9 @@ pub(crate) enum DocumentError {
     Mismatch { field: Field, actual: String, expected: String },
     #[error("the document must hold exactly one new version, and has {0}")]
     Versions(usize),
-    #[error("the document is refused: {0}")]
+    #[error("the document's version is refused")]
     Version(#[from] protected_model::version::PackageVersionError),
-    #[error("the document is refused: {0}")]
+    #[error("the document's dist-tag is refused")]
     Tag(#[from] protected_model::version::DistTagError),
     #[error("the document sets {0} dist-tags, and at most {MAX_TAGS} are allowed")]
     Tags(usize),
@@ -76,8 +87,18 @@ pub(crate) enum DocumentError {
     Base64,
     #[error("`dist.integrity` must be one `sha512-…`, with at most a `sha1-…` beside it")]
     Integrity,
+    #[error("the `.sigstore` attachment is not the JSON of a Sigstore bundle")]
+    Bundle,
     #[error("a reason for deprecation must be text of at most {MAX_DEPRECATION_BYTES} bytes")]
     Deprecation,
+}
+
+/// Returns an error with everything that it rests on, in one line.
+pub(crate) fn explained(error: &dyn std::error::Error) -> String {
+    std::iter::successors(Some(error), |error| error.source())
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(": ")
 }
 
 /// Which statement of a document is meant.
@@ -192,20 +213,23 @@ fn publish(
     if dist.get("shasum").is_some() {
         same(Field::Shasum, dist.get("shasum"), &shasum.to_string())?;
     }
-    let sigstore = match attachments.object(&sigstore_name) {
-        None if attachments.get(&sigstore_name).is_some() => {
-            return Err(DocumentError::Shape { field: "_attachments", expected: "objects" });
-        }
-        None => None,
-        Some(bundle) => {
-            let data = bundle
-                .text("data")
-                .ok_or(DocumentError::Shape { field: "data", expected: "the bundle's JSON as text" })?;
-            Json::parse(data.as_bytes()).map_err(DocumentError::Json)?;
-            Some(data.to_owned())
-        }
+    let bundle = attachments.get(&sigstore_name).map(read_bundle).transpose()?;
+    Ok(Publish { version, tags, tarball, integrity, shasum, bundle })
+}
+
+/// Reads a Sigstore bundle: its JSON as text, not as base64.
+fn read_bundle(attachment: &Json<'_>) -> Result<Bundle, DocumentError> {
+    let text = attachment.as_object().and_then(|attachment| attachment.text("data"));
+    let text = text.ok_or(DocumentError::Bundle)?;
+    let bundle = Json::parse(text.as_bytes()).map_err(DocumentError::Json)?;
+    let media_type = bundle.as_object().and_then(|bundle| bundle.text("mediaType"));
+    let is_bundle = |media_type: &&str| {
+        media_type.starts_with(BUNDLE_TYPE)
+            && media_type.len() <= 128
+            && media_type.bytes().all(|byte| byte.is_ascii_graphic())
     };
-    Ok(Publish { version, tags, tarball, integrity, shasum, sigstore })
+    let media_type = media_type.filter(is_bundle).ok_or(DocumentError::Bundle)?;
+    Ok(Bundle { media_type: media_type.to_owned(), text: text.to_owned() })
 }
 
 fn metadata(versions: &Object<'_>, package: &PackageName) -> Result<Metadata, DocumentError> {
@@ -320,6 +344,7 @@ pub(crate) mod tests {
     }
 
     const NAME: &str = "@acme/core";
+    const BUNDLE: &str = r#"{"mediaType":"application/vnd.dev.sigstore.bundle.v0.3+json"}"#;
 
     fn package() -> PackageName {
         NAME.parse().expect("name")
@@ -330,7 +355,10 @@ pub(crate) mod tests {
     }
 
     fn refusal(document: &Value) -> String {
-        parse(document.to_string().as_bytes(), &package()).expect_err("refused").to_string()
+        parse(document.to_string().as_bytes(), &package())
+            .map(drop)
+            .map_err(|error| explained(&error))
+            .expect_err("refused")
     }
 
     #[test]
@@ -341,7 +369,7 @@ pub(crate) mod tests {
         assert_eq!(publish.tags, [DistTag::latest()]);
         assert_eq!(publish.tarball, tarball(NAME, "1.0.0"));
         assert_eq!(publish.integrity, Integrity::of(&publish.tarball));
-        assert!(publish.sigstore.is_none());
+        assert!(publish.bundle.is_none());
     }
 
     #[test]
@@ -352,11 +380,12 @@ pub(crate) mod tests {
         document["versions"]["1.0.0"]["dist"]["integrity"] =
             format!("sha1-{sha1} {}", Integrity::of(&tarball)).into();
         document["_attachments"]["@acme/core-1.0.0.sigstore"] = json!({
-            "content_type": "application/vnd.dev.sigstore.bundle.v0.3+json", "data": "{\"a\":1}", "length": 7,
+            "content_type": "application/vnd.dev.sigstore.bundle.v0.3+json", "data": BUNDLE, "length": BUNDLE.len(),
         });
         let body = document.to_string();
         let Ok(Document::Publish(publish)) = parse(body.as_bytes(), &package()) else { panic!("refused") };
-        assert_eq!(publish.sigstore.as_deref(), Some("{\"a\":1}"));
+        let bundle = publish.bundle.expect("bundle");
+        assert_eq!((bundle.text.as_str(), bundle.media_type.len()), (BUNDLE, 44));
     }
 
     #[test]
@@ -443,7 +472,14 @@ pub(crate) mod tests {
             ("not the JSON", |d| {
                 d["_attachments"]["@acme/core-1.0.0.sigstore"] = json!({"data": "{", "length": 1});
             }),
-            ("must be objects", |d| d["_attachments"]["@acme/core-1.0.0.sigstore"] = "x".into()),
+            ("of a Sigstore bundle", |d| d["_attachments"]["@acme/core-1.0.0.sigstore"] = "x".into()),
+            ("of a Sigstore bundle", |d| {
+                d["_attachments"]["@acme/core-1.0.0.sigstore"] = json!({"data": "{}", "length": 2});
+            }),
+            ("of a Sigstore bundle", |d| {
+                let data = r#"{"mediaType":"text/html"}"#;
+                d["_attachments"]["@acme/core-1.0.0.sigstore"] = json!({"data": data, "length": 2});
+            }),
         ];
         for (reason, lie) in lies {
             let mut document = good();
@@ -503,7 +539,7 @@ pub(crate) mod tests {
                 body[at] = byte;
             }
             if let Ok(Document::Publish(publish)) = parse(&body, &package()) {
-                prop_assert_eq!(publish.integrity, Integrity::of(&tarball(NAME, "1.0.0")));
+                prop_assert_eq!(publish.integrity, Integrity::of(tarball(NAME, "1.0.0")));
             }
         }
     }

@@ -45,9 +45,6 @@ pub(crate) struct VersionRow {
     pub(crate) shasum: Shasum,
     pub(crate) files: u64,
     pub(crate) unpacked_bytes: u64,
-    /// The blob of the Sigstore bundle that came along.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) sigstore: Option<Sha256>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) deprecated: Option<String>,
     /// See [`super::manifest::Served`].
@@ -75,17 +72,17 @@ pub(crate) struct Representation {
 /// Everything that is ever read of one revision of a package.
 #[derive(Debug)]
 pub(crate) struct Rendered {
-    pub(crate) revision: u64,
     pub(crate) full: Representation,
     pub(crate) abbreviated: Representation,
     pub(crate) tags: Bytes,
-    pub(crate) latest: Option<PackageVersion>,
     pub(crate) artifacts: BTreeMap<PackageVersion, Artifact>,
     dist_tags: BTreeMap<DistTag, PackageVersion>,
     /// Each version's full metadata, as a part of `full`.
     versions: BTreeMap<PackageVersion, Bytes>,
     /// What a search shows.
     pub(crate) found: Bytes,
+    /// What a search looks at: name, description and keywords in lower case.
+    searched: String,
 }
 
 /// Why stored rows cannot be rendered.
@@ -156,6 +153,10 @@ impl Rendered {
             ("dist-tags", &tags),
             ("versions", &object(&abbreviated)),
         ]);
+        let keywords = match said("keywords") {
+            Some(Json::List(keywords)) => keywords.as_slice(),
+            _ => &[],
+        };
         let mut found = vec![("name", name), ("date", modified)];
         if let Some(version) = latest.or(versions.keys().next_back()) {
             found.push(("version", json(version)?));
@@ -166,13 +167,18 @@ impl Rendered {
             }
         }
         Ok(Self {
-            revision: row.revision,
             full: Representation::new(full_body),
             abbreviated: Representation::new(abbreviated_body),
             tags: tags.into(),
-            latest: latest.cloned(),
             artifacts: versions.iter().map(|(version, row)| (version.clone(), row.artifact())).collect(),
             dist_tags: row.tags.clone(),
+            searched: [Some(package.as_str()), said("description").and_then(Json::as_text)]
+                .into_iter()
+                .flatten()
+                .chain(keywords.iter().filter_map(Json::as_text))
+                .flat_map(|text| [text, " "])
+                .collect::<String>()
+                .to_lowercase(),
             found: object(found.iter().map(|(key, value)| (key, value))).into(),
             versions: full.into_iter().map(|(version, document)| (version, document.into())).collect(),
         })
@@ -185,6 +191,11 @@ impl Rendered {
             Err(_) => self.dist_tags.get(&wanted.parse::<DistTag>().ok()?)?.clone(),
         };
         self.versions.get(&version)
+    }
+
+    /// Returns whether each word of `text` is in the name, the description or the keywords.
+    pub(crate) fn is_found_by(&self, text: &str) -> bool {
+        text.to_lowercase().split_whitespace().all(|word| self.searched.contains(word))
     }
 
     /// Returns about how much memory this takes.
@@ -292,7 +303,6 @@ mod tests {
             shasum: Shasum::from_bytes([1; 20]),
             files: 2,
             unpacked_bytes: 7,
-            sigstore: None,
             deprecated: deprecated.map(str::to_owned),
             full: full.to_string(),
             abbreviated: abbreviated.to_string(),

@@ -39,8 +39,6 @@ pub(crate) enum Operation {
     RemovePackage { package: PackageName, rev: String },
     /// `DELETE /<package>/-/<file>/-rev/<rev>`: the second half of removing a version.
     RemoveTarball { package: PackageName, version: PackageVersion, rev: String },
-    /// `POST /-/npm/v1/oidc/token/exchange/package/<package>`
-    OidcExchange { package: PackageName },
     /// `GET /-/ping`
     Ping,
     /// `GET /-/whoami`
@@ -102,8 +100,7 @@ impl Operation {
             | Self::RemoveTag { package, .. }
             | Self::RemoveVersions { package, .. }
             | Self::RemovePackage { package, .. }
-            | Self::RemoveTarball { package, .. }
-            | Self::OidcExchange { package } => Some(package),
+            | Self::RemoveTarball { package, .. } => Some(package),
             Self::Ping
             | Self::Whoami
             | Self::Search
@@ -147,9 +144,6 @@ impl Operation {
             ("POST", ["npm", "v1", "security", "advisories", "bulk"]) => Self::BulkAdvisories,
             ("POST", ["npm", "v1", "security", "audits"] | ["npm", "v1", "security", "audits", "quick"]) => {
                 Self::QuickAudit
-            }
-            ("POST", ["npm", "v1", "oidc", "token", "exchange", "package", package]) => {
-                Self::OidcExchange { package: package.parse()? }
             }
             ("GET", ["package", package, "dist-tags"]) => Self::ListTags { package: package.parse()? },
             ("PUT" | "POST", ["package", package, "dist-tags", tag]) => {

@@ -76,7 +76,7 @@ pub(crate) enum TarballError {
     NoManifest,
     #[error("the tarball's `package.json` is larger than {MAX_MANIFEST_BYTES} bytes")]
     LargeManifest,
-    #[error("the tarball's `package.json` is refused: {0}")]
+    #[error("the tarball's `package.json` is refused")]
     Manifest(#[source] serde_json::Error),
     #[error("the tarball's `package.json` is not an object")]
     NotObject,
