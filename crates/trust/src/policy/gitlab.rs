@@ -95,13 +95,19 @@ impl GitlabRules {
     }
 
     fn project(&self, identity: &RunIdentity, sheet: &mut Sheet) {
-        // Before the ids, so that its advice comes first: a fork's ids differ as well.
-        let fork = ["job_project_id", "source_project_id"].map(|name| {
+        // First, so that its advice is the one given: a fork's ids differ as well.
+        for name in ["job_project_id", "source_project_id"] {
             let actual = claim(identity, name);
             let ok = actual.is_none_or(|actual| actual == self.project_id);
-            sheet.rule("the code and the job are of one project, no fork", name, &self.project_id, actual, ok)
-        });
-        if fork.contains(&false) || identity.fork {
+            sheet.rule(
+                "the code and the job are of one project, no fork",
+                name,
+                &self.project_id,
+                actual,
+                ok,
+            );
+        }
+        if identity.fork {
             sheet.advise(
                 "the pipeline runs code of a fork, which is not trusted: publish from the project itself",
             );

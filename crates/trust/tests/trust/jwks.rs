@@ -203,7 +203,7 @@ async fn one_bad_key_costs_only_itself() {
     for jwk in odd {
         let kid = jwk["kid"].as_str().unwrap_or_default();
         assert!(set.get(kid).is_none(), "{kid}");
-        assert!(KeySet::from_jwks(&jwks(&[jwk.clone()])).is_err(), "{jwk}");
+        assert!(KeySet::from_jwks(&jwks(std::slice::from_ref(&jwk))).is_err(), "{jwk}");
     }
 }
 
