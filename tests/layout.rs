@@ -2,8 +2,13 @@
 
 use std::{collections::BTreeMap, fs, path::PathBuf, process::Command};
 
-const FLOORS: &[&[&str]] =
-    &[&["model"], &["http"], &["ci", "fractalops", "trust", "npm", "harden"], &["embedded"], &["cli", "xtask"]];
+const FLOORS: &[&[&str]] = &[
+    &["model"],
+    &["http"],
+    &["ci", "fractalops", "trust", "npm", "harden"],
+    &["embedded"],
+    &["cli", "xtask"],
+];
 
 /// Each heavy dependency and the one crate it may be declared in.
 const HOMES: &[(&str, &str)] = &[
@@ -26,8 +31,17 @@ const PROVIDERS: &[(&str, &str)] = &[
 
 /// What stands at the top, and nothing else: a new entry is a decision.
 const TOP: &[&str] = &[
-    "Cargo.lock", "Cargo.toml", "LICENSE", "README.md", "action.yml", "actions", "ci-templates", "crates", "docs",
-    "rust-toolchain.toml", "tests",
+    "Cargo.lock",
+    "Cargo.toml",
+    "LICENSE",
+    "README.md",
+    "action.yml",
+    "actions",
+    "ci-templates",
+    "crates",
+    "docs",
+    "rust-toolchain.toml",
+    "tests",
 ];
 
 fn crates() -> PathBuf {
@@ -77,7 +91,10 @@ fn embedded_stands_alone() {
             for dependency in package["dependencies"].as_array().expect("dependencies") {
                 let name = dependency["name"].as_str().expect("name");
                 let apart = ["protected-fractalops", "protected-npm"].contains(&name);
-                assert!(!apart, "embedded imports {name}: a mistake there would be on both sides of the wire");
+                assert!(
+                    !apart,
+                    "embedded imports {name}: a mistake there would be on both sides of the wire"
+                );
             }
         }
     }
@@ -107,7 +124,10 @@ fn each_provider_file_is_listed() {
                 continue;
             }
             assert!(listed.contains(&format!("mod {name};")), "{} is not listed in {list}", path.display());
-            assert!(listed.contains(&format!("{name}::")), "{name} is declared but not in the table of {list}");
+            assert!(
+                listed.contains(&format!("{name}::")),
+                "{name} is declared but not in the table of {list}"
+            );
         }
     }
 }
@@ -123,7 +143,8 @@ fn the_map_names_each_crate() {
 
 #[test]
 fn the_top_level_is_fixed() {
-    let output = Command::new("git").args(["ls-files"]).current_dir(crates().join("..")).output().expect("git");
+    let output =
+        Command::new("git").args(["ls-files"]).current_dir(crates().join("..")).output().expect("git");
     let files = String::from_utf8(output.stdout).expect("utf-8");
     for file in files.lines() {
         let top = file.split('/').next().unwrap_or_default();

@@ -36,7 +36,8 @@ fn cancel_at(path: &'static str, signal: &str) -> (World, Screen) {
         .spawn()
         .expect("the program starts");
     waiting.recv_timeout(Duration::from_secs(60)).expect("the request comes");
-    let sent = std::process::Command::new("kill").arg(signal).arg(child.id().to_string()).status().expect("kill");
+    let sent =
+        std::process::Command::new("kill").arg(signal).arg(child.id().to_string()).status().expect("kill");
     assert!(sent.success());
     let output = child.wait_with_output().expect("output");
     let screen = Screen {

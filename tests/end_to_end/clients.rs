@@ -85,7 +85,9 @@ impl Client {
         } else {
             let npmrc = world.path(&format!("tmp/{}.npmrc", crate::harness::unique()));
             let key = registry.trim_start_matches("http:");
-            let text = format!("registry={registry}\n{key}:_authToken={token}\nupdate-notifier=false\nfetch-retries=0\nlogs-max=0\n");
+            let text = format!(
+                "registry={registry}\n{key}:_authToken={token}\nupdate-notifier=false\nfetch-retries=0\nlogs-max=0\n"
+            );
             fs::write(&npmrc, text).expect("npmrc");
             command.env("npm_config_userconfig", &npmrc);
         }
@@ -126,7 +128,8 @@ impl Client {
     }
 
     fn install(&self, world: &World, name: &str, token: &str) -> (Screen, PathBuf) {
-        let folder = self.project(world, "app", "{\"name\": \"app\", \"version\": \"1.0.0\", \"private\": true}");
+        let folder =
+            self.project(world, "app", "{\"name\": \"app\", \"version\": \"1.0.0\", \"private\": true}");
         let mut arguments = self.install.to_vec();
         arguments.push(name);
         (self.run(world, &folder, &arguments, token), folder)
@@ -172,12 +175,17 @@ fn each_is_refused_with_a_readable_message() {
             let screen = client.publish(&world, name, "7.0.0", token);
             assert_ne!(screen.code, 0, "{}: {why}\n{screen}", client.tool);
             let whole = format!("{}{}", screen.stdout, screen.stderr);
-            let readable = [status, "nvalid authentication", "authentication token", "does not cover", "revoked"];
+            let readable =
+                [status, "nvalid authentication", "authentication token", "does not cover", "revoked"];
             assert!(readable.iter().any(|words| whole.contains(words)), "{}: {why}\n{screen}", client.tool);
         }
         let publish = world.npm_token("release", "@acme/core2", "publish");
         let (screen, _) = client.install(&world, "@acme/plain", &publish);
-        assert_ne!(screen.code, 0, "{}: install with a publish token of another package\n{screen}", client.tool);
+        assert_ne!(
+            screen.code, 0,
+            "{}: install with a publish token of another package\n{screen}",
+            client.tool
+        );
     }
     assert_eq!(world.count("registry.publish", "allow", None), 0);
 }

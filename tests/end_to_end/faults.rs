@@ -6,10 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{
-    harness::World,
-    proxy::Fault,
-};
+use crate::{harness::World, proxy::Fault};
 
 /// What a publish may take when things go wrong, in all.
 const BUDGET: Duration = Duration::from_secs(150);
@@ -19,7 +16,8 @@ struct Dice(AtomicU64);
 
 impl Dice {
     fn roll(&self) -> u64 {
-        let mut z = self.0.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::SeqCst).wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z =
+            self.0.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::SeqCst).wrapping_add(0x9e37_79b9_7f4a_7c15);
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         z ^ (z >> 31)
@@ -57,7 +55,10 @@ fn publish_through(seed: u64, rounds: usize, faults: &'static [Fault]) -> usize 
         let times = world.count("registry.publish", "allow", Some(&version));
         assert!(times <= 1, "{version} was published {times} times");
     }
-    assert!(world.count("registry.publish", "allow", None) >= published, "what was said to be published is there");
+    assert!(
+        world.count("registry.publish", "allow", None) >= published,
+        "what was said to be published is there"
+    );
     published
 }
 

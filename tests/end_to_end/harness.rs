@@ -125,7 +125,10 @@ impl World {
             thread::sleep(Duration::from_millis(5));
         }
         let log = self.server_log();
-        let address = log.lines().rev().find_map(|line| line.strip_prefix("fractalops-local serves ")?.split(" on ").nth(1));
+        let address = log
+            .lines()
+            .rev()
+            .find_map(|line| line.strip_prefix("fractalops-local serves ")?.split(" on ").nth(1));
         let address: SocketAddr = address.and_then(|text| text.trim().parse().ok()).expect("an address");
         self.proxy.forward_to(address);
         *self.server.lock().expect("lock") = Some(child);
@@ -250,7 +253,10 @@ impl World {
 
     pub fn request_token(&self, run: &str) -> String {
         let file = self.path(&format!("server/data/local-issuer/{run}.request-token"));
-        fs::read_to_string(&file).unwrap_or_else(|error| panic!("{}: {error}", file.display())).trim().to_owned()
+        fs::read_to_string(&file)
+            .unwrap_or_else(|error| panic!("{}: {error}", file.display()))
+            .trim()
+            .to_owned()
     }
 
     /// Returns what a step's output says, the last time it was set.

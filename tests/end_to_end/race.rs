@@ -19,7 +19,8 @@ fn of_twenty_publishes_of_one_version_exactly_one_wins() {
                 .map(|number| {
                     let (world, token, version) = (&world, &token, &version);
                     scope.spawn(move || {
-                        let payload = format!("module.exports = {round} * 1000 + {number};").repeat(50 + number);
+                        let payload =
+                            format!("module.exports = {round} * 1000 + {number};").repeat(50 + number);
                         let tarball = document::tarball("@acme/plain", version, payload.as_bytes());
                         let body = document::publish("@acme/plain", version, "latest", &tarball);
                         let (status, answer) = put(world, token, &body);
@@ -40,12 +41,17 @@ fn of_twenty_publishes_of_one_version_exactly_one_wins() {
         assert_eq!(&stored, integrity, "round {round}: the packument has the winner's integrity");
         assert_eq!(&served, integrity, "round {round}: the tarball is the winner's");
     }
-    assert_eq!(world.count("registry.publish", "allow", None), ROUNDS, "one publish is recorded for each version");
+    assert_eq!(
+        world.count("registry.publish", "allow", None),
+        ROUNDS,
+        "one publish is recorded for each version"
+    );
 }
 
 pub fn put(world: &World, token: &str, body: &[u8]) -> (u16, String) {
     let path = "/repository/npm-hosted/@acme%2fplain";
-    let (status, answer) = world.request("PUT", path, Some(token), &[("content-type", "application/json")], body);
+    let (status, answer) =
+        world.request("PUT", path, Some(token), &[("content-type", "application/json")], body);
     (status, String::from_utf8_lossy(&answer).into_owned())
 }
 

@@ -84,7 +84,8 @@ pub fn steady(text: &str) -> String {
 
 fn word(word: &str) -> String {
     let core = word.trim_matches(|c: char| "`,.;:()\"|".contains(c));
-    let ulid = core.len() == 26 && core.bytes().all(|byte| byte.is_ascii_digit() || byte.is_ascii_uppercase());
+    let ulid =
+        core.len() == 26 && core.bytes().all(|byte| byte.is_ascii_digit() || byte.is_ascii_uppercase());
     let named = if ulid {
         "ULID"
     } else if core.starts_with("sha512-") {

@@ -104,17 +104,24 @@ fn wrong_input_is_told_before_anything_is_asked() {
     let folder = world.package("@acme/core", "1.0.0-beta.1");
     world.cli_in(&folder, &["publish"]).failed(2, &["prerelease", "--tag"]);
     let folder = world.package("@acme/core", "1.0.0");
-    world.cli_in(&folder, &["publish", "@acme/other"]).failed(7, &["`@acme/other` was asked for", "`@acme/core`"]);
+    world
+        .cli_in(&folder, &["publish", "@acme/other"])
+        .failed(7, &["`@acme/other` was asked for", "`@acme/core`"]);
     world.cli_in(&folder, &["publish", "--with", "yarn"]).failed(2, &["yarn cannot publish"]);
     world.cli_in(&folder, &["publish", "--source", "nowhere"]).failed(2, &["nowhere"]);
     world.cli_in(&folder, &["publish", "--tarball", "nowhere.tgz"]).failed(7, &["nowhere.tgz"]);
-    world.cli_in(&folder, &["publish", "--fractalops-url", "http://fractalops.example"]).failed(2, &["https"]);
+    world
+        .cli_in(&folder, &["publish", "--fractalops-url", "http://fractalops.example"])
+        .failed(2, &["https"]);
     let empty = world.path("work/empty");
     std::fs::create_dir(&empty).expect("folder");
     world.cli_in(&empty, &["publish"]).failed(7, &["package.json"]);
     world.write("bad/package.json", "{\"name\": \"@acme/core\", \"version\": \"1.0.0\",\n  \"main\" \"x\"}");
     world.cli_in(&world.path("work/bad"), &["publish"]).failed(7, &["package.json", "2"]);
-    world.write("broken/package.json", "{\"name\": \"@acme/core\", \"version\": \"1.0.0\", \"main\": \"a.ts\"}");
+    world.write(
+        "broken/package.json",
+        "{\"name\": \"@acme/core\", \"version\": \"1.0.0\", \"main\": \"a.ts\"}",
+    );
     world.write("broken/a.ts", "export const a: number = 1;\nexport const b = ;\n");
     world.cli_in(&world.path("work/broken"), &["publish"]).failed(7, &["a.ts:2", "export const b = ;"]);
     assert_eq!(world.count("registry.publish", "allow", None), 0);

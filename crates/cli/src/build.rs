@@ -71,7 +71,10 @@ pub(crate) fn look_at(
     if read.is_private() {
         return Err(CommandError::new(
             Kind::BadInput,
-            format!("`{}` has `\"private\": true` in its package.json, so it is not to be published", read.name()),
+            format!(
+                "`{}` has `\"private\": true` in its package.json, so it is not to be published",
+                read.name()
+            ),
         )
         .advise("remove `private` when this package is meant for a registry"));
     }
@@ -177,11 +180,15 @@ fn run(
     let source_bytes = files.iter().map(|file| file.size).sum();
     let files: Vec<_> = files
         .into_iter()
-        .map(|file| protected_harden::SourceFile { path: file.path, absolute: file.absolute, mode: file.mode })
+        .map(|file| protected_harden::SourceFile {
+            path: file.path,
+            absolute: file.absolute,
+            mode: file.mode,
+        })
         .collect();
     let manifest_file = package.folder.join("package.json");
-    let package_json = fs::read_to_string(&manifest_file)
-        .map_err(|error| cannot("read", &manifest_file, error))?;
+    let package_json =
+        fs::read_to_string(&manifest_file).map_err(|error| cannot("read", &manifest_file, error))?;
     let tsconfig = Some(package.folder.join("tsconfig.json")).filter(|path| path.is_file());
     let hardened = protected_harden::harden(&protected_harden::Request {
         files: &files,

@@ -48,11 +48,6 @@ impl Cancel {
     }
 
     /// Returns the flag for code that cannot wait, such as a build on its own threads.
-    pub(crate) fn flag(&self) -> &AtomicBool {
-        &self.flag
-    }
-
-    /// Returns the flag, shared.
     pub(crate) fn shared_flag(&self) -> Arc<AtomicBool> {
         Arc::clone(&self.flag)
     }
@@ -91,6 +86,11 @@ impl Cancel {
             signal = async { let signal = self.signal().await; tokio::time::sleep(SHIELD).await; signal } =>
                 Err(CommandError::cancelled(signal)),
         }
+    }
+
+    /// Waits for a signal.
+    pub(crate) async fn wait(&self) {
+        self.signal().await;
     }
 
     async fn signal(&self) -> Signal {

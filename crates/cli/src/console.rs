@@ -138,11 +138,15 @@ impl Console {
         }
         for rule in &problem.rules {
             let mark = if rule.ok { "ok  " } else { "FAIL" };
-            let actual = rule.actual.as_deref().map_or_else(|| "absent".to_owned(), |text| format!("`{text}`"));
+            let actual =
+                rule.actual.as_deref().map_or_else(|| "absent".to_owned(), |text| format!("`{text}`"));
             self.say(one_line(&if rule.ok {
                 format!("    {mark} {} is {actual}", rule.claim)
             } else {
-                format!("    {mark} {}: expected `{}`, got {actual} ({})", rule.claim, rule.expected, rule.rule)
+                format!(
+                    "    {mark} {}: expected `{}`, got {actual} ({})",
+                    rule.claim, rule.expected, rule.rule
+                )
             }));
         }
         if let Some((_, close)) = &group {
@@ -151,9 +155,7 @@ impl Console {
     }
 
     fn annotate(&self, level: Level, title: &str, message: &str) {
-        if let Some(lines) =
-            self.platform().and_then(|platform| platform.annotation(level, title, message))
-        {
+        if let Some(lines) = self.platform().and_then(|platform| platform.annotation(level, title, message)) {
             self.command(&lines);
         }
     }

@@ -1,7 +1,6 @@
 //! What every command works with, and what it must undo at its end.
 
 use std::{
-    path::PathBuf,
     sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -106,7 +105,10 @@ impl Context {
         let exchange = answer
             .map_err(|error| CommandError::from_fractalops("exchanging the ID token for a session", error))?;
         let Some(token) = exchange.access_token.clone() else {
-            return Err(CommandError::new(Kind::Failed, "FractalOps accepted the ID token but sent no session"));
+            return Err(CommandError::new(
+                Kind::Failed,
+                "FractalOps accepted the ID token but sent no session",
+            ));
         };
         self.console.mask(&token);
         self.revoke_later(&fractalops, &token, "session");
@@ -178,7 +180,9 @@ impl Context {
             match joined {
                 Ok((_, Ok(Ok(())))) => {}
                 Ok((what, Ok(Err(error)))) => failed.push(format!("{what}: {}", crate::error::chain(&error))),
-                Ok((what, Err(_))) => failed.push(format!("{what}: no answer within {} s", CLEANUP.as_secs())),
+                Ok((what, Err(_))) => {
+                    failed.push(format!("{what}: no answer within {} s", CLEANUP.as_secs()))
+                }
                 Err(error) => failed.push(error.to_string()),
             }
         }
@@ -194,14 +198,6 @@ impl Context {
     /// Returns what the platform says about this run, unproven.
     pub(crate) fn unverified_identity(&self) -> Option<RunIdentity> {
         self.console.platform().map(protected_ci::Platform::unverified_identity)
-    }
-
-    /// Returns the folder for private files: the CI platform's own for temporary ones, which it wipes itself.
-    pub(crate) fn temporary_folder(&self) -> PathBuf {
-        let named = ["RUNNER_TEMP", "CI_BUILDS_DIR_TMP", "WORKSPACE_TMP"]
-            .into_iter()
-            .find_map(|name| self.settings.environment.get(name));
-        named.map_or_else(std::env::temp_dir, PathBuf::from)
     }
 }
 

@@ -3,7 +3,6 @@
 use std::{error::Error, fmt, process::ExitCode};
 
 use protected_fractalops::FractalOpsError;
-use protected_http::HttpError;
 use protected_model::{
     api::problem::{Code, Problem},
     hint::Hint,
@@ -130,12 +129,6 @@ impl CommandError {
                 Self::from_error(kind, doing, &other).hint(hint)
             }
         }
-    }
-
-    /// Makes one of a request that failed while `doing`.
-    pub(crate) fn from_http(doing: &str, error: &HttpError) -> Self {
-        let kind = if error.is_transient() { Kind::Unavailable } else { Kind::Failed };
-        Self::from_error(kind, doing, error).hint(error.hint())
     }
 }
 

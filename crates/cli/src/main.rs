@@ -3,6 +3,7 @@
 mod args;
 mod build;
 mod cancel;
+mod client;
 mod command;
 mod console;
 mod context;
@@ -32,7 +33,9 @@ fn main() -> ExitCode {
     log(arguments.global.verbose);
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return alone(&CommandError::new(error::Kind::Failed, format!("cannot start: {error}"))),
+        Err(error) => {
+            return alone(&CommandError::new(error::Kind::Failed, format!("cannot start: {error}")));
+        }
     };
     let code = runtime.block_on(run(arguments));
     // Threads for computation have stopped by now; what still waits is a name look-up at most.

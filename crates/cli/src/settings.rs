@@ -204,7 +204,10 @@ impl Settings {
         let Some(path) = &self.ca_file else { return Ok(None) };
         let path = self.working_directory.join(path);
         fs::read(&path).map(Some).map_err(|error| {
-            CommandError::usage(format!("cannot read the certificate authorities `{}`: {error}", path.display()))
+            CommandError::usage(format!(
+                "cannot read the certificate authorities `{}`: {error}",
+                path.display()
+            ))
         })
     }
 
@@ -386,7 +389,8 @@ mod tests {
 
     #[test]
     fn the_published_schema_is_that_of_the_code() {
-        let published = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/schema/protected-registry.schema.json");
+        let published =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/schema/protected-registry.schema.json");
         let mut schema = serde_json::to_string_pretty(&schemars::schema_for!(ConfigFile)).expect("schema");
         schema.push('\n');
         if fs::read_to_string(&published).unwrap_or_default() != schema {

@@ -12,6 +12,9 @@ use crate::{
 /// The media type of an [`IntegrityManifest`].
 pub const MEDIA_TYPE: &str = "application/vnd.protected-registry.integrity.v1+json";
 
+/// Where an [`IntegrityManifest`] stands in a package.
+pub const FILE_NAME: &str = "integrity.json";
+
 /// The files of a protected package with their digests.
 ///
 /// Stands in the package as `integrity.json`, where `artifact` is absent because no file can hold the digest

@@ -59,6 +59,7 @@ issuer = "local:github-actions"
 repository_owner_id = "1001"
 repository_id = "2002"
 workflow = "release.yml"
+ref_pattern = "refs/heads/main"
 
 [local_issuer]
 enabled = true

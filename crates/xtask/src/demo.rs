@@ -69,6 +69,7 @@ repository_owner_id = "1001"
 repository_id = "2002"
 repository = "acme/greeter"
 workflow = "release.yml"
+ref_pattern = "refs/heads/main"
 
 # Two runs of a CI platform, imitated on this machine: the release, and one of another repository.
 [local_issuer]

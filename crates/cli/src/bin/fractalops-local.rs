@@ -63,7 +63,9 @@ fn main() -> ExitCode {
 
 fn serve(arguments: Serve) -> Result<(), String> {
     tracing_subscriber::fmt()
-        .with_env_filter(tracing_subscriber::EnvFilter::new("off,protected_embedded=info,protected_trust=info"))
+        .with_env_filter(tracing_subscriber::EnvFilter::new(
+            "off,protected_embedded=info,protected_trust=info",
+        ))
         .with_writer(io::stderr)
         .init();
     let mut config = Config::from_file(&arguments.config).map_err(|error| chain(&error))?;

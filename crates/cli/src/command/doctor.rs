@@ -3,11 +3,7 @@
 use std::{fs, path::Path};
 
 use protected_http::Client;
-use protected_model::{
-    action::ActionMode,
-    api::npm_token::NpmTokenRequest,
-    name::ProjectSlug,
-};
+use protected_model::{action::ActionMode, api::npm_token::NpmTokenRequest, name::ProjectSlug};
 use serde::Serialize;
 
 use crate::{
@@ -107,7 +103,8 @@ pub(crate) async fn run(context: &Context, arguments: Doctor) -> Result<(), Comm
             Ok(())
         }
         Some(kind) => {
-            let checks = if failed == 1 { "1 check failed".to_owned() } else { format!("{failed} checks failed") };
+            let checks =
+                if failed == 1 { "1 check failed".to_owned() } else { format!("{failed} checks failed") };
             Err(CommandError::new(kind, checks))
         }
     }
@@ -120,7 +117,8 @@ fn check_package(report: &mut Report<'_>, arguments: &Doctor) -> Option<Package>
         .and_then(|source| build::look_at(&source, settings.package(None)?.as_ref(), None));
     match looked {
         Ok(package) => {
-            let tag = if package.version.is_prerelease() { ", a prerelease: publish needs --tag" } else { "" };
+            let tag =
+                if package.version.is_prerelease() { ", a prerelease: publish needs --tag" } else { "" };
             report.add("package", Outcome::Ok, format!("{}@{}{tag}", package.name, package.version));
             Some(package)
         }
@@ -177,7 +175,8 @@ async fn check_service(
                 report.add("audience", Outcome::Ok, audience);
             } else {
                 let expected = metadata.id_token_audience;
-                let message = format!("ID tokens are asked for with `{audience}`, but FractalOps takes `{expected}`");
+                let message =
+                    format!("ID tokens are asked for with `{audience}`, but FractalOps takes `{expected}`");
                 let error = CommandError::new(Kind::Usage, message)
                     .advise(format!("set --audience {expected}, or PROTECTED_REGISTRY_AUDIENCE"));
                 report.fail("audience", &error);
@@ -198,7 +197,11 @@ async fn check_service(
     };
     let identity = &session.exchange.identity;
     let detail = format!("{} {}", identity.platform.name(), identity.describe());
-    report.add("identity", Outcome::Ok, format!("{detail}, accepted by {}", session.exchange.policies.join(", ")));
+    report.add(
+        "identity",
+        Outcome::Ok,
+        format!("{detail}, accepted by {}", session.exchange.policies.join(", ")),
+    );
     let project = match context.settings.project(arguments.project.clone()) {
         Ok(project) => project,
         Err(error) => {
@@ -241,7 +244,9 @@ async fn check_permission(
         dry_run: true,
     };
     match report.context.mint(session, &request).await {
-        Ok(minted) => report.add(what, Outcome::Ok, format!("{} to {}", minted.policy_id, minted.registry_url)),
+        Ok(minted) => {
+            report.add(what, Outcome::Ok, format!("{} to {}", minted.policy_id, minted.registry_url))
+        }
         Err(error) => {
             report.context.cancel.check()?;
             // A publisher that may publish need not be one that may install.

@@ -19,6 +19,7 @@ use serde::Serialize;
 use crate::{
     args::{Publish, PublishWith},
     build::{self, Built},
+    client::{self, Destination},
     console::human_size,
     context::{Context, Session},
     error::{CommandError, Kind},
@@ -30,6 +31,8 @@ struct Artifact {
     name: PackageName,
     version: PackageVersion,
     packed: Packed,
+    /// Where the tarball is.
+    tarball: PathBuf,
     built: Option<Built>,
 }
 
@@ -61,7 +64,7 @@ pub(crate) async fn run(context: &Context, arguments: Publish) -> Result<(), Com
     let http = context.http()?;
     context.fractalops(&http)?;
     let (session, artifact) = prepare(context, &http, &arguments, tag.as_ref()).await?;
-    let Artifact { name, version, packed, built } = &artifact;
+    let Artifact { name, version, packed, built, .. } = &artifact;
 
     let build_id = match built {
         Some(built) => Some(build::record(context, &session, &project, built, dry_run).await?),
@@ -84,7 +87,7 @@ pub(crate) async fn run(context: &Context, arguments: Publish) -> Result<(), Com
     let Some(token) = &minted.token else {
         return tell_dry_run(context, &artifact, &minted);
     };
-    let published = send(context, &http, &minted, token, packed, tag.as_ref(), with).await?;
+    let published = send(context, &http, &minted, token, &artifact, tag.as_ref(), with).await?;
     tell(context, &artifact, &minted, &published);
     Ok(())
 }
@@ -123,25 +126,27 @@ async fn prepare(
     context.cancel.check()?;
     let session = session?;
     let built = built?;
-    Ok((session, Artifact { name, version, packed: built.packed.clone(), built: Some(built) }))
+    let tarball = built.folder.join(&built.packed.filename);
+    Ok((session, Artifact { name, version, packed: built.packed.clone(), tarball, built: Some(built) }))
 }
 
 fn open(path: PathBuf, expected: Option<&PackageName>) -> Result<Artifact, CommandError> {
     let packed = Packed::from_tarball(&path).map_err(|error| build::packing(&path, &error))?;
     let (name, version) = (packed.name.clone(), packed.version.clone());
     if let Some(expected) = expected.filter(|expected| **expected != name) {
-        let message =
-            format!("package `{expected}` was asked for, but `{}` holds `{name}`", path.display());
+        let message = format!("package `{expected}` was asked for, but `{}` holds `{name}`", path.display());
         return Err(CommandError::new(Kind::BadInput, message));
     }
-    Ok(Artifact { name, version, packed, built: None })
+    Ok(Artifact { name, version, packed, tarball: path, built: None })
 }
 
 /// A prerelease under `latest` would reach everybody who did not ask for it.
 fn check_tag(version: &PackageVersion, tag: Option<&DistTag>) -> Result<(), CommandError> {
     if version.is_prerelease() && tag.is_none() {
-        return Err(CommandError::usage(format!("`{version}` is a prerelease and needs a dist-tag of its own"))
-            .advise("give one with --tag, such as --tag next"));
+        return Err(CommandError::usage(format!(
+            "`{version}` is a prerelease and needs a dist-tag of its own"
+        ))
+        .advise("give one with --tag, such as --tag next"));
     }
     Ok(())
 }
@@ -151,11 +156,12 @@ async fn send(
     http: &Client,
     minted: &NpmTokenResponse,
     token: &RegistryToken,
-    packed: &Packed,
+    artifact: &Artifact,
     tag: Option<&DistTag>,
     with: PublishWith,
 ) -> Result<Published, CommandError> {
     let started = Instant::now();
+    let packed = &artifact.packed;
     let registry = &minted.registry_url;
     let published = match with {
         PublishWith::Own => {
@@ -164,7 +170,9 @@ async fn send(
             context.cancel.or(work).await.map_err(|cancelled| maybe_published(cancelled, packed))?
         }
         PublishWith::Npm | PublishWith::Pnpm | PublishWith::Yarn => {
-            unreachable!()
+            let destination = Destination { registry, token };
+            let path = &artifact.tarball;
+            client::publish(context, http, destination, path, packed, tag, client_name(with)).await?
         }
     };
     let published = published.map_err(|error| refused(packed, &registry.to_string(), &error))?;
@@ -219,7 +227,7 @@ fn tell_dry_run(
 }
 
 fn tell(context: &Context, artifact: &Artifact, minted: &NpmTokenResponse, published: &Published) {
-    let Artifact { name, version, packed, built } = artifact;
+    let Artifact { name, version, packed, built, .. } = artifact;
     let registry = &minted.registry_url;
     let (status, words) = match published.status {
         Status::Published => ("published", "published"),
@@ -251,13 +259,7 @@ fn tell(context: &Context, artifact: &Artifact, minted: &NpmTokenResponse, publi
     console.result(&line, &[package]);
 }
 
-fn summarise(
-    context: &Context,
-    artifact: &Artifact,
-    minted: &NpmTokenResponse,
-    heading: &str,
-    status: &str,
-) {
+fn summarise(context: &Context, artifact: &Artifact, minted: &NpmTokenResponse, heading: &str, status: &str) {
     let Artifact { packed, built, .. } = artifact;
     let mut rows = vec![
         ("status", status.to_owned()),

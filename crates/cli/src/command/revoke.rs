@@ -7,6 +7,7 @@ use serde_json::json;
 
 use crate::{
     args::Revoke,
+    client,
     context::Context,
     error::{CommandError, Kind},
 };
@@ -22,17 +23,22 @@ const MAX_BYTES: u64 = 64 * 1024;
 pub(crate) async fn run(context: &Context, arguments: Revoke) -> Result<(), CommandError> {
     let settings = &context.settings;
     let path = settings.value(arguments.npmrc, "NPMRC", None)?;
-    let path = path.unwrap_or_else(|| context.temporary_folder().join("protected-registry.npmrc"));
+    let path = path.unwrap_or_else(|| client::token_file(context));
     let path: PathBuf = settings.working_directory.join(path);
     let size = fs::metadata(&path).map(|metadata| metadata.len());
     let text = match size {
         Ok(size) if size > MAX_BYTES => {
-            return Err(CommandError::usage(format!("`{}` is no .npmrc of ours: {size} bytes", path.display())));
+            return Err(CommandError::usage(format!(
+                "`{}` is no .npmrc of ours: {size} bytes",
+                path.display()
+            )));
         }
         _ => fs::read_to_string(&path),
     };
-    let text = text.map_err(|error| CommandError::usage(format!("cannot read `{}`: {error}", path.display())))?;
-    let mut tokens: Vec<&str> = text.lines().filter_map(|line| Some(line.split_once(":_authToken=")?.1.trim())).collect();
+    let text =
+        text.map_err(|error| CommandError::usage(format!("cannot read `{}`: {error}", path.display())))?;
+    let mut tokens: Vec<&str> =
+        text.lines().filter_map(|line| Some(line.split_once(":_authToken=")?.1.trim())).collect();
     tokens.sort_unstable();
     tokens.dedup();
     if tokens.is_empty() {
@@ -52,6 +58,8 @@ pub(crate) async fn run(context: &Context, arguments: Revoke) -> Result<(), Comm
         let message = format!("the token is revoked, but `{}` cannot be deleted: {error}", path.display());
         CommandError::new(Kind::Failed, message)
     })?;
-    context.console.result(&format!("revoked, and deleted {}", path.display()), &json!({"revoked": tokens.len()}));
+    context
+        .console
+        .result(&format!("revoked, and deleted {}", path.display()), &json!({"revoked": tokens.len()}));
     Ok(())
 }

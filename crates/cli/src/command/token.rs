@@ -15,6 +15,7 @@ use serde_json::json;
 
 use crate::{
     args::{Token, TokenAction},
+    client,
     context::Context,
     error::{CommandError, Kind},
 };
@@ -32,7 +33,7 @@ pub(crate) async fn run(context: &Context, arguments: Token) -> Result<(), Comma
     })?;
     let action = settings.choice(arguments.action, "ACTION", None)?.unwrap_or_default();
     let path = settings.value(arguments.npmrc, "NPMRC", None)?;
-    let path = path.unwrap_or_else(|| context.temporary_folder().join("protected-registry.npmrc"));
+    let path = path.unwrap_or_else(|| client::token_file(context));
     let path = settings.working_directory.join(path);
     if path.exists() && !dry_run {
         return Err(CommandError::usage(format!("the file for the token, `{}`, exists", path.display()))

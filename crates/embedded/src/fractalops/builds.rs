@@ -241,12 +241,9 @@ fn check_documents(wanted: &BuildRecordRequest) -> Answer<()> {
         let name: String = name.chars().take(40).collect();
         return refuse(format!("`{name}`: expected 1 to {NAME_BYTES} visible ASCII characters"));
     }
-    if wanted.artifact.filename != wanted.package_name.tarball(&wanted.version) {
-        let expected = wanted.package_name.tarball(&wanted.version);
-        return refuse(format!(
-            "the artifact is called `{}`, expected `{expected}`",
-            wanted.artifact.filename
-        ));
+    let file = &wanted.artifact.filename;
+    if !is_name(file) || file.contains(['/', '\\']) || !file.ends_with(".tgz") {
+        return refuse("the artifact's file name must be that of a tarball, without a folder".to_owned());
     }
     for document in &wanted.manifests {
         let actual = Sha256::of(&document.inline);
