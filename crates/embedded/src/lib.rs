@@ -20,6 +20,8 @@ mod request;
 mod revocation;
 mod server;
 mod store;
+#[cfg(test)]
+mod tests;
 
 pub use app::ServeError;
 pub use config::{Config, ConfigError, Limits, Server};

@@ -63,6 +63,7 @@ pub(crate) async fn serve_at(
 ) -> Result<(), ServeError> {
     let address = listener.local_addr().map_err(ServeError::Listen)?;
     let store = Store::open(&config.server.data)?;
+    let closed = store.closed();
     let (gathered, writing) = Gathered::new(store.clone());
     let writing = tokio::spawn(writing);
     let app = Arc::new(App::open(config, address, store, gathered, clock)?);
@@ -77,7 +78,11 @@ pub(crate) async fn serve_at(
     drop(sweeping.await);
     // The work that writes ends with the last way in to it, which is the app's.
     drop(app);
-    if tokio::time::timeout(DRAIN, writing).await.is_err() {
+    let ended = async {
+        drop(writing.await);
+        closed.await;
+    };
+    if tokio::time::timeout(DRAIN, ended).await.is_err() {
         tracing::error!("requests were still under way at the end; their audit events of reads may be lost");
     }
     Ok(())

@@ -70,6 +70,7 @@ impl<E: Into<redb::Error>> From<E> for StoreError {
 /// The data folder of one running service. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Store {
+    // Dropped before the writer, whose thread thus holds the database last.
     database: Arc<Database>,
     writer: write::Writer,
     blobs: Blobs,
@@ -119,6 +120,11 @@ impl Store {
         F: FnOnce(&WriteTransaction) -> Result<T, StoreError> + Send + 'static,
     {
         self.writer.write(job).await
+    }
+
+    /// Returns what waits until the last clone of this is dropped and the folder is free for another process.
+    pub(crate) fn closed(&self) -> impl Future<Output = ()> + use<> {
+        self.writer.ended()
     }
 
     /// Returns the files.

@@ -7,7 +7,7 @@ use std::{
 };
 
 use redb::{Database, Durability, WriteTransaction};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::StoreError;
 
@@ -24,11 +24,13 @@ type Reply = Box<dyn FnOnce() + Send>;
 #[derive(Clone)]
 pub(super) struct Writer {
     queue: mpsc::Sender<Job>,
+    ended: watch::Receiver<()>,
 }
 
 impl Writer {
     pub(super) fn start(database: Arc<Database>) -> Self {
         let (queue, mut jobs) = mpsc::channel::<Job>(QUEUE);
+        let (running, ended) = watch::channel(());
         thread::spawn(move || {
             let mut batch = Vec::with_capacity(BATCH);
             while jobs.blocking_recv_many(&mut batch, BATCH) > 0 {
@@ -40,8 +42,17 @@ impl Writer {
                     }
                 }
             }
+            // In this order: whoever waits for the end may open the database again.
+            drop(database);
+            drop(running);
         });
-        Self { queue }
+        Self { queue, ended }
+    }
+
+    /// Returns what waits until the thread has ended.
+    pub(super) fn ended(&self) -> impl Future<Output = ()> + use<> {
+        let mut ended = self.ended.clone();
+        async move { while ended.changed().await.is_ok() {} }
     }
 
     pub(super) async fn write<T, F>(&self, job: F) -> Result<T, StoreError>

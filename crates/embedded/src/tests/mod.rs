@@ -1,0 +1,10 @@
+//! The service as its clients see it: a real socket, real signatures, a real folder.
+
+mod service;
+
+mod audit;
+pub(crate) mod builds;
+mod exchange;
+mod npm_token;
+mod restart;
+mod socket;
