@@ -385,7 +385,7 @@ pub(crate) mod tests {
         let body = document.to_string();
         let Ok(Document::Publish(publish)) = parse(body.as_bytes(), &package()) else { panic!("refused") };
         let bundle = publish.bundle.expect("bundle");
-        assert_eq!((bundle.text.as_str(), bundle.media_type.len()), (BUNDLE, 44));
+        assert_eq!((bundle.text.as_str(), bundle.media_type.len()), (BUNDLE, 45));
     }
 
     #[test]

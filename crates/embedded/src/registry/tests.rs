@@ -16,7 +16,7 @@ use protected_model::{
     action::{Action, ArtifactPolicy},
     api::{audit::AuditEvent, build},
     claims::{NPM_TOKEN_TYPE, RegistryClaims, SESSION_AUDIENCE, SESSION_TOKEN_TYPE, SessionClaims},
-    digest::{Integrity, Sha256},
+    digest::Integrity,
     identity::{PlatformKind, RunIdentity},
     name::PackageName,
 };
@@ -33,7 +33,7 @@ use super::{
     document::tests::{document, tarball},
     tarball::tests::{self as archive, file},
 };
-use crate::{config::Config, server::serve_at};
+use crate::{config::Config, server::serve_at, tests::builds::build as recorded};
 
 const CONFIG: &str = r#"
 [server]
@@ -123,16 +123,13 @@ project_slug = "core"
 packages = ["@acme/hard"]
 actions = ["publish"]
 issuer = "https://ci.example"
-PINS
-"#;
-const PINS: &str = r#"
 [trusted_publisher.github]
 repository_id = "1"
 repository_owner_id = "2"
 repository = "acme/core"
 workflow = "release.yml"
+ref_pattern = "refs/heads/main"
 "#;
-
 /// A running server.
 struct Server {
     folder: tempfile::TempDir,
@@ -163,7 +160,7 @@ impl Server {
     }
 
     async fn run(&mut self) {
-        let mut config = Config::parse(&CONFIG.replace("PINS", PINS)).expect("config");
+        let mut config = Config::parse(CONFIG).expect("config");
         config.server.data = self.folder.path().join("data");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("listen");
         self.address = listener.local_addr().expect("address");
@@ -186,6 +183,10 @@ impl Server {
         if let Some((stop, task)) = self.running.take() {
             let _ = stop.send(());
             task.await.expect("end");
+        }
+        // The thread that writes ends a moment after the last way in to it.
+        while redb::Database::open(self.folder.path().join("data/state.redb")).is_err() {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
         }
         self.run().await;
     }
@@ -608,9 +609,6 @@ async fn an_action_is_what_the_token_says() {
             reply.is_refused(403, "out_of_scope");
         }
     }
-    let none = server.token("@acme/core", &[]);
-    server.get(&none, "/@acme%2fcore").await.is_refused(403, "action_denied");
-    server.put(&none, "/@acme%2fcore", &upload).await.is_refused(403, "action_denied");
     let bearer = format!("Bearer {publisher}");
     for (method, path) in [("DELETE", "/@acme%2fcore"), ("POST", "/@acme%2fcore"), ("POST", "/-/ping")] {
         let reply = server.send(method, &in_hosted(path), &[("authorization", &bearer)], b"").await;
@@ -966,28 +964,10 @@ async fn record_build(server: &Server, package: &str, version: &str, packed: &[u
         identity,
     };
     let bearer = format!("Bearer {}", server.keys.sign(SESSION_TOKEN_TYPE, &session).expect("token"));
-    let step = |step: &str| {
-        json!({
-            "step": step, "tool": "test", "tool_version": "1", "config_sha256": Sha256::of(""), "status": "ran",
-        })
-    };
-    let steps = ["compile", "minify", "strip-source-maps", "integrity"].map(step);
+    let mut body = recorded(version, packed);
     let name: PackageName = package.parse().expect("name");
-    let body = json!({
-        "project_slug": "core",
-        "package_name": package,
-        "version": version,
-        "source": {"repository": "acme/core", "commit": "0".repeat(40), "ref": "refs/heads/main"},
-        "pipeline": steps,
-        "protection": {"obfuscated": false, "source_maps": "withheld"},
-        "artifact": {
-            "filename": name.tarball(&version.parse().expect("version")),
-            "size": packed.len(),
-            "sha256": Sha256::of(packed),
-            "integrity": Integrity::of(packed),
-        },
-        "manifests": [],
-    });
+    body["package_name"] = package.into();
+    body["artifact"]["filename"] = name.tarball(&version.parse().expect("version")).into();
     let path = format!("/{}", build::PATH);
     let reply = server.send("POST", &path, &[("authorization", &bearer)], body.to_string().as_bytes()).await;
     assert_eq!(reply.status, 201, "{reply:?}");
