@@ -101,7 +101,8 @@ pub(crate) struct Target<'a> {
 }
 
 impl Target<'_> {
-    fn is_registry(&self, url: &str) -> bool {
+    /// Returns whether `url` is the registry that the package is meant for.
+    pub(crate) fn is_registry(&self, url: &str) -> bool {
         url.trim_end_matches('/') == self.registry.as_url().as_str().trim_end_matches('/')
     }
 
@@ -150,6 +151,13 @@ pub(crate) fn npmrc(path: &Path, target: &Target<'_>) -> Result<(), Hostile> {
         }
     }
     Ok(())
+}
+
+/// Lists the variables that an `.npmrc` names, such as `${NPM_TOKEN}`.
+pub(crate) fn variables(path: &Path) -> Result<Vec<String>, Hostile> {
+    let text = read(path)?.unwrap_or_default();
+    let names = text.split("${").skip(1).filter_map(|rest| Some(rest.split_once('}')?.0.to_owned()));
+    Ok(names.filter(|name| !name.is_empty() && !name.contains(['=', '\0'])).collect())
 }
 
 fn unquoted(text: &str) -> &str {

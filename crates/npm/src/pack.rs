@@ -265,22 +265,44 @@ fn open_no_follow(path: &Path) -> io::Result<File> {
 }
 
 fn append<W: Write>(archive: &mut tar::Builder<W>, file: &PackedFile, content: &[u8]) -> io::Result<()> {
+    let path = format!("package/{}", file.path);
+    let mut entry = header(tar::EntryType::Regular, file.mode, content.len());
+    // ustar splits a path at a `/` into at most 155 and 100 bytes; what does not fit goes into a pax record (POSIX,
+    // pax, "pax Extended Header"), which every client reads. A path that does not fit leaves a header half written.
+    if entry.clone().set_path(&path).is_ok() {
+        entry.set_path(&path)?;
+    } else {
+        let name = &Sha256::of(&path).to_string()[..16];
+        let record = pax_record("path", &path);
+        let mut extended = header(tar::EntryType::XHeader, 0o644, record.len());
+        extended.set_path(format!("PaxHeader/{name}"))?;
+        extended.set_cksum();
+        archive.append(&extended, record.as_bytes())?;
+        entry.set_path(format!("package/{name}"))?;
+    }
+    entry.set_cksum();
+    archive.append(&entry, content)
+}
+
+fn header(kind: tar::EntryType, mode: u32, size: usize) -> tar::Header {
     let mut header = tar::Header::new_ustar();
-    header.set_entry_type(tar::EntryType::Regular);
-    header.set_mode(file.mode);
+    header.set_entry_type(kind);
+    header.set_mode(mode);
     header.set_uid(0);
     header.set_gid(0);
     header.set_mtime(MTIME_SECONDS);
-    header.set_size(content.len() as u64);
-    let path = format!("package/{}", file.path);
-    if header.set_path(&path).is_err() {
-        // ustar splits a path at a `/` into at most 155 and 100 bytes; what does not fit goes into a pax record
-        // (POSIX.1-2017, pax, "pax Extended Header"), which every client reads.
-        archive.append_pax_extensions([("path", path.as_bytes())])?;
-        header.set_path(format!("package/{}", &Sha256::of(&path).to_string()[..16]))?;
+    header.set_size(size as u64);
+    header
+}
+
+/// Writes a record, which begins with its own length.
+fn pax_record(name: &str, value: &str) -> String {
+    let rest = format!(" {name}={value}\n");
+    let mut length = rest.len();
+    while length != rest.len() + length.to_string().len() {
+        length = rest.len() + length.to_string().len();
     }
-    header.set_cksum();
-    archive.append(&header, content)
+    format!("{length}{rest}")
 }
 
 /// Collects what is written and digests it on the way.

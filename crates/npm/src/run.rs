@@ -135,7 +135,7 @@ pub enum RunError {
         program: String,
         /// How it ended.
         status: ExitStatus,
-        /// Its last error line that says something.
+        /// Its first error line that says something, else its last line.
         words: Option<String>,
         /// What the registry had to say through it (npm's `notice`).
         notice: Option<String>,
@@ -387,19 +387,44 @@ impl Heard {
         let (Line::Out(text) | Line::Err(text)) = line;
         let plain = without_colour(text);
         let plain = plain.trim();
-        if let Some(notice) =
-            plain.strip_prefix("npm notice").map(str::trim).filter(|notice| !notice.is_empty())
-        {
-            // npm also tells about the tarball by notices: the registry's is the last.
-            self.notice = Some(redact::line(notice, ""));
+        if let Some(notice) = plain.strip_prefix("npm notice").map(str::trim) {
+            if !is_about_tarball(notice) {
+                self.notice = Some(redact::line(notice, ""));
+            }
             return;
         }
+        // The first error is the cause, what follows is advice; without one, the last line is as good as any.
         let (is_error, words) = error_words(plain);
-        if !words.is_empty() && (is_error || !self.is_error) {
+        if !words.is_empty() && !self.is_error {
             self.words = Some(words.to_owned());
             self.is_error = is_error;
         }
     }
+}
+
+/// Returns whether a notice is npm's own, about what it packs and where it sends it.
+fn is_about_tarball(notice: &str) -> bool {
+    const OWN: &[&str] = &[
+        "📦",
+        "package:",
+        "Tarball ",
+        "Bundled ",
+        "name:",
+        "version:",
+        "filename:",
+        "package size:",
+        "unpacked size:",
+        "shasum:",
+        "integrity:",
+        "bundled ",
+        "own files:",
+        "total files:",
+        "Publishing to ",
+    ];
+    let (size, rest) = notice.split_once(' ').unwrap_or((notice, ""));
+    let is_file =
+        size.ends_with('B') && size.starts_with(|first: char| first.is_ascii_digit()) && !rest.is_empty();
+    notice.is_empty() || is_file || OWN.iter().any(|own| notice.starts_with(own))
 }
 
 /// Takes the package manager's own marks off a line, and tells whether it is an error.
@@ -410,7 +435,7 @@ fn error_words(line: &str) -> (bool, &str) {
     {
         if let Some(rest) = line.strip_prefix(mark) {
             let rest = rest.trim();
-            let furniture = rest.starts_with("code ") && !rest.contains("code E4")
+            let furniture = rest.starts_with("code ")
                 || rest.starts_with("A complete log of this run")
                 || rest.starts_with("Log files were not written")
                 || rest.starts_with("An unexpected error occurred") && rest.len() < 40;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{InstallJob, ManagerError, PackageManager, PublishJob, QUIET, child, with};
+use super::{InstallJob, ManagerError, PackageManager, PublishJob, child, with};
 use crate::{hostile, run::ChildCommand};
 
 /// yarn 2 and later, "berry", which reads no `.npmrc`.
@@ -36,7 +36,7 @@ impl PackageManager for Berry {
 
     fn install(&self, job: &InstallJob<'_>) -> Result<ChildCommand, ManagerError> {
         job.check(".yarnrc.yml", hostile::yarnrc_yml)?;
-        let mut command = child("yarn", &["add"], job.grant.environment, QUIET, job.project)?;
+        let mut command = child("yarn", &["add"], job.grant.environment, job.project)?;
         command.args.push(job.package.to_string().into());
         let (grant, name) = (&job.grant, &job.package.name);
         // The home folder is the one place besides the project where yarn looks for a file.

@@ -294,8 +294,7 @@ pub async fn check_version(
     project: &Path,
     environment: &Environment,
 ) -> Result<String, ManagerError> {
-    let mut command = child(manager.program(), &["--version"], environment, &[], project)?;
-    command.environment = with(command.environment, QUIET);
+    let command = child(manager.program(), &["--version"], environment, project)?;
     let version = run::first_line(&command, VERSION_TIMEOUT).await?;
     let major = version.trim_start_matches('v').split('.').next().and_then(|major| major.parse().ok());
     if major.is_some_and(|major| manager.is_known(major)) {
@@ -320,27 +319,30 @@ const QUIET: &[(&str, &str)] = &[
     // `yarnPath` names a program in the repository, which yarn would hand the command to.
     ("YARN_IGNORE_PATH", "1"),
     ("YARN_ENABLE_TELEMETRY", "0"),
-    // pnpm would download and run the version that `packageManager` names from a registry that `.npmrc` names.
-    ("npm_config_manage_package_manager_versions", "false"),
-    ("pnpm_config_pm_on_fail", "ignore"),
     ("npm_config_update_notifier", "false"),
-    ("pnpm_config_update_notifier", "false"),
     ("NO_UPDATE_NOTIFIER", "1"),
 ];
 
-/// Puts a command together: the program by its path, the scrubbed environment, and `settings` on top.
+/// [`QUIET`] for pnpm, which would otherwise download and run the version that `packageManager` names from a
+/// registry that `.npmrc` names: until version 10 by the first setting, from 11 by the second.
+const NO_SWITCH: &[(&str, &str)] =
+    &[("npm_config_manage_package_manager_versions", "false"), ("pnpm_config_pm_on_fail", "ignore")];
+
+/// Puts a command together: the program by its path, and the scrubbed environment with what every command gets.
 fn child(
     program: &str,
     args: &[&str],
     environment: &Environment,
-    settings: &[(&str, &str)],
     folder: &Path,
 ) -> Result<ChildCommand, ManagerError> {
-    let environment = run::scrub(environment);
+    let mut environment = with(run::scrub(environment), QUIET);
+    if program == "pnpm" {
+        environment = with(environment, NO_SWITCH);
+    }
     Ok(ChildCommand {
         program: run::find(program, &environment)?,
         args: args.iter().map(OsString::from).collect(),
-        environment: with(environment, settings),
+        environment,
         folder: folder.to_owned(),
     })
 }
@@ -419,14 +421,18 @@ impl InstallJob<'_> {
 }
 
 impl PublishJob<'_> {
-    /// Refuses a tarball whose `publishConfig` sets more than a dist-tag, readers and a registry, all of which the
-    /// command line overrides.
-    fn check(&self) -> Result<(), ManagerError> {
+    /// Refuses a tarball whose `publishConfig` could take the token. npm reads it as if it were given by flags.
+    ///
+    /// A registry in it is overridden by the command line where there is one for it: `redirects` says so.
+    fn check(&self, redirects: bool) -> Result<(), ManagerError> {
         let target = Target { package: self.package.name(), registry: self.grant.registry };
+        let is_registry = |key: &str| key == "registry" || key.ends_with(":registry") && key.starts_with('@');
         if let Some(Json::Object(members)) = self.package.content().get("publishConfig") {
             for (key, value) in members {
                 let value = value.as_str().unwrap_or("false");
-                if let Some(danger) = hostile::npm_setting(key, value, &target) {
+                let redirect = (!redirects && is_registry(key) && !target.is_registry(value))
+                    .then_some(hostile::Danger::Redirect);
+                if let Some(danger) = redirect.or_else(|| hostile::npm_setting(key, value, &target)) {
                     let key = format!("publishConfig.{key}");
                     let path = self.package.path().to_owned();
                     return Err(Hostile::Setting { path, line: 1, key, danger }.into());

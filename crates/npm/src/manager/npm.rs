@@ -2,7 +2,7 @@
 
 use std::{ffi::OsString, path::Path};
 
-use super::{Grant, InstallJob, ManagerError, NOTHING, PackageManager, PublishJob, QUIET, child};
+use super::{Grant, InstallJob, ManagerError, NOTHING, PackageManager, PublishJob, child};
 use crate::{hostile, run::ChildCommand};
 
 /// npm 10 and later.
@@ -48,7 +48,7 @@ impl PackageManager for Npm {
     }
 
     fn publish_tarball(&self, job: &PublishJob<'_>) -> Result<ChildCommand, ManagerError> {
-        job.check()?;
+        job.check(true)?;
         // From an empty folder: a project's .npmrc beats any user configuration.
         let empty = job.grant.temporary.folder("publish")?;
         let mut command = command(job.grant, "publish", &empty)?;
@@ -68,7 +68,7 @@ impl PackageManager for Npm {
 }
 
 fn command(grant: Grant<'_>, verb: &str, folder: &Path) -> Result<ChildCommand, ManagerError> {
-    child("npm", &[verb], grant.environment, QUIET, folder)
+    child("npm", &[verb], grant.environment, folder)
 }
 
 /// What must hold whatever the project says: on the command line, which beats every file.

@@ -2,7 +2,7 @@
 
 use std::{ffi::OsString, path::Path};
 
-use super::{Grant, InstallJob, ManagerError, PackageManager, PublishJob, QUIET, child, with};
+use super::{Grant, InstallJob, ManagerError, PackageManager, PublishJob, child, with};
 use crate::{hostile, run::ChildCommand};
 
 /// pnpm, whose versions before 11 read npm's settings and publish through npm.
@@ -32,7 +32,7 @@ impl PackageManager for Pnpm {
     fn install(&self, job: &InstallJob<'_>) -> Result<ChildCommand, ManagerError> {
         job.check(".npmrc", hostile::npmrc)?;
         job.check("pnpm-workspace.yaml", hostile::pnpm_workspace)?;
-        let mut command = child("pnpm", &["add"], job.grant.environment, QUIET, job.project)?;
+        let mut command = child("pnpm", &["add"], job.grant.environment, job.project)?;
         command.args.push(job.package.to_string().into());
         let name = &job.package.name;
         let npmrc = job.grant.write_npmrc(name, job.default_registry)?;
@@ -58,9 +58,10 @@ impl PackageManager for Pnpm {
     }
 
     fn publish_tarball(&self, job: &PublishJob<'_>) -> Result<ChildCommand, ManagerError> {
-        job.check()?;
+        // pnpm 10 hands no flag for it on to npm, and `publishConfig` beats the environment there.
+        job.check(false)?;
         let empty = job.grant.temporary.folder("publish")?;
-        let mut command = child("pnpm", &["publish"], job.grant.environment, QUIET, &empty)?;
+        let mut command = child("pnpm", &["publish"], job.grant.environment, &empty)?;
         command.args.push(job.tarball.into());
         command.args.push(format!("--tag={}", job.tag).into());
         if let Some(access) = job.access {

@@ -2,7 +2,7 @@
 
 use std::{ffi::OsString, fs, path::Path};
 
-use super::{Grant, InstallJob, ManagerError, PackageManager, PublishJob, QUIET, child, with};
+use super::{Grant, InstallJob, ManagerError, PackageManager, PublishJob, child, with};
 use crate::{hostile, run::ChildCommand};
 
 /// yarn 1, "classic".
@@ -34,7 +34,7 @@ impl PackageManager for Yarn {
     fn install(&self, job: &InstallJob<'_>) -> Result<ChildCommand, ManagerError> {
         job.check(".npmrc", hostile::npmrc)?;
         job.check(".yarnrc", hostile::yarnrc)?;
-        let mut command = child("yarn", &["add"], job.grant.environment, QUIET, job.project)?;
+        let mut command = child("yarn", &["add"], job.grant.environment, job.project)?;
         command.args.push(job.package.to_string().into());
         command.args.extend(["--non-interactive", "--no-progress"].map(OsString::from));
         if !job.allow_scripts {
@@ -44,7 +44,14 @@ impl PackageManager for Yarn {
         let npmrc = grant.write_npmrc(&job.package.name, job.default_registry)?;
         let home = grant.temporary.folder("home")?;
         let path = |path: &Path| path.display().to_string();
-        let mut set = vec![
+        let mut set = Vec::new();
+        // yarn 1 ends when a project's .npmrc names a variable that is not there, and all that hold secrets are not.
+        for folder in hostile::folders(job.project, grant.home()) {
+            set.extend(
+                hostile::variables(&folder.join(".npmrc"))?.into_iter().map(|name| (name, String::new())),
+            );
+        }
+        set.extend([
             ("npm_config_userconfig".to_owned(), path(&npmrc)),
             (format!("npm_config_{}", Grant::registry_key(&job.package.name)), grant.registry.to_string()),
             ("npm_config_strict_ssl".to_owned(), "true".to_owned()),
@@ -52,7 +59,7 @@ impl PackageManager for Yarn {
             ("YARN_CACHE_FOLDER".to_owned(), path(&grant.temporary.folder("cache")?)),
             // yarn 1 also reads `.yarnrc` and `.npmrc` at home, and writes there.
             ("HOME".to_owned(), path(&home)),
-        ];
+        ]);
         if let Some(default) = job.default_registry.filter(|_| !job.package.name.scope().is_empty()) {
             set.push(("npm_config_registry".to_owned(), default.to_string()));
         }
