@@ -1,0 +1,222 @@
+//! The Jenkins shared library, run by `Harness.groovy`.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::PathBuf,
+    process::{Command, Stdio},
+};
+
+use crate::{
+    harness::{CLI, Screen, World, files},
+    is_there,
+    suite::{blocks, path_with, root, settings, table, variable},
+};
+
+const README: &str = "ci-templates/jenkins/README.md";
+const STEP: &str = "ci-templates/jenkins/vars/protectedPublish.groovy";
+
+const RULES: &str = r#"
+[trusted_publisher.jenkins]
+job_url = "http://BASE/local-issuer/job/widget/"
+"#;
+
+const RUNS: &str = r#"
+[[local_issuer.run]]
+name = "jenkins"
+platform = "jenkins"
+claims = { sub = "http://BASE/local-issuer/job/widget/", build_number = 7 }
+
+[[local_issuer.run]]
+name = "stranger"
+platform = "jenkins"
+claims = { sub = "http://BASE/local-issuer/job/other/", build_number = 7 }
+"#;
+
+struct Controller {
+    world: World,
+}
+
+impl Controller {
+    fn new() -> Self {
+        Self { world: crate::world("jenkins", RULES, RUNS) }
+    }
+
+    /// The README's Jenkinsfile, with its examples' addresses replaced by those of this world.
+    fn jenkinsfile(&self) -> String {
+        blocks(&root().join(README), "groovy")
+            .remove(0)
+            .replace("https://fractalops.example", &self.world.base())
+            .replace("project: 'core'", &format!("project: 'example', cliPath: '{CLI}'"))
+    }
+
+    /// Runs a Jenkinsfile in a workspace with the package `@acme/widget`.
+    fn run(&self, jenkinsfile: &str, version: &str, identity: &str, environment: &[(&str, &str)]) -> Screen {
+        let workspace = self.world.package("@acme/widget", version);
+        let file = self.world.path("Jenkinsfile");
+        fs::write(&file, jenkinsfile).expect("write");
+        let audience = self.world.base().replace(':', "%3A").replace('/', "%2F");
+        let mut command = Command::new(groovy());
+        command
+            .arg(root().join("tests/ci_templates/Harness.groovy"))
+            .arg(root().join("ci-templates/jenkins"))
+            .arg(file)
+            .arg(&workspace)
+            .env_clear()
+            .env("PATH", path_with(&[]))
+            .env("HOME", self.world.path("home"))
+            .env("JAVA_HOME", java_home())
+            .env(
+                "TOKEN_URL",
+                format!("{}/local-issuer/jenkins/token/{identity}?audience={audience}", self.world.base()),
+            )
+            .env(
+                "TOKEN_BEARER_FILE",
+                self.world.path(&format!("server/data/local-issuer/{identity}.request-token")),
+            )
+            .env("JENKINS_PATH", path_with(&[]))
+            .env("JENKINS_HOME", self.world.path("home"))
+            .env("JENKINS_TMPDIR", self.world.path("tmp"))
+            .env("JENKINS_JENKINS_URL", "https://jenkins.example/")
+            .env("JENKINS_BUILD_ID", "7")
+            .env("JENKINS_TAG_NAME", "v1.0.0")
+            .stdin(Stdio::null());
+        for (name, value) in environment {
+            command.env(format!("JENKINS_{name}"), value);
+        }
+        let screen = self.world.run(command);
+        let left: Vec<PathBuf> = files(
+            &workspace
+                .with_file_name(format!("{}@tmp", workspace.file_name().expect("name").to_string_lossy())),
+        );
+        assert!(left.is_empty(), "left behind: {left:?}\n{screen}");
+        screen
+    }
+}
+
+#[track_caller]
+fn ends(screen: &Screen, how: &str) {
+    assert!(screen.stdout.contains(&format!("Finished: {how}")), "{screen}");
+    assert_eq!(screen.code == 0, how == "SUCCESS", "{screen}");
+}
+
+#[test]
+fn the_step_publishes_and_returns_its_outputs() {
+    let controller = Controller::new();
+    let jenkinsfile = controller.jenkinsfile().replace("protectedPublish(", "def result = protectedPublish(").replace(
+        "\n      }\n",
+        "\n        echo(\"got ${result.integrity} of ${result.publishedPackages} under ${result.correlationId} until ${result.expiresAt}\")\n        echo(\"after: ${env.FRACTALOPS_ID_TOKEN_FILE}\")\n      }\n",
+    );
+    assert!(jenkinsfile.contains("def result") && jenkinsfile.contains("after: "), "{jenkinsfile}");
+    let screen = controller.run(&jenkinsfile, "1.0.0", "jenkins", &[]);
+    ends(&screen, "SUCCESS");
+    for part in ["got sha512-", "\"name\":\"@acme/widget\"", "\"status\":\"published\"", "after: null"] {
+        assert!(screen.stdout.contains(part), "{part}\n{screen}");
+    }
+    assert!(!screen.stdout.contains("null until") && !screen.stdout.contains("until null"), "{screen}");
+    assert!(is_there(&controller.world, "1.0.0"));
+}
+
+#[test]
+fn a_refusal_shows_the_rules_and_fails_the_build() {
+    let controller = Controller::new();
+    let screen = controller.run(&controller.jenkinsfile(), "1.0.0", "stranger", &[]);
+    ends(&screen, "FAILURE");
+    for part in ["job/widget/", "job/other/", "correlation id: ", "script returned exit code 4"] {
+        assert!(screen.stdout.contains(part), "{part}\n{screen}");
+    }
+    assert!(!is_there(&controller.world, "1.0.0"));
+}
+
+#[test]
+fn a_dry_run_publishes_nothing() {
+    let controller = Controller::new();
+    let jenkinsfile =
+        controller.jenkinsfile().replace("project: 'example'", "project: 'example', dryRun: true");
+    let screen = controller.run(&jenkinsfile, "1.0.0", "jenkins", &[]);
+    ends(&screen, "SUCCESS");
+    assert!(screen.stdout.contains("this was a dry run"), "{screen}");
+    assert!(!is_there(&controller.world, "1.0.0"));
+}
+
+/// Attack: whoever opens a change request chooses what its build runs, and would have the ID token of the job.
+#[test]
+fn a_change_request_s_build_never_gets_the_credential() {
+    let controller = Controller::new();
+    let before = controller.world.proxy.exchanges().len();
+    let screen = controller.run(&controller.jenkinsfile(), "1.0.0", "jenkins", &[("CHANGE_ID", "12")]);
+    ends(&screen, "FAILURE");
+    assert!(screen.stdout.contains("does not run for a change request"), "{screen}");
+    assert_eq!(controller.world.proxy.exchanges().len(), before, "no ID token was asked for");
+}
+
+#[test]
+fn an_unknown_setting_is_refused() {
+    let controller = Controller::new();
+    let jenkinsfile = controller.jenkinsfile().replace("project: 'example'", "projekt: 'example'");
+    let screen = controller.run(&jenkinsfile, "1.0.0", "jenkins", &[]);
+    ends(&screen, "FAILURE");
+    assert!(screen.stdout.contains("no setting 'projekt'"), "{screen}");
+}
+
+/// Attack: a setting with `$(...)` or a quote in it, put into a script, is run.
+#[test]
+fn a_setting_is_never_run() {
+    let controller = Controller::new();
+    let canary = controller.world.path("work/canary");
+    let jenkinsfile = controller
+        .jenkinsfile()
+        .replace("project: 'example'", &format!("project: 'example', tag: '$(touch {})'", canary.display()));
+    let screen = controller.run(&jenkinsfile, "1.0.0", "jenkins", &[]);
+    ends(&screen, "FAILURE");
+    assert!(!canary.exists(), "{screen}");
+}
+
+#[test]
+fn every_setting_of_the_command_is_one_of_the_step_and_stands_in_the_readme() {
+    let text = fs::read_to_string(root().join(STEP)).expect("step");
+    let (_, map) = text.split_once("Map variables = [").expect("map");
+    let (map, _) = map.split_once(']').expect("map");
+    let pairs: BTreeSet<(String, String)> = map
+        .split(',')
+        .filter_map(|pair| pair.split_once(':'))
+        .map(|(name, value)| (name.trim().to_owned(), value.trim().trim_matches('\'').to_owned()))
+        .collect();
+    // The audience is set where the credential is.
+    let settings =
+        settings("publish").into_iter().filter(|name| name != "audience").chain(["cli-path".to_owned()]);
+    let expected: BTreeSet<(String, String)> = settings.map(|name| (camel(&name), variable(&name))).collect();
+    assert_eq!(pairs, expected);
+
+    let documented: BTreeSet<String> =
+        table(&root().join(README), "setting").into_iter().map(|row| row[0].clone()).collect();
+    let named: BTreeSet<String> =
+        pairs.into_iter().map(|(name, _)| name).chain(["credentialsId".to_owned()]).collect();
+    assert_eq!(documented, named);
+}
+
+fn camel(name: &str) -> String {
+    let mut words = name.split('-');
+    let mut text = words.next().unwrap_or_default().to_owned();
+    for word in words {
+        text.push_str(&word[..1].to_ascii_uppercase());
+        text.push_str(&word[1..]);
+    }
+    text
+}
+
+#[track_caller]
+fn groovy() -> PathBuf {
+    on_path("groovy")
+        .unwrap_or_else(|| panic!("groovy is not installed; this installs it: cargo xtask tools"))
+}
+
+/// Debian's groovy needs to be told where Java is.
+fn java_home() -> PathBuf {
+    let java = on_path("java").expect("java, which groovy brings").canonicalize().expect("java");
+    java.ancestors().nth(2).expect("Java's home").to_owned()
+}
+
+fn on_path(program: &str) -> Option<PathBuf> {
+    std::env::split_paths(&path_with(&[])).map(|folder| folder.join(program)).find(|path| path.is_file())
+}
