@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::Path, sync::Arc};
 use jiff::Timestamp;
 use protected_http::{Client, Settings};
 use protected_model::{
-    api::problem::Code,
+    api::{audit::ActorKind, problem::Code},
     digest::Sha256,
     environment::Environment,
     service_url::{ServiceUrl, ServiceUrlError},
@@ -14,7 +14,7 @@ use protected_trust::mint::{KeyFileError, SigningKeys};
 use serde::Serialize;
 
 use crate::{
-    audit::{self, Gathered, NewEvent},
+    audit::{self, Gathered, NewEvent, Strangers},
     config::{self, Config},
     idempotency::Answers,
     issuers::Issuers,
@@ -85,6 +85,7 @@ pub(crate) struct App {
     pub(crate) gathered: Gathered,
     /// The answers that a repeated request gets again.
     pub(crate) answers: Answers,
+    strangers: Strangers,
     operator: Sha256,
     clock: Clock,
 }
@@ -115,6 +116,7 @@ impl App {
             issuers: Issuers::new(&config, local_issuer.as_ref(), http_client(&config)?),
             revoked: Revoked::load(&store)?,
             answers: Answers::default(),
+            strangers: Strangers::default(),
             operator: operator_token(data)?,
             local_issuer,
             public_url,
@@ -162,6 +164,10 @@ impl App {
     /// The denial of a read is only gathered, see [`crate::audit`]. When the disk fails, the refusal stands and
     /// says no audit event.
     pub(crate) async fn record_denial(&self, event: NewEvent, refusal: Refusal, reading: bool) -> Refusal {
+        let stranger = event.0.actor.kind == ActorKind::Unknown;
+        if stranger && !self.strangers.admit(event.0.ip.as_deref(), event.0.ts) {
+            return refusal;
+        }
         let (decision, id) = (event.0.decision_id.clone(), event.0.id.clone());
         if reading {
             self.gathered.record(event).await;

@@ -5,10 +5,16 @@
 //! every [`FLUSH_EVERY`] and at shutdown, since a flush to disk for each tarball would cost more than the
 //! tarball. A kill can therefore lose the reads of the last moments, and never a change.
 //!
+//! Denials of callers whom nothing identifies are written down up to [`STRANGERS_PER_MINUTE`] for each address.
+//!
 //! The chain shows that a stored event was changed, left out or moved to whoever knows the last hash. It does
 //! not stop somebody who may write the database from computing a new chain: keep hashes elsewhere for that.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
 
 use jiff::Timestamp;
 use protected_model::{
@@ -37,6 +43,12 @@ pub(crate) const FLUSH_EVERY: Duration = Duration::from_millis(200);
 const GATHERED: usize = 4096;
 /// The most events of one page.
 pub(crate) const PAGE: usize = 1000;
+
+/// Denials of strangers that one address causes in a minute and that are written down. Attack: whoever has no
+/// credential fills the disk with the trail of being refused.
+pub(crate) const STRANGERS_PER_MINUTE: u32 = 100;
+/// Addresses counted at once; beyond, all further ones share a count.
+const ADDRESSES: usize = 4096;
 
 /// Every event by its number, as its hash and its JSON.
 const EVENTS: TableDefinition<u64, (&[u8; 32], &[u8])> = TableDefinition::new("audit_events");
@@ -257,6 +269,31 @@ pub(crate) fn opened<T>(table: Result<T, TableError>) -> Result<Option<T>, Store
         Ok(table) => Ok(Some(table)),
         Err(TableError::TableDoesNotExist(_)) => Ok(None),
         Err(error) => Err(error.into()),
+    }
+}
+
+/// How many denials of strangers were written down within the minute, by address.
+#[derive(Default)]
+pub(crate) struct Strangers {
+    minute: Mutex<(i64, HashMap<String, u32>)>,
+}
+
+impl Strangers {
+    /// Returns whether one more denial of this address may be written down.
+    pub(crate) fn admit(&self, ip: Option<&str>, now: Timestamp) -> bool {
+        let mut minute = self.minute.lock().unwrap_or_else(PoisonError::into_inner);
+        let this = now.as_second().div_euclid(60);
+        if minute.0 != this {
+            *minute = (this, HashMap::new());
+        }
+        let ip = ip.unwrap_or_default();
+        let key = if minute.1.len() < ADDRESSES || minute.1.contains_key(ip) { ip } else { "" };
+        let count = minute.1.entry(key.to_owned()).or_default();
+        *count = count.saturating_add(1);
+        if *count == STRANGERS_PER_MINUTE + 1 {
+            tracing::warn!(ip = key, "further denials of this minute are not in the audit trail");
+        }
+        *count <= STRANGERS_PER_MINUTE
     }
 }
 

@@ -15,6 +15,7 @@ use serde::de::DeserializeOwned;
 
 use crate::{
     app::App,
+    audit::NewEvent,
     config::{Entitlement, Repository},
     problem::{Answer, Refusal},
 };
@@ -72,6 +73,16 @@ pub(crate) enum Caller {
     Session(Box<Session>),
     /// The machine's operator: reads audit and evidence, and nothing else.
     Operator,
+}
+
+impl Caller {
+    /// Says in `event` who it is.
+    pub(crate) fn sign(&self, event: &mut NewEvent) {
+        match self {
+            Self::Session(session) => event.by_session(session),
+            Self::Operator => event.by_operator(),
+        }
+    }
 }
 
 /// Returns the session whose token the request bears: a CI session token, or a person's OIDC token.

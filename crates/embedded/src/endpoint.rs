@@ -32,6 +32,19 @@ pub(crate) enum Credential {
 /// Makes a schema, with those it refers to.
 pub(crate) type MakeSchema = fn(&mut SchemaGenerator) -> Schema;
 
+/// A body, and what it looks like when it is JSON or a form.
+#[derive(Clone, Copy)]
+pub(crate) struct Content {
+    pub(crate) media_type: &'static str,
+    pub(crate) schema: Option<MakeSchema>,
+}
+
+impl Content {
+    pub(crate) fn of<T: JsonSchema>(media_type: &'static str) -> Self {
+        Self { media_type, schema: Some(SchemaGenerator::subschema_for::<T>) }
+    }
+}
+
 /// One method of one path.
 pub(crate) struct Endpoint {
     pub(crate) method: Method,
@@ -43,8 +56,8 @@ pub(crate) struct Endpoint {
     pub(crate) credential: Credential,
     pub(crate) takes_idempotency_key: bool,
     pub(crate) query: Vec<(&'static str, &'static str)>,
-    pub(crate) body: Option<(&'static str, Option<MakeSchema>)>,
-    pub(crate) answers: Vec<(u16, &'static str, Option<(&'static str, Option<MakeSchema>)>)>,
+    pub(crate) body: Option<Content>,
+    pub(crate) answers: Vec<(u16, &'static str, Option<Content>)>,
     handler: MethodRouter<Arc<App>>,
 }
 
@@ -119,20 +132,19 @@ impl Endpoint {
 
     /// Says that it takes a JSON document.
     pub(crate) fn takes<T: JsonSchema>(mut self) -> Self {
-        self.body = Some(("application/json", Some(SchemaGenerator::subschema_for::<T>)));
+        self.body = Some(Content::of::<T>("application/json"));
         self
     }
 
     /// Says that it takes a form.
     pub(crate) fn takes_form<T: JsonSchema>(mut self) -> Self {
-        self.body = Some(("application/x-www-form-urlencoded", Some(SchemaGenerator::subschema_for::<T>)));
+        self.body = Some(Content::of::<T>("application/x-www-form-urlencoded"));
         self
     }
 
     /// Says that it answers a JSON document.
     pub(crate) fn answers<T: JsonSchema>(mut self, status: u16, description: &'static str) -> Self {
-        let schema: MakeSchema = SchemaGenerator::subschema_for::<T>;
-        self.answers.push((status, description, Some(("application/json", Some(schema)))));
+        self.answers.push((status, description, Some(Content::of::<T>("application/json"))));
         self
     }
 
@@ -143,7 +155,8 @@ impl Endpoint {
         description: &'static str,
         media_type: Option<&'static str>,
     ) -> Self {
-        self.answers.push((status, description, media_type.map(|media_type| (media_type, None))));
+        let content = media_type.map(|media_type| Content { media_type, schema: None });
+        self.answers.push((status, description, content));
         self
     }
 }

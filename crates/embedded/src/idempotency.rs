@@ -78,9 +78,19 @@ impl Answers {
                 )),
             };
         }
-        let answer = work.await?;
-        *kept = Some(Kept { request, answer: Box::new(answer.clone()) });
-        Ok(answer)
+        let answer = work.await;
+        match &answer {
+            Ok(answer) => *kept = Some(Kept { request, answer: Box::new(answer.clone()) }),
+            // Attack: refused requests, each with a key of its own, that fill the memory for a minute each.
+            Err(_) => {
+                let mut slots = self.slots.lock().await;
+                // Two: the map's and ours. With more, somebody waits here and will decide again.
+                if Arc::strong_count(&slot) == 2 {
+                    slots.remove(&place);
+                }
+            }
+        }
+        answer
     }
 
     /// Forgets the answers whose time is over.

@@ -28,10 +28,12 @@ use serde_json::{Value, json};
 
 use crate::{
     app::{App, ServeError},
+    audit::NewEvent,
     auth,
     config::{self, LocalRun, platform_name},
     endpoint::{Credential, Endpoint, register},
     problem::{Answer, Refusal},
+    request::RequestInfo,
     store,
 };
 
@@ -148,13 +150,25 @@ fn find<'a>(app: &'a App, platform: &str) -> Answer<(&'a LocalIssuer, PlatformKi
 
 async fn token(
     State(app): State<Arc<App>>,
+    request: RequestInfo,
     Parameters((platform, run)): Parameters<(String, String)>,
     headers: HeaderMap,
     wanted: Result<Query<Wanted>, QueryRejection>,
 ) -> Answer<Json<Issued>> {
-    let (issuer, platform) = find(&app, &platform)?;
-    let bearer = Sha256::of(auth::bearer(&headers)?);
-    let known = issuer.runs.get(&run).filter(|(it, token)| it.platform == platform && *token == bearer);
+    let event = NewEvent::new("local_issuer.token", &request, app.now());
+    issued(&app, &platform, &run, &headers, wanted).map(Json).map_err(|refusal| refusal.about(event))
+}
+
+fn issued(
+    app: &App,
+    platform: &str,
+    run: &str,
+    headers: &HeaderMap,
+    wanted: Result<Query<Wanted>, QueryRejection>,
+) -> Answer<Issued> {
+    let (issuer, platform) = find(app, platform)?;
+    let bearer = Sha256::of(auth::bearer(headers)?);
+    let known = issuer.runs.get(run).filter(|(it, token)| it.platform == platform && *token == bearer);
     let Some((run, _)) = known else {
         return Err(Refusal::new(Code::UNAUTHENTICATED, "the request token is not this run's"));
     };
@@ -166,7 +180,7 @@ async fn token(
         let message = format!("`audience`: expected 1 to {AUDIENCE_BYTES} bytes");
         return Err(Refusal::new(Code::INVALID_REQUEST, message));
     }
-    Ok(Json(Issued { value: issuer.token(run, &audience, app.now())? }))
+    Ok(Issued { value: issuer.token(run, &audience, app.now())? })
 }
 
 async fn discovery(

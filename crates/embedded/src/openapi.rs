@@ -5,7 +5,7 @@ use schemars::{SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
 
 use crate::{
-    endpoint::{Credential, Endpoint, MakeSchema},
+    endpoint::{Content, Credential, Endpoint},
     fractalops, local_issuer, registry,
 };
 
@@ -69,15 +69,15 @@ fn operation(endpoint: &Endpoint, schemas: &mut SchemaGenerator) -> Value {
     let mut responses = Map::new();
     for (status, description, content) in &endpoint.answers {
         let mut response = json!({"description": description});
-        if let Some((media_type, schema)) = content {
-            response["content"] = media(media_type, *schema, schemas);
+        if let Some(content) = content {
+            response["content"] = media(*content, schemas);
         }
         responses.insert(status.to_string(), response);
     }
-    let problem: MakeSchema = SchemaGenerator::subschema_for::<Problem>;
+    let problem = Content::of::<Problem>(MEDIA_TYPE);
     responses.insert(
         "default".to_owned(),
-        json!({"description": "A refusal or failure", "content": media(MEDIA_TYPE, Some(problem), schemas)}),
+        json!({"description": "A refusal or failure", "content": media(problem, schemas)}),
     );
     let mut operation = json!({
         "summary": endpoint.summary,
@@ -85,13 +85,13 @@ fn operation(endpoint: &Endpoint, schemas: &mut SchemaGenerator) -> Value {
         "responses": responses,
         "security": security(endpoint.credential),
     });
-    if let Some((media_type, schema)) = endpoint.body {
-        operation["requestBody"] = json!({"required": true, "content": media(media_type, schema, schemas)});
+    if let Some(content) = endpoint.body {
+        operation["requestBody"] = json!({"required": true, "content": media(content, schemas)});
     }
     operation
 }
 
-fn media(media_type: &str, schema: Option<MakeSchema>, schemas: &mut SchemaGenerator) -> Value {
+fn media(Content { media_type, schema }: Content, schemas: &mut SchemaGenerator) -> Value {
     let schema = schema.map_or_else(|| json!({}), |make| make(schemas).to_value());
     json!({media_type: {"schema": schema}})
 }

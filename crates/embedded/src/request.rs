@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{
-    body::{Body, Bytes},
+    body::{Body, BodyDataStream, Bytes, HttpBody as _},
     extract::{FromRequestParts, Request, State},
     http::{HeaderMap, HeaderValue, Method, StatusCode, header, request::Parts},
     middleware::Next,
@@ -26,6 +26,11 @@ pub(crate) const BODY_IDLE: Duration = Duration::from_secs(10);
 pub(crate) const BODY_MIN_BYTES_PER_SECOND: u64 = 1024;
 /// How long a body may be slower than [`BODY_MIN_BYTES_PER_SECOND`].
 pub(crate) const BODY_GRACE: Duration = Duration::from_secs(15);
+
+/// How long, and how much of, a refused body is read and thrown away.
+const LINGER: Duration = Duration::from_secs(2);
+/// See [`LINGER`].
+const LINGER_BYTES: usize = 16 * 1024 * 1024;
 
 /// The peer's address, put into each request by the server.
 #[derive(Clone, Copy, Debug)]
@@ -78,7 +83,11 @@ pub(crate) async fn finish(State(app): State<Arc<App>>, mut request: Request, ne
     let info = RequestInfo::of(request.headers(), request.extensions().get::<Peer>());
     request.extensions_mut().insert(info.clone());
     let reading = matches!(*request.method(), Method::GET | Method::HEAD);
-    let request = request.map(|body| Body::from_stream(paced(body)));
+    let lingers = !request.headers().contains_key(header::EXPECT);
+    let request = request.map(|body| {
+        let pieces = if body.is_end_stream() { None } else { Some(body.into_data_stream()) };
+        Body::from_stream(paced(Unread { pieces, lingers }))
+    });
     let mut response = next.run(request).await;
     if let Some(mut refusal) = response.extensions_mut().remove::<Refusal>() {
         if let Some(event) = refusal.take_event() {
@@ -94,23 +103,55 @@ pub(crate) async fn finish(State(app): State<Arc<App>>, mut request: Request, ne
 }
 
 /// Ends a body that comes too slowly, see [`BODY_IDLE`] and [`BODY_MIN_BYTES_PER_SECOND`].
-fn paced(body: Body) -> impl Stream<Item = Result<Bytes, axum::Error>> + Send {
+fn paced(body: Unread) -> impl Stream<Item = Result<Bytes, axum::Error>> + Send {
     let start = Instant::now();
-    futures_util::stream::unfold((body.into_data_stream(), 0_u64), move |(mut body, sent_bytes)| async move {
-        let piece = match tokio::time::timeout(BODY_IDLE, body.next()).await {
-            Err(_) => return Some((Err(axum::Error::new(TooSlow)), (Body::empty().into_data_stream(), 0))),
-            Ok(None) => return None,
+    futures_util::stream::unfold((body, 0_u64), move |(mut body, sent_bytes)| async move {
+        let pieces = body.pieces.as_mut()?;
+        let piece = match tokio::time::timeout(BODY_IDLE, pieces.next()).await {
+            Ok(None) => {
+                body.pieces.take();
+                return None;
+            }
             Ok(Some(piece)) => piece,
+            Err(_) => Err(axum::Error::new(TooSlow)),
         };
         let sent_bytes = sent_bytes + piece.as_ref().map_or(0, |bytes| bytes.len() as u64);
         let late = start.elapsed().saturating_sub(BODY_GRACE).as_secs();
-        let piece = if sent_bytes < late * BODY_MIN_BYTES_PER_SECOND {
-            Err(axum::Error::new(TooSlow))
-        } else {
-            piece
+        let piece = match sent_bytes < late * BODY_MIN_BYTES_PER_SECOND {
+            true => Err(axum::Error::new(TooSlow)),
+            false => piece,
         };
+        if piece.is_err() {
+            body.pieces = None;
+        }
         Some((piece, (body, sent_bytes)))
     })
+}
+
+/// A body that nobody may have read to its end.
+///
+/// A client that is still sending when the connection closes sees it reset, and never the refusal that was on its
+/// way: npm then tries again and reports the network. So what is left is read and thrown away for a moment.
+struct Unread {
+    pieces: Option<BodyDataStream>,
+    /// Not from a client that waits to be told to go on: reading would tell it.
+    lingers: bool,
+}
+
+impl Drop for Unread {
+    fn drop(&mut self) {
+        let Some(mut pieces) = self.pieces.take().filter(|_| self.lingers) else { return };
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        runtime.spawn(tokio::time::timeout(LINGER, async move {
+            let mut bytes = 0;
+            while let Some(Ok(piece)) = pieces.next().await {
+                bytes += piece.len();
+                if bytes > LINGER_BYTES {
+                    break;
+                }
+            }
+        }));
+    }
 }
 
 /// A body came too slowly.

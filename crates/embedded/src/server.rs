@@ -15,6 +15,8 @@ use hyper_util::{
     server::graceful::GracefulShutdown,
 };
 use jiff::Timestamp;
+use protected_model::time::numeric_date;
+use protected_trust::mint::KeyFileError;
 use tokio::{net::TcpListener, sync::Semaphore};
 use tower::ServiceExt as _;
 
@@ -35,6 +37,8 @@ const HEAD_BYTES: usize = 32 * 1024;
 const HEADERS: usize = 64;
 /// How long requests under way may take once the service is to end.
 const DRAIN: Duration = Duration::from_secs(10);
+/// How long one key signs. Attack: a key that signs for ever is worth more to a thief each day.
+const ROTATE_SECONDS: u64 = 30 * 24 * 60 * 60;
 /// How often expired tokens and old rows are looked for.
 const SWEEP_EVERY: Duration = Duration::from_secs(10);
 
@@ -115,6 +119,9 @@ async fn sweep(app: Arc<App>) {
         tokio::time::sleep(SWEEP_EVERY).await;
         let now = app.now();
         app.answers.sweep(now).await;
+        if let Err(error) = rotate(&app, now) {
+            tracing::error!(error = &error as &dyn std::error::Error, "cannot rotate the signing key");
+        }
         let swept = async {
             app.revoked.sweep(&app.store, now).await?;
             fractalops::replay::sweep(&app.store, now).await
@@ -122,6 +129,18 @@ async fn sweep(app: Arc<App>) {
         if let Err(error) = swept.await {
             tracing::error!(error = &error as &dyn std::error::Error, "cannot sweep expired tokens");
         }
+    }
+}
+
+/// Makes a new signing key when the one that signs is old enough.
+fn rotate(app: &App, now: Timestamp) -> Result<(), KeyFileError> {
+    match app.keys.since() {
+        Some(since) if numeric_date(now) >= numeric_date(since) + ROTATE_SECONDS => {
+            app.keys.rotate(now)?;
+            tracing::info!("a new key signs from now on");
+            Ok(())
+        }
+        _ => Ok(()),
     }
 }
 

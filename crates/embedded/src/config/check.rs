@@ -6,9 +6,12 @@ use protected_model::{
     action::Action,
     claims::{INSTALL_SECONDS, PUBLISH_SECONDS, SESSION_SECONDS},
     identity::PlatformKind,
+    name::{PackageName, ProjectSlug, TenantId},
+    service_url::ServiceUrl,
 };
 use protected_trust::policy::TrustedPublisher;
 use toml::Spanned;
+use url::Host;
 
 use super::{Config, Entitlement, File, Issuer, Limits, LocalIssuer, Package, Project, Repository, Server};
 
@@ -75,7 +78,7 @@ pub(super) fn check(file: File) -> Checked<Config> {
         config.repositories.insert(repository.name.clone(), repository);
     }
     if let Some(entry) = file.local_issuer {
-        local_issuer(&entry)?;
+        local_issuer(&entry, config.server.public_url.as_ref())?;
         config.local_issuer = Some(entry.into_inner()).filter(|issuer| issuer.enabled);
     }
     for entry in &file.issuer {
@@ -258,7 +261,7 @@ fn issuer(config: &Config, entry: &Spanned<Issuer>) -> Checked {
         return Ok(());
     }
     // Compared exactly with `iss`, so the text stays as it is; it only has to be a URL that is safe to ask.
-    match url.parse::<protected_model::service_url::ServiceUrl>() {
+    match url.parse::<ServiceUrl>() {
         Ok(_) => Ok(()),
         Err(error) => wrong(entry, format!("[[issuer]] url: {error}")),
     }
@@ -314,7 +317,7 @@ fn belongs(
     entry: &Spanned<impl Sized>,
     table: &str,
     id: &str,
-    (tenant, project): (&protected_model::name::TenantId, &protected_model::name::ProjectSlug),
+    (tenant, project): (&TenantId, &ProjectSlug),
     issuer: &str,
 ) -> Checked {
     if !config.projects.contains(&(tenant.clone(), project.clone())) {
@@ -329,6 +332,15 @@ fn belongs(
     Ok(())
 }
 
+fn is_loopback(url: &ServiceUrl) -> bool {
+    match url.as_url().host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    }
+}
+
 fn unique(ids: &mut BTreeSet<String>, entry: &Spanned<impl Sized>, id: &str) -> Checked {
     if ids.insert(id.to_owned()) {
         return Ok(());
@@ -341,8 +353,8 @@ fn known_packages(
     entry: &Spanned<impl Sized>,
     table: &str,
     id: &str,
-    tenant: &protected_model::name::TenantId,
-    packages: &[protected_model::name::PackageName],
+    tenant: &TenantId,
+    packages: &[PackageName],
 ) -> Checked {
     match packages.iter().find(|name| config.package(tenant, name).is_none()) {
         None => Ok(()),
@@ -350,7 +362,11 @@ fn known_packages(
     }
 }
 
-fn local_issuer(entry: &Spanned<LocalIssuer>) -> Checked {
+fn local_issuer(entry: &Spanned<LocalIssuer>, public_url: Option<&ServiceUrl>) -> Checked {
+    // Attack: an issuer that says whatever this file says, believed by a service that others use.
+    if let Some(url) = public_url.filter(|url| entry.get_ref().enabled && !is_loopback(url)) {
+        return wrong(entry, format!("[local_issuer] is for one machine, and `public_url` is {url}"));
+    }
     let mut names = BTreeSet::new();
     for run in &entry.get_ref().runs {
         let plain = run.name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');

@@ -19,10 +19,11 @@ use serde::Deserialize;
 use super::{decide, page_size, wrong_query};
 use crate::{
     app::App,
-    audit::{self, Filter, PAGE},
+    audit::{self, Filter, NewEvent, PAGE},
     auth::{self, Caller},
     endpoint::{Credential, Endpoint},
     problem::{Answer, Refusal},
+    request::RequestInfo,
     store::StoreError,
 };
 
@@ -49,12 +50,24 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
 
 async fn list(
     State(app): State<Arc<App>>,
+    request: RequestInfo,
     headers: HeaderMap,
     wanted: Result<Query<Wanted>, QueryRejection>,
 ) -> Answer<Json<AuditPage>> {
-    let caller = auth::session_or_operator(&app, &headers).await?;
+    let mut event = NewEvent::new("audit.read", &request, app.now());
+    listed(&app, &headers, wanted, &mut event).await.map(Json).map_err(|refusal| refusal.about(event))
+}
+
+async fn listed(
+    app: &App,
+    headers: &HeaderMap,
+    wanted: Result<Query<Wanted>, QueryRejection>,
+    event: &mut NewEvent,
+) -> Answer<AuditPage> {
+    let caller = auth::session_or_operator(app, headers).await?;
+    caller.sign(event);
     let Query(wanted) = wanted.map_err(wrong_query)?;
-    let filter = filter(&app, &caller, wanted.tenant_id, wanted.project_slug)?;
+    let filter = filter(app, &caller, wanted.tenant_id, wanted.project_slug)?;
     let cursor = match &wanted.cursor {
         None => 0,
         Some(text) => text.parse().map_err(|_| {
@@ -64,7 +77,7 @@ async fn list(
     let limit = page_size(wanted.limit, PAGE);
     let store = app.store.clone();
     let page = tokio::task::spawn_blocking(move || audit::page(&store.read()?, &filter, cursor, limit));
-    Ok(Json(page.await.unwrap_or(Err(StoreError::GivenUp))?))
+    Ok(page.await.unwrap_or(Err(StoreError::GivenUp))?)
 }
 
 /// Returns what a caller may see: the operator everything, a session its tenant's projects that it has a part in.

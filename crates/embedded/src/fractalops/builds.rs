@@ -11,7 +11,7 @@ use axum::{
 use protected_model::{
     action::{Action, ArtifactPolicy},
     api::{
-        build::{BuildRecordRequest, BuildRecordResponse, PATH},
+        build::{BuildRecordRequest, BuildRecordResponse, Document, PATH},
         evidence::{self, EvidenceRecord, Subject},
         problem::Code,
     },
@@ -273,7 +273,7 @@ async fn store_documents(app: &App, wanted: &BuildRecordRequest) -> Answer<Vec<N
     let blobs = app.store.blobs().clone();
     let documents = wanted.manifests.clone();
     let written = tokio::task::spawn_blocking(move || {
-        let store = |document: protected_model::api::build::Document| {
+        let store = |document: Document| {
             let sha256 = blobs.put(document.inline.as_bytes())?;
             let size = document.inline.len() as u64;
             Ok(NewDocument { kind: document.kind, media_type: document.media_type, sha256, size })

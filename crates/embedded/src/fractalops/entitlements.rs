@@ -23,10 +23,12 @@ use super::{
 };
 use crate::{
     app::App,
+    audit::NewEvent,
     auth::{self, Session},
     config::Package,
     endpoint::{Credential, Endpoint},
     problem::{Answer, Refusal},
+    request::RequestInfo,
 };
 
 #[derive(Deserialize)]
@@ -48,12 +50,24 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
 
 async fn entitlements(
     State(app): State<Arc<App>>,
+    request: RequestInfo,
     headers: HeaderMap,
     wanted: Result<Query<Wanted>, QueryRejection>,
 ) -> Answer<Json<Entitlements>> {
-    let session = auth::session(&app, &headers).await?;
+    let mut event = NewEvent::new("entitlements.read", &request, app.now());
+    entitled(&app, &headers, wanted, &mut event).await.map(Json).map_err(|refusal| refusal.about(event))
+}
+
+async fn entitled(
+    app: &App,
+    headers: &HeaderMap,
+    wanted: Result<Query<Wanted>, QueryRejection>,
+    event: &mut NewEvent,
+) -> Answer<Entitlements> {
+    let session = auth::session(app, headers).await?;
+    event.by_session(&session);
     let Query(wanted) = wanted.map_err(wrong_query)?;
-    if !decide::projects(&app, &session).contains(&wanted.project_slug) {
+    if !decide::projects(app, &session).contains(&wanted.project_slug) {
         return Err(decide::not_entitled(&wanted.project_slug));
     }
     let packages: Vec<_> = app
@@ -64,8 +78,8 @@ async fn entitlements(
             name: package.name.clone(),
             status: package.status,
             actions: ActionEntitlements {
-                install: entitlement(&app, &session, package, Action::Install),
-                publish: entitlement(&app, &session, package, Action::Publish),
+                install: entitlement(app, &session, package, Action::Install),
+                publish: entitlement(app, &session, package, Action::Publish),
             },
         })
         .collect();
@@ -74,7 +88,7 @@ async fn entitlements(
         return Err(Refusal::new(Code::PACKAGE_NOT_IN_PROJECT, message));
     }
     let snapshot_id = app.config.snapshot(&session.tenant_id, &wanted.project_slug);
-    Ok(Json(Entitlements { snapshot_id, project_slug: wanted.project_slug, packages }))
+    Ok(Entitlements { snapshot_id, project_slug: wanted.project_slug, packages })
 }
 
 fn entitlement(app: &App, session: &Session, package: &Package, action: Action) -> ActionEntitlement {

@@ -24,15 +24,18 @@ use serde::{Deserialize, Serialize};
 use super::{audit::filter, page_size, wrong_query};
 use crate::{
     app::App,
-    audit::{Filter, opened},
+    audit::{Filter, NewEvent, opened},
     auth,
     endpoint::{Credential, Endpoint},
     problem::{Answer, Refusal},
+    request::RequestInfo,
     store::{Blobs, StoreError},
 };
 
 /// Every record by its id, which is a ULID: in the order of time.
 const RECORDS: TableDefinition<&str, &[u8]> = TableDefinition::new("evidence");
+/// The denied action in the audit trail.
+const READ: &str = "evidence.read";
 /// The most records of one page.
 const PAGE: usize = 200;
 
@@ -133,15 +136,27 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
 
 async fn list(
     State(app): State<Arc<App>>,
+    request: RequestInfo,
     headers: HeaderMap,
     wanted: Result<Query<Wanted>, QueryRejection>,
 ) -> Answer<Json<EvidencePage>> {
-    let caller = auth::session_or_operator(&app, &headers).await?;
+    let mut event = NewEvent::new(READ, &request, app.now());
+    listed(&app, &headers, wanted, &mut event).await.map(Json).map_err(|refusal| refusal.about(event))
+}
+
+async fn listed(
+    app: &App,
+    headers: &HeaderMap,
+    wanted: Result<Query<Wanted>, QueryRejection>,
+    event: &mut NewEvent,
+) -> Answer<EvidencePage> {
+    let caller = auth::session_or_operator(app, headers).await?;
+    caller.sign(event);
     let Query(wanted) = wanted.map_err(wrong_query)?;
-    let filter = filter(&app, &caller, wanted.tenant_id.clone(), wanted.project_slug.clone())?;
+    let filter = filter(app, &caller, wanted.tenant_id.clone(), wanted.project_slug.clone())?;
     let store = app.store.clone();
     let page = tokio::task::spawn_blocking(move || page(&store.read()?, &filter, &wanted));
-    Ok(Json(page.await.unwrap_or(Err(StoreError::GivenUp))?))
+    Ok(page.await.unwrap_or(Err(StoreError::GivenUp))?)
 }
 
 fn page(txn: &ReadTransaction, filter: &Filter, wanted: &Wanted) -> Result<EvidencePage, StoreError> {
@@ -170,14 +185,20 @@ fn page(txn: &ReadTransaction, filter: &Filter, wanted: &Wanted) -> Result<Evide
 
 async fn one(
     State(app): State<Arc<App>>,
+    request: RequestInfo,
     Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Answer<Json<EvidenceRecord>> {
-    Ok(Json(find(&app, &headers, &id).await?))
+    find(&app, &request, &headers, &id).await.map(Json)
 }
 
-async fn content(State(app): State<Arc<App>>, Path(id): Path<String>, headers: HeaderMap) -> Answer {
-    let record = find(&app, &headers, &id).await?;
+async fn content(
+    State(app): State<Arc<App>>,
+    request: RequestInfo,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Answer {
+    let record = find(&app, &request, &headers, &id).await?;
     let blobs = app.store.blobs().clone();
     let bytes = tokio::task::spawn_blocking(move || blobs.get(&record.sha256)).await;
     let bytes = bytes.unwrap_or(Err(StoreError::GivenUp))?;
@@ -192,12 +213,20 @@ async fn content(State(app): State<Arc<App>>, Path(id): Path<String>, headers: H
 }
 
 /// Returns a record that the caller may see; another's is not found, like one that does not exist.
-async fn find(app: &App, headers: &HeaderMap, id: &str) -> Answer<EvidenceRecord> {
-    let caller = auth::session_or_operator(app, headers).await?;
-    let filter = filter(app, &caller, None, None)?;
-    let owned = read(&app.store.read()?, id)?.filter(|owned| shows(&filter, owned));
-    let not_found = || Refusal::new(Code::NOT_FOUND, "there is no such evidence record");
-    owned.map(|owned| owned.record).ok_or_else(not_found)
+async fn find(app: &App, request: &RequestInfo, headers: &HeaderMap, id: &str) -> Answer<EvidenceRecord> {
+    let mut event = NewEvent::new(READ, request, app.now());
+    let found = async {
+        let caller = auth::session_or_operator(app, headers).await?;
+        caller.sign(&mut event);
+        let filter = filter(app, &caller, None, None)?;
+        let owned = read(&app.store.read()?, id)?.filter(|owned| shows(&filter, owned));
+        let not_found = || Refusal::new(Code::NOT_FOUND, "there is no such evidence record");
+        owned.map(|owned| owned.record).ok_or_else(not_found)
+    };
+    match found.await {
+        Ok(record) => Ok(record),
+        Err(refusal) => Err(refusal.about(event)),
+    }
 }
 
 fn shows(filter: &Filter, owned: &Owned) -> bool {

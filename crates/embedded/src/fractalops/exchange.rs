@@ -116,6 +116,8 @@ async fn exchanged(
         tenant_id,
         identity: identity.clone(),
     };
+    // Signed before anything is written: an ID token is not used up for a session that cannot be had.
+    let token = if dry_run { None } else { Some(app.sign(SESSION_TOKEN_TYPE, &claims)?) };
     let event = if dry_run {
         let mut event = event.clone();
         event.0.action = "exchange.dry_run".to_owned();
@@ -124,7 +126,6 @@ async fn exchanged(
         event.by_token(&claims.jti, claims.exp);
         once(app, &verified, None, event).await?
     };
-    let token = if dry_run { None } else { Some(app.sign(SESSION_TOKEN_TYPE, &claims)?) };
     Ok(TokenExchangeResponse {
         access_token: token.map(AccessToken::new),
         issued_token_type: ACCESS_TOKEN_TYPE.to_owned(),

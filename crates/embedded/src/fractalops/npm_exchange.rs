@@ -18,7 +18,7 @@ use jiff::Timestamp;
 use protected_model::{
     action::Action,
     api::{audit::ActorKind, problem::Code},
-    name::{PackageName, TenantId},
+    name::{PackageName, PackageNameError, TenantId},
     secret::{IdToken, RegistryToken, reveal_on_the_wire},
     time::after,
 };
@@ -115,10 +115,9 @@ async fn exchanged(
 ) -> Answer<Exchanged> {
     let token = IdToken::new(auth::bearer(headers)?);
     let verified = exchange::verify(app, &token, &audiences(app), event).await?;
-    let package_name: PackageName =
-        package.parse().map_err(|error: protected_model::name::PackageNameError| {
-            Refusal::new(Code::INVALID_REQUEST, error.to_string())
-        })?;
+    let package_name: PackageName = package
+        .parse()
+        .map_err(|error: PackageNameError| Refusal::new(Code::INVALID_REQUEST, error.to_string()))?;
     event.0.target.package_name = Some(package_name.clone());
     let matched = decide::publishers(app, &verified.identity)?;
     let listing = matched.iter().find_map(|publisher| {

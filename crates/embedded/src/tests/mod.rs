@@ -4,6 +4,7 @@ mod service;
 
 mod audit;
 pub(crate) mod builds;
+mod config;
 mod exchange;
 mod npm_token;
 mod restart;

@@ -7,7 +7,8 @@ use tokio::{
     net::TcpStream,
 };
 
-use super::service::Service;
+use super::service::{Service, refused, wanted};
+use crate::audit::STRANGERS_PER_MINUTE;
 
 async fn connect(service: &Service) -> TcpStream {
     TcpStream::connect(service.url.authority()).await.expect("connected")
@@ -151,15 +152,15 @@ async fn a_client_has_so_many_connections() {
     }
     let get = "GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
     // The service closes the fourth without an answer.
-    let mut refused = false;
+    let mut closed = false;
     for _ in 0..50 {
         if send(&service, get).await.is_empty() {
-            refused = true;
+            closed = true;
             break;
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    assert!(refused);
+    assert!(closed);
     drop(open);
     for attempt in 0.. {
         if send(&service, get).await.starts_with("HTTP/1.1 200") {
@@ -190,4 +191,70 @@ async fn unknown_paths_and_methods_are_refused() {
         assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{request}: {answer}");
         assert!(!answer.contains("evil.example"), "the public URL is never a request's Host: {answer}");
     }
+}
+
+#[tokio::test]
+async fn an_early_refusal_reaches_a_client_that_is_still_sending() {
+    let service = Service::start().await;
+    let body = vec![b'a'; 4 * 1024 * 1024];
+    for _ in 0..5 {
+        let url = service.url.join("v1/packages/protection/builds");
+        let request = service.http.post(url).body(body.clone().into(), "application/json");
+        let response = request.send().await.expect("the refusal, not a reset connection");
+        refused(&response, 401, "unauthenticated");
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_waits_is_not_told_to_go_on() {
+    let service = Service::start().await;
+    let request = "POST /v1/packages/protection/builds HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\
+                   Expect: 100-continue\r\nContent-Type: application/json\r\n\r\n";
+    let answer = send(&service, request).await;
+    assert!(answer.starts_with("HTTP/1.1 401"), "{answer}");
+}
+
+#[tokio::test]
+async fn strangers_do_not_fill_the_trail() {
+    let service = Service::start().await;
+    let session = service.session("release").await;
+    let before = service.events().await.len();
+    // Two minutes at most go by.
+    for _ in 0..4 {
+        let all = (0..80).map(|_| service.exchange("a.b.c", None));
+        for response in futures_util::future::join_all(all).await {
+            refused(&response, 400, "invalid_id_token");
+        }
+    }
+    let most = 2 * usize::try_from(STRANGERS_PER_MINUTE).expect("small");
+    assert!((100..=most).contains(&(service.events().await.len() - before)));
+    // Who is known is written down all the same.
+    refused(&service.mint(&session, &wanted("@acme/disabled", "install")).await, 403, "package_disabled");
+    assert_eq!(service.last_event().await.target.package_name.expect("package").as_str(), "@acme/disabled");
+}
+
+#[tokio::test]
+async fn a_signing_key_is_replaced_and_the_old_tokens_still_work() {
+    let service = Service::start().await;
+    let keys = async || {
+        let response =
+            service.http.get(service.url.join(".well-known/jwks.json")).send().await.expect("answer");
+        let set: serde_json::Value = response.json().expect("json");
+        set["keys"].as_array().expect("keys").iter().map(|key| key["kid"].to_string()).collect::<Vec<_>>()
+    };
+    let first = keys().await;
+    assert_eq!(first.len(), 1);
+    service.pass(30 * 24 * 60 * 60 + 1);
+    let session = service.session("release").await;
+    let mut now = keys().await;
+    for _ in 0..60 {
+        if now.len() > 1 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        now = keys().await;
+    }
+    assert_eq!((now.len(), now.contains(&first[0])), (2, true));
+    let response = service.mint(&session, &wanted("@acme/plain", "install")).await;
+    assert_eq!(response.status, 201, "{:?}", response.body());
 }
