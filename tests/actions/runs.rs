@@ -57,7 +57,7 @@ fn the_one_step_publishes_and_the_install_action_installs() {
     fs::write(empty.join("package.json"), "{\"name\": \"consumer\", \"private\": true}").expect("write");
     let workflow = job.workflow("actions/install/README.md").replace(
         "node -e 'require(\"@acme/core\")'",
-        "node -e 'console.log(\"sum\", require(\"@acme/core\").addSecretly(1, 0))'",
+        "node -e 'console.log(\"sum \" + require(\"@acme/core\").addSecretly(1, 0))'",
     );
     assert!(workflow.contains("addSecretly"), "the README's last step is what this test replaces");
     let run = job.run(&workflow, &empty);
@@ -213,6 +213,7 @@ fn an_input_is_never_run() {
         ("tag", "x\\\"; touch CANARY; \\\""),
         ("source", "`touch CANARY`"),
         ("tag", "x\\ntouch CANARY\\n::error::stop"),
+        ("tag", "x\\n##[error]stop"),
     ] {
         let value = value.replace("CANARY", &canary.display().to_string());
         let workflow = job
