@@ -1,15 +1,63 @@
 //! The hardened build: the files of a package in, an artifact and a private escrow of source maps out.
 //!
-//! One file per step in [`step`]; each works on the whole tree and is recorded with the digests of the tree
-//! before and after it.
+//! One file per step in `step/`; each works on the whole tree and is recorded with the digests of the tree
+//! before and after it. The compiler (swc) is spoken to in `js/` and in the steps, nowhere else.
 
+mod css;
+mod entry_points;
 mod error;
+mod format;
+mod js;
+mod json;
+
 mod request;
+mod source_map;
+mod step;
+mod tree;
+mod tsconfig;
+
+mod workers;
 
 pub use error::{CodeFrame, HardenError};
 pub use request::{EcmaVersion, Hardened, LegalComments, Options, Request, SourceFile};
 
-/// Hardens a package.
-pub fn harden(_request: &Request<'_>) -> Result<Hardened, HardenError> {
-    Err(HardenError::Cancelled)
+use protected_model::build::{Protection, SourceMaps};
+
+use crate::{step::Context, tree::Tree, workers::Workers};
+
+/// Hardens a package: fills `request.artifact` with what is published and `request.escrow` with the source maps.
+///
+/// On an error both folders hold anything or nothing: the caller removes them.
+pub fn harden(request: &Request<'_>) -> Result<Hardened, HardenError> {
+    let (package, version) = identity(request.package_json)?;
+    let workers = Workers::start(request.options.threads, request.cancelled)?;
+    let mut tree = Tree::gather(request, &workers)?;
+    let source_tree_sha256 = tree.sha256();
+    let mut context = Context { request, workers: &workers, package, version, escrow: None };
+    let pipeline = step::run(&mut context, &mut tree)?;
+    let escrow = context.escrow;
+    Ok(Hardened {
+        pipeline,
+        // Minification shortens names and is undone by reading: it is not called obfuscation here.
+        protection: Protection { obfuscated: false, encrypted: false, source_maps: SourceMaps::Withheld },
+        escrow,
+        source_tree_sha256,
+        artifact: tree.digests(),
+        package_json: tree.read("package.json")?,
+        unprotected: tree.unprotected,
+    })
+}
+
+fn identity(
+    package_json: &str,
+) -> Result<(protected_model::name::PackageName, protected_model::version::PackageVersion), HardenError> {
+    let refuse = |reason: String| HardenError::Manifest(reason);
+    let value: serde_json::Value =
+        serde_json::from_str(package_json).map_err(|error| refuse(format!("not JSON: {error}")))?;
+    let text = |key: &str| {
+        value.get(key).and_then(serde_json::Value::as_str).ok_or_else(|| refuse(format!("has no `{key}`")))
+    };
+    let name = text("name")?.parse().map_err(|error| refuse(format!("`name`: {error}")))?;
+    let version = text("version")?.parse().map_err(|error| refuse(format!("`version`: {error}")))?;
+    Ok((name, version))
 }

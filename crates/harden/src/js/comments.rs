@@ -1,0 +1,61 @@
+//! Which comments outlive hardening.
+
+use swc_core::common::{
+    Spanned,
+    comments::{Comment, CommentKind, SingleThreadedComments},
+};
+
+/// Returns whether a comment states somebody's rights, or asks to be kept.
+///
+/// `text` is what stands between the comment's marks.
+pub(crate) fn is_legal(text: &str) -> bool {
+    text.starts_with('!')
+        || ["@license", "@licence", "@preserve", "@cc_on", "@lic"].iter().any(|tag| text.contains(tag))
+}
+
+/// Returns whether a comment tells a bundler how to treat what follows.
+///
+/// Without it a bundler would follow an `import()` that its author told it to leave alone, or keep a call that
+/// nobody needs.
+pub(crate) fn is_magic(text: &str) -> bool {
+    let text = text.trim();
+    ["@vite-ignore", "#__PURE__", "@__PURE__", "#__NO_SIDE_EFFECTS__", "@__NO_SIDE_EFFECTS__"].contains(&text)
+        || ["webpack", "turbopack", "rspack"].iter().any(|tool| text.starts_with(tool) && text.contains(':'))
+}
+
+/// Returns the legal comments of a file in their order, each as it stands there, each once.
+pub(crate) fn legal(comments: &SingleThreadedComments) -> Vec<String> {
+    let mut found: Vec<(u32, String)> = Vec::new();
+    let (leading, trailing) = comments.borrow_all();
+    for comment in leading.values().chain(trailing.values()).flatten() {
+        if is_legal(&comment.text) {
+            found.push((comment.span_lo().0, written(comment)));
+        }
+    }
+    found.sort();
+    let mut texts: Vec<String> = Vec::new();
+    for (_, text) in found {
+        if !texts.contains(&text) {
+            texts.push(text);
+        }
+    }
+    texts
+}
+
+/// Drops every comment that no tool reads.
+pub(crate) fn keep_magic(comments: &SingleThreadedComments) {
+    let (mut leading, mut trailing) = comments.borrow_all_mut();
+    for comments in [&mut leading, &mut trailing] {
+        comments.retain(|_, list| {
+            list.retain(|comment| comment.kind == CommentKind::Block && is_magic(&comment.text));
+            !list.is_empty()
+        });
+    }
+}
+
+fn written(comment: &Comment) -> String {
+    match comment.kind {
+        CommentKind::Line => format!("//{}", comment.text),
+        CommentKind::Block => format!("/*{}*/", comment.text),
+    }
+}

@@ -1,0 +1,117 @@
+//! Prints a program, and the map from its source to the print.
+
+use std::collections::HashMap;
+
+use swc_core::{
+    common::{BytePos, LineCol},
+    ecma::{
+        ast::{EsVersion, Ident, Program},
+        atoms::Atom,
+        codegen::{Config, Emitter, text_writer::JsWriter},
+        visit::{Visit, VisitWith},
+    },
+};
+
+use super::Session;
+use crate::{
+    HardenError,
+    source_map::{Lines, Names, Place, Segment, SourceMap},
+};
+
+/// A printed program.
+pub(crate) struct Printed {
+    pub(crate) code: String,
+    /// From the text that was parsed to `code`.
+    pub(crate) map: SourceMap,
+}
+
+/// The names that stand in a source, by their place. Taken before they are shortened.
+pub(crate) struct OriginalNames(HashMap<BytePos, Atom>);
+
+impl OriginalNames {
+    pub(crate) fn of(program: &Program) -> Self {
+        struct Collector(HashMap<BytePos, Atom>);
+        impl Visit for Collector {
+            fn visit_ident(&mut self, ident: &Ident) {
+                if !ident.span.is_dummy() {
+                    self.0.insert(ident.span.lo, ident.sym.clone());
+                }
+            }
+        }
+        let mut collector = Collector(HashMap::new());
+        program.visit_with(&mut collector);
+        Self(collector.0)
+    }
+}
+
+/// What is printed round a program.
+#[derive(Default)]
+pub(crate) struct Around {
+    /// Whole lines that stand first, but for a hashbang.
+    pub(crate) header: String,
+    /// A statement that stands last.
+    pub(crate) footer: String,
+}
+
+/// Prints `program`; `compact` without what only people read.
+pub(crate) fn print(
+    session: &Session,
+    program: &Program,
+    names: &OriginalNames,
+    compact: bool,
+    around: &Around,
+) -> Result<Printed, HardenError> {
+    let fail = |reason: String| HardenError::Compiler { step: "print", path: session.path.clone(), reason };
+    let mut bytes = Vec::new();
+    let mut positions: Vec<(BytePos, LineCol)> = Vec::new();
+    {
+        let writer = JsWriter::new(session.map.clone(), "\n", &mut bytes, Some(&mut positions));
+        // The text of a template stays as it is: `String.raw` sees how a line break was written.
+        let config = Config::default()
+            .with_minify(compact)
+            .with_target(EsVersion::latest())
+            .with_reduce_escaped_newline(false);
+        let mut emitter =
+            Emitter { cfg: config, cm: session.map.clone(), comments: Some(&session.comments), wr: writer };
+        emitter.emit_program(program).map_err(|error| fail(error.to_string()))?;
+    }
+    let mut code = String::from_utf8(bytes).map_err(|error| fail(error.to_string()))?;
+    let mut shift = 0;
+    let hashbang = if code.starts_with("#!") { code.find('\n').map_or(code.len(), |end| end + 1) } else { 0 };
+    if !around.header.is_empty() {
+        code.insert_str(hashbang, &around.header);
+        shift = around.header.matches('\n').count() as u32;
+    }
+    if !around.footer.is_empty() {
+        code.push('\n');
+        code.push_str(&around.footer);
+    }
+    let first = u32::from(hashbang > 0);
+    let map = build(session, names, &positions, |line| if line >= first { line + shift } else { line });
+    Ok(Printed { code, map })
+}
+
+fn build(
+    session: &Session,
+    original_names: &OriginalNames,
+    positions: &[(BytePos, LineCol)],
+    moved: impl Fn(u32) -> u32,
+) -> SourceMap {
+    let source = &session.file;
+    let lines = Lines::of(&source.src);
+    let mut names = Names::default();
+    let mut segments: Vec<Segment> = Vec::with_capacity(positions.len());
+    for &(position, at) in positions {
+        // A position outside the file belongs to what the compiler made up.
+        if position < source.start_pos || position > source.end_pos {
+            continue;
+        }
+        let original = lines.place((position.0 - source.start_pos.0) as usize);
+        let generated = Place { line: moved(at.line), column: at.col };
+        let name = original_names.0.get(&position).map(|name| names.index(name));
+        if segments.last().is_none_or(|last| last.generated != generated) {
+            segments.push(Segment { generated, original, name });
+        }
+    }
+    SourceMap { source: session.path.clone(), content: source.src.to_string(), segments, names: names.list }
+}

@@ -1,0 +1,289 @@
+//! Source maps, revision 3 (ECMA-426), with one source each.
+
+use std::collections::HashMap;
+
+use serde::{Deserialize, Serialize};
+
+/// The map of one file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct SourceMap {
+    /// The original's path in the package.
+    pub(crate) source: String,
+    /// The original itself.
+    pub(crate) content: String,
+    /// In the order of the generated places.
+    pub(crate) segments: Vec<Segment>,
+    pub(crate) names: Vec<String>,
+}
+
+/// A place in the generated text and where it came from. Lines and columns count from 0, columns in UTF-16 units.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Segment {
+    pub(crate) generated: Place,
+    pub(crate) original: Place,
+    /// Index into the map's names.
+    pub(crate) name: Option<u32>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Place {
+    pub(crate) line: u32,
+    pub(crate) column: u32,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Json {
+    version: u8,
+    sources: [String; 1],
+    sources_content: [String; 1],
+    names: Vec<String>,
+    mappings: String,
+}
+
+impl SourceMap {
+    /// Writes the map as JSON.
+    pub(crate) fn to_json(&self) -> serde_json::Result<Vec<u8>> {
+        serde_json::to_vec(&Json {
+            version: 3,
+            sources: [self.source.clone()],
+            sources_content: [self.content.clone()],
+            names: self.names.clone(),
+            mappings: encode(&self.segments),
+        })
+    }
+
+    /// Reads what [`to_json`](Self::to_json) wrote.
+    pub(crate) fn from_json(json: &[u8]) -> serde_json::Result<Self> {
+        let Json { sources: [source], sources_content: [content], names, mappings, .. } =
+            serde_json::from_slice(json)?;
+        Ok(Self { source, content, names, segments: decode(&mappings) })
+    }
+
+    /// Returns the map from `earlier`'s original to this map's generated text, where `earlier` generated the
+    /// text that this map calls original.
+    pub(crate) fn after(self, earlier: &Self) -> Self {
+        let mut names = Names::default();
+        let mut segments = Vec::with_capacity(self.segments.len());
+        for segment in &self.segments {
+            let covering = earlier.segments.partition_point(|known| known.generated <= segment.original);
+            let Some(known) = covering.checked_sub(1).map(|index| earlier.segments[index]) else { continue };
+            if known.generated.line != segment.original.line {
+                continue;
+            }
+            let name = match (known.name, segment.name) {
+                (Some(name), _) => earlier.names.get(name as usize),
+                (None, Some(name)) => self.names.get(name as usize),
+                (None, None) => None,
+            };
+            let name = name.map(|name| names.index(name));
+            segments.push(Segment { generated: segment.generated, original: known.original, name });
+        }
+        Self { source: earlier.source.clone(), content: earlier.content.clone(), segments, names: names.list }
+    }
+}
+
+/// Names in the order of their first use.
+#[derive(Default)]
+pub(crate) struct Names {
+    pub(crate) list: Vec<String>,
+    index: HashMap<String, u32>,
+}
+
+impl Names {
+    pub(crate) fn index(&mut self, name: &str) -> u32 {
+        if let Some(&index) = self.index.get(name) {
+            return index;
+        }
+        let index = self.list.len() as u32;
+        self.list.push(name.to_owned());
+        self.index.insert(name.to_owned(), index);
+        index
+    }
+}
+
+/// Finds the line and column of bytes of a text.
+pub(crate) struct Lines {
+    starts: Vec<usize>,
+    /// After each character longer than a byte: its end, and the UTF-8 bytes so far that are no UTF-16 unit.
+    surplus: Vec<(usize, usize)>,
+}
+
+impl Lines {
+    pub(crate) fn of(text: &str) -> Self {
+        let mut starts = vec![0];
+        let mut surplus = Vec::new();
+        let mut total = 0;
+        for (at, character) in text.char_indices() {
+            if character == '\n' {
+                starts.push(at + 1);
+            } else if character.len_utf8() > 1 {
+                total += character.len_utf8() - character.len_utf16();
+                surplus.push((at + character.len_utf8(), total));
+            }
+        }
+        Self { starts, surplus }
+    }
+
+    pub(crate) fn place(&self, offset: usize) -> Place {
+        let line = self.starts.partition_point(|&start| start <= offset) - 1;
+        let start = self.starts[line];
+        let column = offset - start - (self.surplus_before(offset) - self.surplus_before(start));
+        Place { line: line as u32, column: column as u32 }
+    }
+
+    fn surplus_before(&self, offset: usize) -> usize {
+        match self.surplus.partition_point(|&(end, _)| end <= offset) {
+            0 => 0,
+            count => self.surplus[count - 1].1,
+        }
+    }
+}
+
+const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+fn encode(segments: &[Segment]) -> String {
+    let mut text = String::with_capacity(segments.len() * 6);
+    let (mut line, mut column, mut first) = (0, 0, true);
+    let (mut original, mut name) = (Place { line: 0, column: 0 }, 0);
+    for segment in segments {
+        while line < segment.generated.line {
+            text.push(';');
+            line += 1;
+            (column, first) = (0, true);
+        }
+        if !first {
+            text.push(',');
+        }
+        first = false;
+        vlq(&mut text, segment.generated.column, column);
+        vlq(&mut text, 0, 0);
+        vlq(&mut text, segment.original.line, original.line);
+        vlq(&mut text, segment.original.column, original.column);
+        if let Some(index) = segment.name {
+            vlq(&mut text, index, name);
+            name = index;
+        }
+        column = segment.generated.column;
+        original = segment.original;
+    }
+    text
+}
+
+fn vlq(text: &mut String, value: u32, previous: u32) {
+    let difference = i64::from(value) - i64::from(previous);
+    let mut rest = (difference.unsigned_abs() << 1) | u64::from(difference < 0);
+    loop {
+        let digit = (rest & 31) as usize;
+        rest >>= 5;
+        text.push(DIGITS[if rest > 0 { digit | 32 } else { digit }] as char);
+        if rest == 0 {
+            return;
+        }
+    }
+}
+
+fn decode(mappings: &str) -> Vec<Segment> {
+    let mut segments = Vec::new();
+    let (mut source_line, mut source_column, mut name) = (0_i64, 0_i64, 0_i64);
+    for (line, content) in mappings.split(';').enumerate() {
+        let mut column = 0_i64;
+        for segment in content.split(',').filter(|segment| !segment.is_empty()) {
+            let fields = fields(segment);
+            let [generated, _, original_line, original_column, rest @ ..] = fields.as_slice() else {
+                continue;
+            };
+            column += generated;
+            source_line += original_line;
+            source_column += original_column;
+            let named = rest.first().map(|index| {
+                name += index;
+                name as u32
+            });
+            segments.push(Segment {
+                generated: Place { line: line as u32, column: column as u32 },
+                original: Place { line: source_line as u32, column: source_column as u32 },
+                name: named,
+            });
+        }
+    }
+    segments
+}
+
+fn fields(segment: &str) -> Vec<i64> {
+    let mut fields = Vec::with_capacity(5);
+    let (mut value, mut shift) = (0_i64, 0);
+    for byte in segment.bytes() {
+        let Some(digit) = DIGITS.iter().position(|&known| known == byte) else { continue };
+        value |= (digit as i64 & 31) << shift;
+        if digit & 32 != 0 {
+            shift = (shift + 5).min(55);
+        } else {
+            fields.push(if value & 1 == 1 { -(value >> 1) } else { value >> 1 });
+            (value, shift) = (0, 0);
+        }
+    }
+    fields
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn segment(generated: (u32, u32), original: (u32, u32), name: Option<u32>) -> Segment {
+        let place = |(line, column)| Place { line, column };
+        Segment { generated: place(generated), original: place(original), name }
+    }
+
+    #[test]
+    fn writes_the_mappings_of_the_standard() {
+        let segments =
+            [segment((0, 0), (0, 0), None), segment((0, 4), (0, 9), Some(0)), segment((2, 16), (1, 0), None)];
+        assert_eq!(encode(&segments), "AAAA,IAASA;;gBACT");
+    }
+
+    #[test]
+    fn counts_utf_16_units() {
+        let lines = Lines::of("aé\n𝒳b");
+        assert_eq!(lines.place(3), Place { line: 0, column: 2 });
+        assert_eq!(lines.place(4), Place { line: 1, column: 0 });
+        assert_eq!(lines.place(8), Place { line: 1, column: 2 });
+    }
+
+    #[test]
+    fn follows_a_place_through_two_maps() {
+        let first = SourceMap {
+            source: "a.ts".into(),
+            content: "let value".into(),
+            segments: vec![segment((0, 0), (0, 0), None), segment((3, 4), (7, 8), Some(0))],
+            names: vec!["value".into()],
+        };
+        let second = SourceMap {
+            source: "a.js".into(),
+            content: String::new(),
+            segments: vec![segment((0, 1), (3, 6), None), segment((0, 9), (2, 0), None)],
+            names: Vec::new(),
+        };
+        let both = second.after(&first);
+        assert_eq!(both.segments, [segment((0, 1), (7, 8), Some(0))]);
+        assert_eq!((both.source.as_str(), both.names), ("a.ts", vec!["value".to_owned()]));
+    }
+
+    proptest! {
+        #[test]
+        fn reads_what_it_writes(mut places in proptest::collection::vec(
+            ((0_u32..40, 0_u32..100_000), (0_u32..100_000, 0_u32..100_000), proptest::option::of(0_u32..500)), 0..60))
+        {
+            places.sort();
+            let segments: Vec<_> = places.into_iter().map(|(at, from, name)| segment(at, from, name)).collect();
+            prop_assert_eq!(decode(&encode(&segments)), segments);
+        }
+
+        #[test]
+        fn never_panics(text in "\\PC*") {
+            decode(&text);
+        }
+    }
+}

@@ -1,0 +1,1 @@
+const o = { _v: 1, get v() { return this._v; }, set v(x) { this._v = x * 2; }, get ['comp' + 'uted']() { return 'c'; }, get 1() { return 'one'; }, get 'q'() { return 'q'; } }; o.v = 5; console.log(o.v, o.computed, o[1], o.q, Object.getOwnPropertyDescriptor(o, 'v').set.length); o.v++; console.log(o.v); Object.defineProperty(o, 'hidden', { value: 1 }); console.log(Object.keys(o));

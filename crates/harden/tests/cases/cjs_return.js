@@ -1,0 +1,3 @@
+console.log('before');
+if (typeof module === 'object') { console.log('returns'); return; }
+console.log('never');

@@ -1,0 +1,2 @@
+function read(run) { try { run(); return 'none'; } catch (error) { return error.name; } }
+console.log(read(() => null.x), read(() => undefined()), read(() => new (() => {})()), read(() => decodeURIComponent('%')), read(() => new Array(-1)), read(() => ({}).x.y), read(() => 1n + 1), read(() => Symbol() + ''), read(() => { class A { constructor() { this.x; } } A(); }), read(() => { class B extends Object { constructor() { this.x = 1; } } new B(); }), read(() => { [].reduce(() => {}); }), read(() => (void 0)()), read(() => 'abc'.repeat(-1)));

@@ -1,0 +1,2 @@
+import { a } from './lib/cycle_a.mjs';
+console.log(a());

@@ -1,0 +1,3 @@
+import unused, { count as alsoUnused } from './lib/effect.mjs';
+import './lib/effect_two.mjs';
+console.log('imports run');

@@ -1,0 +1,13 @@
+const order = [];
+const t = (name, value) => (order.push(name), value);
+const object = { a: {} };
+t('o', object)[t('k', 'a')][t('k2', 'b')] = t('v', 1);
+let x = 1; x += (x = 5, x); order.push(x);
+let y = 1; y = y++ + y; order.push(y);
+const f = (...all) => all.length; f(t(1), ...t(2, []), t(3));
+t('l', 0) || t('r', 1); t('l', 1) && t('r', 1); t('l', null) ?? t('r'); t('c', true) ? t('y') : t('n');
+let i = 0; const array = []; array[i++] = i++; order.push(i, array.length);
+const z = [x, x = 9, x]; order.push(z.join('-'));
+function swap(a, b) { [a, b] = [b, a]; return a + b * 10; } order.push(swap(1, 2));
+var v = 1; var w = v, v = 2; order.push(w, v);
+console.log(order.join());

@@ -1,0 +1,2 @@
+const outer = 5;
+console.log((() => outer).toString().includes('outer'));

@@ -1,0 +1,8 @@
+const config = { debug: false }; function isDebug() { return config.debug; } console.log(isDebug()); config.debug = true; console.log(isDebug());
+let counter = 0; const next = () => counter++; const first = next(); const second = next(); console.log(second, first);
+function once() { const value = expensive(); sideEffect(); return value; } let state = 'a'; function expensive() { return state; } function sideEffect() { state = 'b'; } console.log(once());
+const a = [1]; const length = a.length; a.push(2); console.log(length); let v = 1; const saved = v; v = 2; console.log(saved, v); const obj = { x: 1 }; const { x } = obj; obj.x = 2; console.log(x);
+function outer() { var self = this; return function () { return self; }; } console.log(outer.call(5)() == 5); const bound = { f() { return this === bound; } }; const g = bound.f; console.log((0, bound.f)(), bound.f(), g());
+function recursive(n) { return n < 2 ? 1 : n * recursive(n - 1); } console.log(recursive(5)); const fib = (n) => (n < 2 ? n : fib(n - 1) + fib(n - 2)); console.log(fib(10)); var hoisted = later(); function later() { return typeof hoisted; } console.log(hoisted);
+function mutate(p) { p = p || 'default'; return p; } console.log(mutate(), mutate('x')); (function (a) { var a; console.log(a); })(1); (function (a) { var a = 2; console.log(a, arguments[0]); })(1); (function f(f) { console.log(f); })(1); (function f() { var f = 1; console.log(f); })();
+const o = { n: 0, inc() { return ++this.n; } }; const r1 = o.inc(), r2 = o.inc(); console.log(r2 - r1, `${r1}${r2}`); let undefinedValue; console.log(undefinedValue === void 0); for (var i = 0, acc = ''; i < 3; i++) { var once2; if (!once2) { once2 = i + 1; } acc += once2; } console.log(acc);

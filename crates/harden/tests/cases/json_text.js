@@ -1,0 +1,1 @@
+const text = '{"__proto__": {"a": 1}, "b": "</script>"}'; const parsed = JSON.parse(text); console.log(Object.keys(parsed), parsed.b, JSON.stringify({ u: undefined, f() {}, n: NaN, d: -0, s: '\u2028<\/script>', nested: { toJSON() { return 'j'; } } }), '<!-- --> ]]>', "</SCRIPT >", `</script>`, /<\/script>/.source);

@@ -1,0 +1,1 @@
+module.exports = require('./cjs_literal.cjs');

@@ -1,0 +1,2 @@
+import { b } from './cycle_b.mjs';
+export function a() { return 'a' + b; }

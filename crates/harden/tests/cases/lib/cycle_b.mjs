@@ -1,0 +1,2 @@
+import { a } from './cycle_a.mjs';
+export const b = typeof a;

@@ -1,0 +1,2 @@
+console.log('hoisted', named());
+export default function named(a, b) { return 'named'; }

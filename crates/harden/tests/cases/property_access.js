@@ -1,0 +1,2 @@
+const o = { 'a-b': 1, default: 2, '': 3, '1a': 4, a: { b: { c: 5 } }, 'ünï': 6, '\u2028': 7 }; console.log(o['a-b'], o['default'], o[''], o['1a'], o['a']['b']['c'], o['ünï'], o['\u2028'], o['a'].b['c'], 1..toString(), 1.5.toFixed(1), (1).constructor === Number, 'abc'['length'], [1, 2]['1'], o?.['a']?.['b'], 1.0.toFixed(), 255..toString(16), (25).toString(36));
+const p = []; p['push'](1); p['0'] = 2; p['01'] = 3; console.log(p, Object.keys(p), ({ 0: 'z' })['0'], o['constructor'] === Object);

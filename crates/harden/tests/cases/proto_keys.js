@@ -1,0 +1,9 @@
+const parent = { inherited: 1 };
+const __proto__ = parent;
+const literal = { __proto__: parent };
+const quoted = { '__proto__': parent };
+const computed = { ['__proto__']: parent };
+const shorthand = { __proto__ };
+const method = { __proto__() {} };
+console.log([literal, quoted, computed, shorthand, method].map((o) => [o.inherited, Object.keys(o)]));
+const copy = { ...computed }; console.log(copy.inherited, Object.keys(copy));

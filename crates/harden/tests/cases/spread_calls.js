@@ -1,0 +1,1 @@
+const f = (...a) => a.length; console.log(f(...[1, 2], 3, ...'ab'), Math.max(...[1, 5], 2), [...'😀a', ...new Set([1, 1])], { ...{ a: 1 }, b: 2, ...null, ...'hi', ...[9] }, new Date(...[2020, 0]).getFullYear()); const o = { m(...a) { return [this === o, ...a]; } }; console.log(o.m(...[1]), o['m'](...[2]), [...[, 1]], [, 1, , ].length, [, ...[, ]].length);

@@ -1,0 +1,2 @@
+const s = Symbol('desc'); const o = { [s]: 1, [Symbol.toPrimitive]: () => 42, [Symbol.toStringTag]: 'Tag' }; console.log(s.description, o[s], +o, Object.prototype.toString.call(o), Symbol.for('a') === Symbol.for('a'), Symbol.keyFor(Symbol.for('k')));
+class Even { static [Symbol.hasInstance](n) { return n % 2 === 0; } } console.log(2 instanceof Even, 3 instanceof Even); const iter = { *[Symbol.iterator]() { yield 1; } }; console.log([...iter], Math.max(...iter));

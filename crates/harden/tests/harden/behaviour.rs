@@ -1,0 +1,54 @@
+//! Programs behave the same after hardening: each case runs before and after under Node.
+
+use std::{collections::BTreeMap, path::Path};
+
+use crate::support::{Package, node};
+use protected_harden::Options;
+
+type Outputs = BTreeMap<String, Vec<String>>;
+
+fn run(folder: &Path) -> Outputs {
+    let runner = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/run_cases.mjs");
+    let output = node(folder, &["--no-warnings", runner.to_str().expect("path"), "."]);
+    serde_json::from_str(&output).expect("json")
+}
+
+fn compare(cases: &str, options: &Options) {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(cases);
+    let package = Package::copy_of(&source);
+    let built = package.harden(options).unwrap_or_else(|error| panic!("{error}"));
+    let (before, after) = (run(package.folder.path()), run(&built.artifact()));
+    let silent: Vec<_> =
+        before.iter().filter(|(_, lines)| lines.iter().all(|line| line.starts_with("threw"))).collect();
+    assert!(silent.is_empty(), "a case that writes nothing proves nothing: {silent:?}");
+    let mut broken = Vec::new();
+    for (case, expected) in &before {
+        let found = &after[case];
+        if found != expected {
+            let code = built.text(case);
+            broken.push(format!("{case}\n  expected {expected:#?}\n  found {found:#?}\n  code {code}"));
+        }
+    }
+    assert!(broken.is_empty(), "{} of {} cases changed\n{}", broken.len(), before.len(), broken.join("\n"));
+}
+
+#[test]
+fn programs_behave_the_same() {
+    compare("cases", &Options::default());
+}
+
+#[test]
+fn programs_behave_the_same_with_names_kept() {
+    compare("cases", &Options { keep_names: true, ..Options::default() });
+}
+
+#[test]
+fn names_that_are_read_are_kept() {
+    compare("names", &Options::default());
+    compare("names", &Options { keep_names: true, ..Options::default() });
+}
+
+#[test]
+fn programs_behave_the_same_without_minification() {
+    compare("cases", &Options { minify: false, ..Options::default() });
+}

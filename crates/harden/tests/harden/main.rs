@@ -1,0 +1,6 @@
+//! Packages in, hardened packages out, run under Node.
+
+mod artifact;
+mod behaviour;
+mod compile;
+mod support;
