@@ -141,8 +141,8 @@ pub enum FetchError {
 
 /// The keys of issuers, fetched over HTTP.
 ///
-/// Lookups of a key that is there never wait for a fetch. There is one fetch at a time for each issuer, and what
-/// it brings is taken as a whole or not at all.
+/// Nobody waits for a fetch to get a fresh key, and only whoever fetches waits to get a stale one. There is one fetch
+/// at a time for each issuer, and what it brings is taken as a whole or not at all.
 pub struct JwksCache {
     client: Client,
     entries: Mutex<BTreeMap<String, Arc<Entry>>>,

@@ -595,6 +595,28 @@ fn a_publisher_without_rules_is_nobody() {
 }
 
 #[test]
+fn what_is_left_out_matches_nothing() {
+    // Past the linter, an empty pin is no wildcard.
+    for left_out in ["repository_owner_id", "repository_id", "workflow"] {
+        let publisher = github(json!({ left_out: null }));
+        assert!(publisher.validate().is_err());
+        for value in [json!(null), json!(""), json!("2002")] {
+            let changes =
+                json!({"repository_owner_id": value, "repository_id": value, "workflow_ref": value});
+            assert!(!matches(&publisher, &github_run(changes)), "{left_out} {value}");
+        }
+        assert!(!matches(&publisher, &github_run(json!({}))), "{left_out}");
+    }
+    for left_out in ["namespace_id", "project_id", "ci_config_path"] {
+        let publisher = gitlab(json!({ left_out: null }));
+        assert!(publisher.validate().is_err());
+        let nothing =
+            json!({"namespace_id": "", "project_id": "", "job_project_id": "", "ci_config_ref_uri": ""});
+        assert!(!matches(&publisher, &gitlab_run(nothing)) && !matches(&publisher, &gitlab_run(json!({}))));
+    }
+}
+
+#[test]
 fn disabled_is_disabled() {
     let mut publisher = github(json!({}));
     publisher.enabled = false;
