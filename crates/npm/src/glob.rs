@@ -553,3 +553,80 @@ fn range(body: &str) -> Option<Vec<Vec<char>>> {
     }
     Some(texts)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn matches(pattern: &str, path: &str) -> bool {
+        Pattern::new(pattern).expect(pattern).matches(&Candidate::new(path), false)
+    }
+
+    #[test]
+    fn matches_what_minimatch_does() {
+        for (pattern, path) in [
+            ("*.js", "a.js"),
+            ("*.js", "lib/deep/.A.JS"),
+            ("lib", "lib/"),
+            ("lib/*", "lib/a"),
+            ("lib/*", "lib/a/"),
+            ("lib/**", "lib/a/b"),
+            ("lib/**", "lib/"),
+            ("**/b/**/d", "a/b/c/d"),
+            ("a/**/b", "a/b"),
+            ("[a-c]?.{js,ts}", "b1.ts"),
+            ("[!a]", "b"),
+            ("[[:digit:]]", "7"),
+            ("[]]", "]"),
+            ("[a", "[a"),
+            ("+(ab|c)", "abcab"),
+            ("@(!(*.test)).js", "a.js"),
+            ("@(a|!(b))c", "xc"),
+            ("x{01..03}", "x02"),
+            ("x{a..c}y", "xby"),
+            ("a{b", "a{b"),
+            ("\\*", "*"),
+            ("a/../b", "b"),
+        ] {
+            assert!(matches(pattern, path), "{pattern} {path}");
+        }
+        for (pattern, path) in [
+            ("*.js", "a.jsx"),
+            ("/*.js", "lib/a.js"),
+            ("lib/*", "lib/a/b"),
+            ("lib/**", "lib"),
+            ("lib", "libs"),
+            ("[!a]", "a"),
+            ("[]", "a"),
+            ("+(ab|c)", ""),
+            ("x{01..03}", "x2"),
+            ("\\*", "a"),
+            ("**/b", "c"),
+            ("a/./b", "a/b"),
+        ] {
+            assert!(!matches(pattern, path), "{pattern} {path}");
+        }
+    }
+
+    #[test]
+    fn hostile_patterns_are_quick_or_refused() {
+        let started = std::time::Instant::now();
+        let name = "a".repeat(200);
+        for pattern in [
+            "*a".repeat(100),
+            "+(a|aa)".repeat(20),
+            "*(*(*(*(a))))b".to_owned(),
+            "!(a)".repeat(20),
+            "@(".repeat(1000),
+            "**/a/".repeat(50),
+        ] {
+            matches(&format!("x{pattern}"), &format!("x{name}"));
+        }
+        assert!(started.elapsed().as_secs() < 5, "{:?}", started.elapsed());
+        for pattern in
+            ["{a,b}".repeat(20), "{1..99999999}{1..9}".to_owned(), "a".repeat(MAX_PATTERN_BYTES + 1)]
+        {
+            assert!(Pattern::new(&pattern).is_err());
+        }
+    }
+}

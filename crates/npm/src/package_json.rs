@@ -10,8 +10,8 @@ use protected_model::{
     name::PackageName,
     version::{DistTag, PackageVersion},
 };
-use serde::{Deserialize, Deserializer};
-use serde_json::{Map, Value};
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::{Map, Value, value::RawValue};
 
 use crate::{glob, json::Json};
 
@@ -30,17 +30,30 @@ pub struct PackageJson {
 }
 
 /// The members that must be right before anything is packed.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Clone, Debug)]
 struct Fields {
     name: PackageName,
     version: PackageVersion,
-    #[serde(default, deserialize_with = "truthy")]
     private: bool,
-    #[serde(default)]
     files: Option<Vec<String>>,
-    #[serde(default)]
-    publish_config: Option<PublishConfig>,
+    publish_config: PublishConfig,
+}
+
+/// The same members as they stand in the file, so that an error can say where. Two of one name are an error: readers
+/// would differ about which package this is.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RawFields<'a> {
+    #[serde(borrow)]
+    name: &'a RawValue,
+    #[serde(borrow)]
+    version: &'a RawValue,
+    #[serde(borrow)]
+    private: Option<&'a RawValue>,
+    #[serde(borrow)]
+    files: Option<&'a RawValue>,
+    #[serde(borrow)]
+    publish_config: Option<&'a RawValue>,
 }
 
 /// What `publishConfig` may decide. A `registry` in it decides nothing here: where a package goes is for whoever
@@ -147,19 +160,24 @@ impl PackageJson {
     /// As [`PackageJson::read`].
     pub fn parse(bytes: &[u8], path: PathBuf) -> Result<Self, PackageJsonError> {
         let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-        let invalid = |error: serde_json::Error| {
-            // serde_json appends the place, which the error's own fields hold.
-            let whole = error.to_string();
-            let reason = whole.split(" at line ").next().unwrap_or(&whole).to_owned();
-            PackageJsonError::Invalid {
-                path: path.clone(),
-                line: error.line(),
-                column: error.column(),
-                reason,
-            }
+        let invalid = |error: serde_json::Error| PackageJsonError::Invalid {
+            path: path.clone(),
+            line: error.line(),
+            column: error.column(),
+            reason: reason(&error),
         };
         let content: Json = serde_json::from_slice(text).map_err(invalid)?;
-        let fields: Fields = serde_json::from_slice(text).map_err(invalid)?;
+        let raw: RawFields<'_> = serde_json::from_slice(text).map_err(invalid)?;
+        let place = Place { path: &path, text };
+        let private: Option<Json> = raw.private.map(|raw| place.read("private", raw)).transpose()?;
+        let publish_config = raw.publish_config.map(|raw| place.read("publishConfig", raw)).transpose()?;
+        let fields = Fields {
+            name: place.read("name", raw.name)?,
+            version: place.read("version", raw.version)?,
+            private: private.is_some_and(|private| private.is_truthy()),
+            files: raw.files.map(|raw| place.read("files", raw)).transpose()?,
+            publish_config: publish_config.unwrap_or_default(),
+        };
         Ok(Self { path, fields, content })
     }
 
@@ -185,12 +203,12 @@ impl PackageJson {
 
     /// Returns the dist-tag that `publishConfig` asks for.
     pub fn publish_tag(&self) -> Option<&DistTag> {
-        self.fields.publish_config.as_ref().and_then(|config| config.tag.as_ref())
+        self.fields.publish_config.tag.as_ref()
     }
 
     /// Returns the access that `publishConfig` asks for.
     pub fn publish_access(&self) -> Option<Access> {
-        self.fields.publish_config.as_ref().and_then(|config| config.access)
+        self.fields.publish_config.access
     }
 
     /// Returns the patterns of `files`.
@@ -295,8 +313,34 @@ impl PackageJson {
     }
 }
 
-fn truthy<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
-    Ok(Json::deserialize(deserializer)?.is_truthy())
+/// Returns what is wrong without the place, which serde_json appends.
+fn reason(error: &serde_json::Error) -> String {
+    let whole = error.to_string();
+    whole.split(" at line ").next().unwrap_or(&whole).to_owned()
+}
+
+/// The text that members are read from.
+struct Place<'a> {
+    path: &'a Path,
+    text: &'a [u8],
+}
+
+impl Place<'_> {
+    /// Reads a member, and says where it begins when it is not a `T`.
+    fn read<T: DeserializeOwned>(&self, name: &str, raw: &RawValue) -> Result<T, PackageJsonError> {
+        serde_json::from_str(raw.get()).map_err(|error| {
+            // The raw value borrows from the text, so its address is its place.
+            let offset = raw.get().as_ptr().addr().saturating_sub(self.text.as_ptr().addr());
+            let before = &self.text[..offset.min(self.text.len())];
+            let line_start = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |end| end + 1);
+            PackageJsonError::Invalid {
+                path: self.path.to_owned(),
+                line: before.iter().filter(|byte| **byte == b'\n').count() + 1,
+                column: before.len() - line_start + 1,
+                reason: format!("`{name}`: {}", reason(&error)),
+            }
+        })
+    }
 }
 
 fn read_capped(path: &Path) -> Result<Vec<u8>, PackageJsonError> {
@@ -450,4 +494,160 @@ fn is_workspace(patterns: &[&str], folder: &str) -> bool {
         }
     }
     included
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<PackageJson, PackageJsonError> {
+        PackageJson::parse(text.as_bytes(), PathBuf::from("/p/package.json"))
+    }
+
+    fn package(more: &str) -> PackageJson {
+        parse(&format!(r#"{{"name":"@acme/core","version":"1.0.0"{more}}}"#)).expect("package")
+    }
+
+    #[test]
+    fn keeps_what_it_does_not_know_in_its_order() {
+        let text = r#"{"version":"1.0.0","zzz":{"b":1,"a":2},"name":"@acme/core","exports":{"types":"./a.d.ts","import":"./a.mjs","default":"./a.js"}}"#;
+        let package = parse(text).expect("package");
+        assert_eq!(serde_json::to_string(package.content()).expect("text"), text);
+        assert_eq!(
+            (package.name().as_str(), package.version().to_string().as_str()),
+            ("@acme/core", "1.0.0")
+        );
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_skipped() {
+        assert!(parse("\u{feff}{\"name\":\"a\",\"version\":\"1.0.0\"}").is_ok());
+    }
+
+    #[test]
+    fn errors_name_the_place() {
+        for (text, shown) in [
+            (
+                "{\n  \"name\": \"@Acme/core\",\n  \"version\": \"1.0.0\"\n}",
+                "/p/package.json:2:11: `name`: `@Acme/core` is not a package name: only lower-case",
+            ),
+            (
+                "{\n  \"name\": \"a\",\n  \"version\": \"1.0\"\n}",
+                "/p/package.json:3:14: `version`: `1.0` is not a semantic version",
+            ),
+            (
+                "{\"name\":\"a\",\"version\":\"1.0.0+b\"}",
+                "/p/package.json:1:23: `version`: `1.0.0+b` has build metadata",
+            ),
+            ("{\"name\":\"a\"}", "/p/package.json:1:12: missing field `version`"),
+            ("{\"name\":\"a\",}", "/p/package.json:1:13: trailing comma"),
+            ("{\"name\":\"a\",\"version\":\"1.0.0\"", "/p/package.json:1:29: EOF while parsing"),
+            ("[]", "/p/package.json:1:"),
+            ("", "/p/package.json:1:0: EOF"),
+            (
+                "{\"name\":\"a\",\"version\":\"1.0.0\",\"files\":\"lib\"}",
+                "/p/package.json:1:39: `files`: invalid type: string \"lib\", expected a sequence",
+            ),
+            (
+                "{\"name\":\"a\",\"version\":\"1.0.0\",\"files\":[1]}",
+                "/p/package.json:1:39: `files`: invalid type",
+            ),
+            (
+                "{\"name\":\"a\",\"version\":\"1.0.0\",\"publishConfig\":{\"tag\":\"1.x\"}}",
+                "/p/package.json:1:47: `publishConfig`: `1.x` is not a dist-tag",
+            ),
+            (
+                "{\"name\":\"a\",\"version\":\"1.0.0\",\"publishConfig\":{\"access\":\"all\"}}",
+                "/p/package.json:1:47: `publishConfig`: unknown variant `all`",
+            ),
+            // Two names: readers would differ about which package this is.
+            (
+                "{\"name\":\"a\",\"version\":\"1.0.0\",\"name\":\"b\"}",
+                "/p/package.json:1:36: duplicate field `name`",
+            ),
+        ] {
+            let error = parse(text).expect_err(text).to_string();
+            assert!(error.starts_with(shown), "{error}");
+        }
+    }
+
+    #[test]
+    fn private_is_what_javascript_takes_for_true() {
+        for (value, is_private) in [
+            ("true", true),
+            ("\"false\"", true),
+            ("1", true),
+            ("{}", true),
+            ("false", false),
+            ("null", false),
+            ("0", false),
+            ("\"\"", false),
+        ] {
+            assert_eq!(package(&format!(",\"private\":{value}")).is_private(), is_private, "{value}");
+        }
+    }
+
+    #[test]
+    fn commands_stay_in_the_package() {
+        for (bin, expected) in [
+            (r#""./cli.js""#, vec![("core", "cli.js")]),
+            (
+                r#"{"a":"./bin/../x.js","../b":"../../etc/passwd","c":1,"d":"","..":"x","e":"/abs.js","w":"bin\\x.js"}"#,
+                vec![("a", "x.js"), ("b", "etc/passwd"), ("e", "abs.js"), ("w", "bin/x.js")],
+            ),
+            (r#"["bin/a.js","b"]"#, vec![("a.js", "bin/a.js"), ("b", "b")]),
+            ("null", vec![]),
+        ] {
+            let found = package(&format!(",\"bin\":{bin}")).bin();
+            let found: Vec<(&str, &str)> =
+                found.iter().map(|(name, path)| (name.as_str(), path.as_str())).collect();
+            assert_eq!(found, expected, "{bin}");
+        }
+    }
+
+    #[test]
+    fn the_manifest_is_corrected_as_npm_does() {
+        let package = package(
+            r#","_id":"evil","_resolved":"/home/x","bin":"cli.js","scripts":{"test":"x","bad":1},"dependencies":{"a":"1","b":2},
+            "devDependencies":[],"bundledDependencies":["a"],"funding":"https://f.example","repository":"git@x.example",
+            "keywords":"a, b","bugs":"https://b.example","author":"Ann <ann@acme.example> (https://acme.example)",
+            "contributors":["Bob",{"name":"Eve"}],"description":1"#,
+        );
+        assert_eq!(
+            package.manifest(Some(("README.md", "# Hi")), true),
+            serde_json::json!({
+                "name": "@acme/core",
+                "version": "1.0.0",
+                "_id": "@acme/core@1.0.0",
+                "bin": {"core": "cli.js"},
+                "scripts": {"test": "x", "install": "node-gyp rebuild"},
+                "gypfile": true,
+                "dependencies": {"a": "1"},
+                "bundleDependencies": ["a"],
+                "funding": {"url": "https://f.example"},
+                "repository": {"type": "git", "url": "git@x.example"},
+                "keywords": ["a", "b"],
+                "bugs": {"url": "https://b.example"},
+                "author": {"name": "Ann", "email": "ann@acme.example", "url": "https://acme.example"},
+                "contributors": [{"name": "Bob"}, {"name": "Eve"}],
+                "readme": "# Hi",
+                "readmeFilename": "README.md",
+            })
+        );
+    }
+
+    #[test]
+    fn a_long_readme_is_cut_between_characters() {
+        let manifest = package("").manifest(Some(("README.md", &"é".repeat(MAX_README_BYTES))), false);
+        let readme = manifest["readme"].as_str().expect("text");
+        assert!(readme.len() <= MAX_README_BYTES && readme.chars().all(|char| char == 'é'));
+    }
+
+    #[test]
+    fn a_missing_file_says_where_it_was_looked_for() {
+        let folder = tempfile::tempdir().expect("folder");
+        let error = PackageJson::read(folder.path()).expect_err("missing");
+        assert_eq!(error.to_string(), format!("no package.json in `{}`", folder.path().display()));
+        assert!(error.hint().is_some());
+    }
 }

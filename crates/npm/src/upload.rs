@@ -127,7 +127,7 @@ pub enum PublishError {
         /// The digest that the registry shows.
         stored: String,
         /// The integrity that was to be published.
-        ours: Integrity,
+        ours: String,
     },
     /// What the registry has cannot be read.
     #[error("reading what the registry has of the package")]
@@ -232,6 +232,55 @@ pub async fn publish(
     packed: &Packed,
     options: &PublishOptions,
 ) -> Result<Published, PublishError> {
+    let (tag, access) = match prepare(http, registry, token, packed, options).await? {
+        Prepared::AlreadyThere(published) => return Ok(published),
+        Prepared::Send { tag, access } => (tag, access),
+    };
+    let failure = match put(http, registry, token, packed, &tag, access).await {
+        Ok(response) if is_accepted(&response) => {
+            let (status, integrity) = (Status::Published, packed.integrity);
+            return Ok(Published { status, integrity, tag, tagged: true, notice: notice(&response, token) });
+        }
+        Ok(response) => PublishError::Refused(Refusal::new(&response, registry, token)),
+        Err(error) => PublishError::Send(error),
+    };
+    // With a token that is no good, the registry would not show anything.
+    if matches!(&failure, PublishError::Refused(Refusal { status: 401, .. })) {
+        return Err(failure);
+    }
+    let status = if failure.is_transient() { Status::Published } else { Status::AlreadyPublished };
+    match confirm(http, registry, token, packed, &tag, status).await? {
+        Some(published) => Ok(published),
+        None => Err(failure),
+    }
+}
+
+/// What is left to do after [`prepare`].
+#[derive(Clone, Debug)]
+pub enum Prepared {
+    /// Nothing: the registry has the version with the same integrity.
+    AlreadyThere(Published),
+    /// Send the package.
+    Send {
+        /// The dist-tag that will point at it.
+        tag: DistTag,
+        /// Who may read it.
+        access: Option<Access>,
+    },
+}
+
+/// Decides whether a package is to be sent, and with which tag: the first half of [`publish`], for when something
+/// else sends it.
+///
+/// # Errors
+/// As [`publish`], before anything is sent.
+pub async fn prepare(
+    http: &Client,
+    registry: &ServiceUrl,
+    token: &RegistryToken,
+    packed: &Packed,
+    options: &PublishOptions,
+) -> Result<Prepared, PublishError> {
     if packed.package.is_private() {
         return Err(PublishError::Private { name: packed.name.clone() });
     }
@@ -245,33 +294,31 @@ pub async fn publish(
         None => existing(http, registry, token, &packed.name).await?,
     };
     if let Some(there) = before.settle(packed, &tag, Status::AlreadyPublished)? {
-        return Ok(there);
+        return Ok(Prepared::AlreadyThere(there));
     }
     before.check_latest(&packed.version, &tag)?;
+    Ok(Prepared::Send { tag, access: options.access.or(packed.package.publish_access()) })
+}
 
-    let failure = match put(http, registry, token, packed, &tag, options.access).await {
-        Ok(response) if is_accepted(&response) => {
-            return Ok(Published {
-                status: Status::Published,
-                integrity: packed.integrity,
-                tag,
-                tagged: true,
-                notice: notice(&response, token),
-            });
-        }
-        Ok(response) => PublishError::Refused(Refusal::new(&response, registry, token)),
-        Err(error) => PublishError::Send(error),
-    };
-    // No answer, a 5xx or a "there already" may follow a publish that worked, ours or that of another job: only
-    // what the registry shows now decides. With a token that is no good it would not show anything.
-    let unauthorized = matches!(&failure, PublishError::Refused(Refusal { status: 401, .. }));
-    if !unauthorized && let Ok(after) = existing(http, registry, token, &packed.name).await {
-        let status = if failure.is_transient() { Status::Published } else { Status::AlreadyPublished };
-        if let Some(there) = after.settle(packed, &tag, status)? {
-            return Ok(there);
-        }
+/// Finds out what came of sending a package, after a failure: with `status` when the registry has it now.
+///
+/// No answer, a 5xx or a "there already" may follow a publish that worked, ours or that of another job: only what
+/// the registry shows decides. `None` when it does not have the version, or does not say.
+///
+/// # Errors
+/// When it has the version with other content.
+pub async fn confirm(
+    http: &Client,
+    registry: &ServiceUrl,
+    token: &RegistryToken,
+    packed: &Packed,
+    tag: &DistTag,
+    status: Status,
+) -> Result<Option<Published>, PublishError> {
+    match existing(http, registry, token, &packed.name).await {
+        Ok(after) => after.settle(packed, tag, status),
+        Err(_) => Ok(None),
     }
-    Err(failure)
 }
 
 impl Existing {
@@ -306,7 +353,7 @@ impl Existing {
                 name: packed.name.clone(),
                 version: packed.version.clone(),
                 stored: strong.or(dist.shasum.as_deref()).unwrap_or("no digest").chars().take(128).collect(),
-                ours: packed.integrity,
+                ours,
             });
         }
         let tagged = self.tags.get(tag.as_str()) == Some(&version);
@@ -368,7 +415,7 @@ impl Document {
             "description": manifest.get("description").cloned().unwrap_or(Value::Null),
             "dist-tags": {tag.as_str(): &version},
             "versions": {&version: manifest},
-            "access": access.or(packed.package.publish_access()).map(Access::as_str),
+            "access": access.map(Access::as_str),
         });
         let attachment = format!("{name}-{version}.tgz");
         let mut head = metadata.to_string();
