@@ -68,7 +68,7 @@ pub(super) async fn deprecate(request: &Request<'_>, metadata: Metadata) -> Answ
 /// Takes back the versions that the body's document does not have any more.
 pub(super) async fn remove_versions(request: &Request<'_>, rev: &str, body: Body) -> Answer {
     let limit = request.app.config.limits.body_bytes;
-    let _memory = request.registry.upload(limit).await?;
+    let _upload = request.registry.upload(request.caller_id(), limit).await?;
     let body = read_body(request.headers, body, limit).await?;
     let package = request.place.package().clone();
     let parsed = tokio::task::spawn_blocking(move || document::parse(&body, &package)).await;

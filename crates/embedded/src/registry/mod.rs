@@ -134,6 +134,11 @@ impl Request<'_> {
         }
     }
 
+    /// Returns what tells this caller from others.
+    fn caller_id(&self) -> &str {
+        self.claims().map_or("operator", |claims| &claims.jti)
+    }
+
     /// Notes which version the request is about.
     fn note_version(&self, version: &PackageVersion) {
         *self.version.lock().unwrap_or_else(PoisonError::into_inner) = Some(version.clone());

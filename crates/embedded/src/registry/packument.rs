@@ -157,7 +157,8 @@ impl Rendered {
             Some(Json::List(keywords)) => keywords.as_slice(),
             _ => &[],
         };
-        let mut found = vec![("name", name), ("date", modified)];
+        // npm's search reads `maintainers` without looking whether it is there.
+        let mut found = vec![("name", name), ("date", modified), ("maintainers", "[]".to_owned())];
         if let Some(version) = latest.or(versions.keys().next_back()) {
             found.push(("version", json(version)?));
         }

@@ -51,7 +51,7 @@ use crate::{
 pub(super) async fn put(request: &Request<'_>, body: Body) -> Answer {
     let limit = request.app.config.limits.body_bytes;
     let announced = request.headers.get(header::CONTENT_LENGTH).and_then(|it| it.to_str().ok()?.parse().ok());
-    let _memory = request.registry.upload(announced.unwrap_or(limit).min(limit)).await?;
+    let _upload = request.registry.upload(request.caller_id(), announced.unwrap_or(limit).min(limit)).await?;
     let body = read_body(request.headers, body, limit).await?;
     match (&request.caller, read_document(request.headers, body, request.place.package().clone()).await?) {
         (Caller::Token(claims), Read::Version(upload)) => publish(request, claims, *upload).await,
@@ -207,16 +207,18 @@ fn already(
     if same && known.jti == claims.jti {
         return Ok(created(version, integrity));
     }
-    let content = if same { "the same content" } else { "different content" };
-    let package = &claims.package_name;
-    let message = format!(
-        "{package}@{version} exists already with {content}: {} (this upload: {integrity})",
-        known.integrity
-    );
+    let (package, stored) = (&claims.package_name, known.integrity);
+    let message = if same {
+        format!("{package}@{version} exists already with the same content: {stored}")
+    } else {
+        format!(
+            "{package}@{version} exists already with different content: {stored}, and this upload has {integrity}"
+        )
+    };
     let rule = RuleResult {
         rule: "a version is published once".to_owned(),
         claim: "integrity".to_owned(),
-        expected: known.integrity.to_string(),
+        expected: stored.to_string(),
         actual: Some(integrity.to_string()),
         ok: same,
     };
@@ -400,7 +402,7 @@ pub(super) fn may_name(
     }
     match tags.get(tag) {
         Some(latest) if version < latest => {
-            Err(format!("`latest` is {latest} and never moves back, to {version} neither"))
+            Err(format!("`latest` is {latest} and never moves back to {version}"))
         }
         _ => Ok(()),
     }

@@ -1,7 +1,11 @@
 //! What the registry keeps in memory: documents and tarballs that are asked for again and again, and how much may
 //! be uploaded at once.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use axum::body::Bytes;
 use protected_model::{api::problem::Code, digest::Sha256};
@@ -31,6 +35,8 @@ const INSTALLS: usize = 20_000;
 const UPLOADS_KIB: usize = 192 << 10;
 /// How long an upload waits for others before it is sent away.
 const UPLOAD_WAIT: Duration = Duration::from_secs(10);
+/// Uploads of one token at one time. Attack: a token that is good for one package keeps everybody else waiting.
+const UPLOADS_PER_TOKEN: usize = 4;
 /// Documents that are rendered at one time: more would make each slower.
 const RENDERING: usize = 2;
 
@@ -40,6 +46,7 @@ pub(crate) struct Registry {
     tarballs: Cache<Sha256, Bytes>,
     installs: Cache<String, ()>,
     uploads: Arc<Semaphore>,
+    uploading: Uploading,
     rendering: Semaphore,
 }
 
@@ -50,6 +57,7 @@ impl Registry {
             tarballs: Cache::new(TARBALLS_BYTES),
             installs: Cache::new(INSTALLS),
             uploads: Arc::new(Semaphore::new(UPLOADS_KIB)),
+            uploading: Uploading::default(),
             rendering: Semaphore::new(RENDERING),
         }
     }
@@ -121,18 +129,99 @@ impl Registry {
         first
     }
 
-    /// Waits for the memory that an upload of `bytes` takes; it is given back when the permit is dropped.
-    pub(crate) async fn upload(&self, bytes: u64) -> Answer<OwnedSemaphorePermit> {
+    /// Waits for the memory that an upload of `bytes` takes. It is given back when the return is dropped.
+    pub(crate) async fn upload(&self, caller: &str, bytes: u64) -> Answer<Upload> {
+        let Some(turn) = self.uploading.enter(caller) else {
+            let message = format!("the token has {UPLOADS_PER_TOKEN} uploads under way already");
+            return Err(Refusal::new(Code::OVERLOADED, message).retry_after(5));
+        };
         let kib = usize::try_from(bytes / 1024 + 1).unwrap_or(usize::MAX).min(UPLOADS_KIB);
         let permits = u32::try_from(kib).unwrap_or(u32::MAX);
         let waiting =
             tokio::time::timeout(UPLOAD_WAIT, Arc::clone(&self.uploads).acquire_many_owned(permits));
         match waiting.await {
-            Ok(Ok(permit)) => Ok(permit),
+            Ok(Ok(memory)) => Ok(Upload { _memory: memory, _turn: turn }),
             _ => {
                 Err(Refusal::new(Code::OVERLOADED, "too much is being uploaded at this moment")
                     .retry_after(5))
             }
         }
+    }
+}
+
+/// The memory of an upload, and its token's turn.
+pub(crate) struct Upload {
+    _memory: OwnedSemaphorePermit,
+    _turn: Turn,
+}
+
+/// How many uploads each token has under way.
+#[derive(Clone, Default)]
+struct Uploading(Arc<Mutex<HashMap<String, usize>>>);
+
+/// One of them, for as long as it lasts.
+struct Turn {
+    uploading: Uploading,
+    caller: String,
+}
+
+impl Uploading {
+    fn enter(&self, caller: &str) -> Option<Turn> {
+        let mut callers = self.callers();
+        let count = callers.entry(caller.to_owned()).or_default();
+        if *count >= UPLOADS_PER_TOKEN {
+            return None;
+        }
+        *count += 1;
+        Some(Turn { uploading: self.clone(), caller: caller.to_owned() })
+    }
+
+    fn callers(&self) -> MutexGuard<'_, HashMap<String, usize>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let mut callers = self.uploading.callers();
+        if let Some(count) = callers.get_mut(&self.caller) {
+            *count -= 1;
+            if *count == 0 {
+                callers.remove(&self.caller);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_token_has_so_many_uploads_and_gets_its_turns_back() {
+        let registry = Registry::new();
+        let mut under_way = Vec::new();
+        for _ in 0..UPLOADS_PER_TOKEN {
+            under_way.push(registry.upload("a", 10).await.expect("a turn"));
+        }
+        let refused = registry.upload("a", 10).await.err().expect("one too many");
+        assert_eq!(refused.code(), &Code::OVERLOADED);
+        assert!(registry.upload("b", 10).await.is_ok(), "another token");
+        under_way.pop();
+        assert!(registry.upload("a", 10).await.is_ok());
+        drop(under_way);
+        assert!(registry.uploading.callers().is_empty());
+    }
+
+    #[tokio::test]
+    async fn an_upload_waits_for_memory() {
+        let registry = Arc::new(Registry::new());
+        let all = registry.upload("a", u64::MAX).await.expect("all of it");
+        let waiting = Arc::clone(&registry);
+        let waiting = tokio::spawn(async move { waiting.upload("b", 10).await.is_ok() });
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert!(!waiting.is_finished());
+        drop(all);
+        assert!(waiting.await.expect("task"));
     }
 }

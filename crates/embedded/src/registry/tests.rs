@@ -1172,3 +1172,25 @@ async fn an_old_document_is_never_served_after_a_publish() {
     }
     readers.await.expect("readers");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sigstore_bundle_becomes_evidence() {
+    let server = Server::start().await;
+    let packed = tarball("@acme/core", "1.0.0");
+    let mut upload = document("@acme/core", "1.0.0", &packed);
+    let bundle = r#"{"mediaType":"application/vnd.dev.sigstore.bundle.v0.3+json"}"#;
+    upload["_attachments"]["@acme/core-1.0.0.sigstore"] =
+        json!({"content_type": "x", "data": bundle, "length": bundle.len()});
+    assert_eq!(server.put(&server.publisher(), "/@acme%2fcore", &upload).await.status, 201);
+    let bearer = format!("Bearer {}", server.operator());
+    let get = async |path: &str| server.send("GET", path, &[("authorization", &bearer)], b"").await;
+    let found = get("/v1/evidence").await.json();
+    let record = &found["items"][0];
+    assert_eq!(
+        (&record["type"], &record["media_type"]),
+        (&json!("sigstore-bundle"), &json!("application/vnd.dev.sigstore.bundle.v0.3+json"),)
+    );
+    assert_eq!(record["subject"]["sha512"], json!(Integrity::of(&packed)));
+    let content = format!("/v1/evidence/{}/content", record["id"].as_str().expect("id"));
+    assert_eq!(get(&content).await.body, bundle.as_bytes());
+}
