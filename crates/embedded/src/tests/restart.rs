@@ -46,6 +46,19 @@ async fn a_restart_forgets_nothing() {
 }
 
 #[tokio::test]
+async fn what_was_gathered_is_written_at_the_end() {
+    let service = Service::start().await;
+    let session = service.session("release").await;
+    for _ in 0..20 {
+        refused(&service.get("v1/evidence/nothing", &session).await, 404, "not_found");
+    }
+    // At once: the next flush would have come later.
+    let service = service.restart().await;
+    let read = service.events().await.into_iter().filter(|event| event.action == "evidence.read");
+    assert_eq!(read.count(), 20);
+}
+
+#[tokio::test]
 async fn a_folder_has_one_process() {
     let service = Service::start().await;
     let second = Store::open(&service.data());

@@ -196,13 +196,19 @@ async fn unknown_paths_and_methods_are_refused() {
 #[tokio::test]
 async fn an_early_refusal_reaches_a_client_that_is_still_sending() {
     let service = Service::start().await;
-    let body = vec![b'a'; 4 * 1024 * 1024];
-    for _ in 0..5 {
-        let url = service.url.join("v1/packages/protection/builds");
-        let request = service.http.post(url).body(body.clone().into(), "application/json");
-        let response = request.send().await.expect("the refusal, not a reset connection");
-        refused(&response, 401, "unauthenticated");
-    }
+    let body = vec![b'a'; 8 * 1024 * 1024];
+    let head = format!(
+        "POST /v1/packages/protection/builds HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n\
+         Connection: close\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    let mut stream = connect(&service).await;
+    stream.write_all(head.as_bytes()).await.expect("sent");
+    // It reads nothing before it has sent everything.
+    stream.write_all(&body).await.expect("the connection is not reset while the client sends");
+    let mut answer = [0; 12];
+    stream.read_exact(&mut answer).await.expect("an answer");
+    assert_eq!(&answer, b"HTTP/1.1 401");
 }
 
 #[tokio::test]
