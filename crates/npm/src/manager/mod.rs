@@ -323,10 +323,16 @@ const QUIET: &[(&str, &str)] = &[
     ("NO_UPDATE_NOTIFIER", "1"),
 ];
 
-/// [`QUIET`] for pnpm, which would otherwise download and run the version that `packageManager` names from a
-/// registry that `.npmrc` names: until version 10 by the first setting, from 11 by the second.
-const NO_SWITCH: &[(&str, &str)] =
-    &[("npm_config_manage_package_manager_versions", "false"), ("pnpm_config_pm_on_fail", "ignore")];
+/// [`QUIET`] for pnpm. Of each pair, pnpm 10 reads the first and pnpm 11 the second.
+const QUIET_PNPM: &[(&str, &str)] = &[
+    // It would download and run the version that `packageManager` names from a registry that `.npmrc` names.
+    ("npm_config_manage_package_manager_versions", "false"),
+    ("pnpm_config_pm_on_fail", "ignore"),
+    // `.pnpmfile.cjs` is code of the repository. pnpm loads it even for `--version`; what it starts then could
+    // wait for the token's file.
+    ("npm_config_ignore_pnpmfile", "true"),
+    ("pnpm_config_ignore_pnpmfile", "true"),
+];
 
 /// Puts a command together: the program by its path, and the scrubbed environment with what every command gets.
 fn child(
@@ -337,7 +343,7 @@ fn child(
 ) -> Result<ChildCommand, ManagerError> {
     let mut environment = with(run::scrub(environment), QUIET);
     if program == "pnpm" {
-        environment = with(environment, NO_SWITCH);
+        environment = with(environment, QUIET_PNPM);
     }
     Ok(ChildCommand {
         program: run::find(program, &environment)?,
