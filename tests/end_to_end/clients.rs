@@ -52,7 +52,7 @@ const CLIENTS: &[Client] = &[
 ];
 
 /// The folder of a pinned tool's commands.
-pub fn tool(name: &str) -> PathBuf {
+pub(crate) fn tool(name: &str) -> PathBuf {
     let target = Path::new(CLI).ancestors().nth(2).expect("target folder");
     let folder = target.join("tools").join(name).join("bin");
     assert!(folder.is_dir(), "{name} is not installed: run `cargo xtask tools`");
@@ -60,7 +60,7 @@ pub fn tool(name: &str) -> PathBuf {
 }
 
 #[expect(clippy::disallowed_methods, reason = "children need the PATH of this process")]
-pub fn path_with(first: &[PathBuf]) -> std::ffi::OsString {
+pub(crate) fn path_with(first: &[PathBuf]) -> std::ffi::OsString {
     let rest = std::env::var_os("PATH").expect("PATH");
     std::env::join_paths(first.iter().cloned().chain(std::env::split_paths(&rest))).expect("PATH")
 }
@@ -175,8 +175,14 @@ fn each_is_refused_with_a_readable_message() {
             let screen = client.publish(&world, name, "7.0.0", token);
             assert_ne!(screen.code, 0, "{}: {why}\n{screen}", client.tool);
             let whole = format!("{}{}", screen.stdout, screen.stderr);
-            let readable =
-                [status, "nvalid authentication", "authentication token", "does not cover", "revoked"];
+            let readable = [
+                status,
+                "nvalid authentication",
+                "authentication token",
+                "does not cover",
+                "does not allow",
+                "revoked",
+            ];
             assert!(readable.iter().any(|words| whole.contains(words)), "{}: {why}\n{screen}", client.tool);
         }
         let publish = world.npm_token("release", "@acme/core2", "publish");
@@ -244,6 +250,6 @@ fn an_id_token_works_once() {
     let folder = world.package("@acme/core", "1.0.0");
     let mut command = world.bare(CLI, &["publish"]);
     command.env("FRACTALOPS_ID_TOKEN_FILE", &file).current_dir(folder);
-    world.run(command).failed(4, &["used before"]);
+    world.run(command).failed(4, &["exchanged before", "fresh one"]);
     fs::remove_file(file).expect("remove");
 }

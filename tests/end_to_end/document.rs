@@ -5,7 +5,7 @@ use flate2::{Compression, write::GzEncoder};
 use sha1::Digest as _;
 
 /// Packs a package whose one file holds `payload`.
-pub fn tarball(name: &str, version: &str, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn tarball(name: &str, version: &str, payload: &[u8]) -> Vec<u8> {
     let manifest = format!("{{\"name\": \"{name}\", \"version\": \"{version}\", \"main\": \"index.js\"}}");
     let mut archive = tar::Builder::new(GzEncoder::new(Vec::new(), Compression::fast()));
     for (path, content) in [("package/package.json", manifest.as_bytes()), ("package/index.js", payload)] {
@@ -18,12 +18,12 @@ pub fn tarball(name: &str, version: &str, payload: &[u8]) -> Vec<u8> {
     archive.into_inner().expect("tar").finish().expect("gzip")
 }
 
-pub fn integrity(tarball: &[u8]) -> String {
+pub(crate) fn integrity(tarball: &[u8]) -> String {
     format!("sha512-{}", STANDARD.encode(sha2::Sha512::digest(tarball)))
 }
 
 /// The document of `PUT /<package>`, as npm sends it.
-pub fn publish(name: &str, version: &str, tag: &str, tarball: &[u8]) -> Vec<u8> {
+pub(crate) fn publish(name: &str, version: &str, tag: &str, tarball: &[u8]) -> Vec<u8> {
     let base = name.rsplit('/').next().expect("name");
     let shasum: String = sha1::Sha1::digest(tarball).iter().map(|byte| format!("{byte:02x}")).collect();
     serde_json::json!({

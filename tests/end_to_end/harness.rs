@@ -18,32 +18,26 @@ use tempfile::TempDir;
 
 use crate::proxy::Proxy;
 
-pub const CLI: &str = env!("CARGO_BIN_EXE_protected-registry");
-pub const SERVER: &str = env!("CARGO_BIN_EXE_fractalops-local");
+pub(crate) const CLI: &str = env!("CARGO_BIN_EXE_protected-registry");
+pub(crate) const SERVER: &str = env!("CARGO_BIN_EXE_fractalops-local");
 
 /// What a command left on the screen.
 #[derive(Clone, Debug)]
-pub struct Screen {
-    pub code: i32,
-    pub stdout: String,
-    pub stderr: String,
+pub(crate) struct Screen {
+    pub(crate) code: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
 }
 
 impl Screen {
-    /// Returns both streams, with what differs from run to run replaced by words.
-    pub fn whole(&self, world: &World) -> String {
-        let text = format!("exit {}\n--- stdout\n{}--- stderr\n{}", self.code, self.stdout, self.stderr);
-        world.steady(&text)
-    }
-
     #[track_caller]
-    pub fn succeeded(&self) -> &Self {
+    pub(crate) fn succeeded(&self) -> &Self {
         assert_eq!(self.code, 0, "{self}");
         self
     }
 
     #[track_caller]
-    pub fn failed(&self, code: i32, messages: &[&str]) -> &Self {
+    pub(crate) fn failed(&self, code: i32, messages: &[&str]) -> &Self {
         assert_eq!(self.code, code, "{self}");
         for message in messages {
             assert!(self.stderr.contains(message), "the screen should say `{message}`\n{self}");
@@ -59,12 +53,12 @@ impl std::fmt::Display for Screen {
 }
 
 /// Which packages there are, and what each must be.
-pub struct Setup {
-    pub packages: Vec<(&'static str, &'static str)>,
+pub(crate) struct Setup {
+    pub(crate) packages: Vec<(&'static str, &'static str)>,
     /// TOML that is added at the end.
-    pub more: String,
+    pub(crate) more: String,
     /// TOML members of `[limits]`.
-    pub limits: &'static str,
+    pub(crate) limits: &'static str,
 }
 
 impl Default for Setup {
@@ -77,19 +71,19 @@ impl Default for Setup {
     }
 }
 
-pub struct World {
+pub(crate) struct World {
     folder: TempDir,
-    pub proxy: Proxy,
+    pub(crate) proxy: Proxy,
     server: Mutex<Option<Child>>,
     screens: Mutex<Vec<Screen>>,
 }
 
 impl World {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::with(Setup::default())
     }
 
-    pub fn with(setup: Setup) -> Self {
+    pub(crate) fn with(setup: Setup) -> Self {
         let folder = tempfile::tempdir().expect("tempdir");
         let proxy = Proxy::start();
         for name in ["home", "tmp", "work", "server"] {
@@ -102,7 +96,7 @@ impl World {
     }
 
     /// Starts the server and waits until it answers.
-    pub fn start(&self) {
+    pub(crate) fn start(&self) {
         let ready = self.path("server/ready");
         let _ = fs::remove_file(&ready);
         let log = fs::File::options().create(true).append(true).open(self.path("server/log")).expect("log");
@@ -135,31 +129,31 @@ impl World {
     }
 
     /// Kills the server, as SIGKILL does.
-    pub fn kill(&self) {
+    pub(crate) fn kill(&self) {
         if let Some(mut child) = self.server.lock().expect("lock").take() {
             child.kill().expect("kill");
             child.wait().expect("wait");
         }
     }
 
-    pub fn server_log(&self) -> String {
+    pub(crate) fn server_log(&self) -> String {
         fs::read_to_string(self.path("server/log")).unwrap_or_default()
     }
 
-    pub fn path(&self, relative: &str) -> PathBuf {
+    pub(crate) fn path(&self, relative: &str) -> PathBuf {
         self.folder.path().join(relative)
     }
 
-    pub fn base(&self) -> String {
+    pub(crate) fn base(&self) -> String {
         format!("http://{}", self.proxy.address)
     }
 
-    pub fn registry(&self) -> String {
+    pub(crate) fn registry(&self) -> String {
         format!("{}/repository/npm-hosted/", self.base())
     }
 
     /// Writes a file below `work`.
-    pub fn write(&self, relative: &str, content: &str) -> PathBuf {
+    pub(crate) fn write(&self, relative: &str, content: &str) -> PathBuf {
         let path = self.path("work").join(relative);
         fs::create_dir_all(path.parent().expect("parent")).expect("folder");
         fs::write(&path, content).expect("write");
@@ -167,7 +161,7 @@ impl World {
     }
 
     /// Makes a small TypeScript package below `work`.
-    pub fn package(&self, name: &str, version: &str) -> PathBuf {
+    pub(crate) fn package(&self, name: &str, version: &str) -> PathBuf {
         let folder = format!("{}-{version}", name.replace('/', "-").replace('@', ""));
         self.write(
             &format!("{folder}/package.json"),
@@ -183,7 +177,7 @@ impl World {
     }
 
     /// Returns a command in the environment of a GitHub Actions job, and nothing else of this process'.
-    pub fn github(&self, run: &str, program: &str, args: &[&str]) -> Command {
+    pub(crate) fn github(&self, run: &str, program: &str, args: &[&str]) -> Command {
         let mut command = self.bare(program, args);
         let token = self.request_token(run);
         command
@@ -208,7 +202,7 @@ impl World {
     }
 
     /// Returns a command that knows where FractalOps is, and has no identity.
-    pub fn bare(&self, program: &str, args: &[&str]) -> Command {
+    pub(crate) fn bare(&self, program: &str, args: &[&str]) -> Command {
         let mut command = Command::new(program);
         command
             .args(args)
@@ -224,18 +218,18 @@ impl World {
     }
 
     /// Runs the CLI in the job of run `release`.
-    pub fn cli(&self, args: &[&str]) -> Screen {
+    pub(crate) fn cli(&self, args: &[&str]) -> Screen {
         self.run(self.github("release", CLI, args))
     }
 
     /// Runs the CLI in a folder, in the job of run `release`.
-    pub fn cli_in(&self, folder: &Path, args: &[&str]) -> Screen {
+    pub(crate) fn cli_in(&self, folder: &Path, args: &[&str]) -> Screen {
         let mut command = self.github("release", CLI, args);
         command.current_dir(folder);
         self.run(command)
     }
 
-    pub fn run(&self, mut command: Command) -> Screen {
+    pub(crate) fn run(&self, mut command: Command) -> Screen {
         let output = command.output().expect("the program starts");
         let screen = Screen {
             code: output.status.code().unwrap_or(-1),
@@ -247,11 +241,11 @@ impl World {
     }
 
     /// Keeps what a child printed that was not started by [`Self::run`], to look for secrets in it.
-    pub fn saw(&self, screen: Screen) {
+    pub(crate) fn saw(&self, screen: Screen) {
         self.screens.lock().expect("lock").push(screen);
     }
 
-    pub fn request_token(&self, run: &str) -> String {
+    pub(crate) fn request_token(&self, run: &str) -> String {
         let file = self.path(&format!("server/data/local-issuer/{run}.request-token"));
         fs::read_to_string(&file)
             .unwrap_or_else(|error| panic!("{}: {error}", file.display()))
@@ -260,7 +254,7 @@ impl World {
     }
 
     /// Returns what a step's output says, the last time it was set.
-    pub fn output(&self, name: &str) -> Option<String> {
+    pub(crate) fn output(&self, name: &str) -> Option<String> {
         let text = fs::read_to_string(self.path("tmp/output")).ok()?;
         let mut found = None;
         let mut lines = text.lines();
@@ -277,12 +271,12 @@ impl World {
         found
     }
 
-    pub fn summary(&self) -> String {
+    pub(crate) fn summary(&self) -> String {
         fs::read_to_string(self.path("tmp/summary")).unwrap_or_default()
     }
 
     /// Asks the server for a document with the operator's token.
-    pub fn operator_get(&self, path: &str) -> serde_json::Value {
+    pub(crate) fn operator_get(&self, path: &str) -> serde_json::Value {
         let token = fs::read_to_string(self.path("server/data/admin-token")).expect("admin token");
         let (status, body) = self.request("GET", path, Some(token.trim()), &[], b"");
         assert_eq!(status, 200, "{}", String::from_utf8_lossy(&body));
@@ -290,7 +284,7 @@ impl World {
     }
 
     /// Returns every audit event.
-    pub fn audit(&self) -> Vec<serde_json::Value> {
+    pub(crate) fn audit(&self) -> Vec<serde_json::Value> {
         let mut events = Vec::new();
         let mut cursor = String::new();
         loop {
@@ -304,7 +298,7 @@ impl World {
     }
 
     /// Counts the events of one action and decision about one version, or about any when none is named.
-    pub fn count(&self, action: &str, decision: &str, version: Option<&str>) -> usize {
+    pub(crate) fn count(&self, action: &str, decision: &str, version: Option<&str>) -> usize {
         let events = self.audit();
         events
             .iter()
@@ -314,7 +308,7 @@ impl World {
     }
 
     /// Sends one request and returns status and body.
-    pub fn request(
+    pub(crate) fn request(
         &self,
         method: &str,
         path: &str,
@@ -327,7 +321,7 @@ impl World {
     }
 
     /// Obtains an ID token of a run from the local issuer.
-    pub fn id_token(&self, run: &str, platform: &str) -> String {
+    pub(crate) fn id_token(&self, run: &str, platform: &str) -> String {
         let audience = self.base().replace(':', "%3A").replace('/', "%2F");
         let path = format!("/local-issuer/{platform}/token/{run}?api-version=2.0&audience={audience}");
         let (status, body) = self.request("GET", &path, Some(&self.request_token(run)), &[], b"");
@@ -337,13 +331,13 @@ impl World {
     }
 
     /// Exchanges a fresh ID token of `run` and returns the session token.
-    pub fn session(&self, run: &str) -> String {
+    pub(crate) fn session(&self, run: &str) -> String {
         let (status, body) = self.exchange(&self.id_token(run, "github-actions"));
         assert_eq!(status, 200, "{body}");
         body["access_token"].as_str().expect("a token").to_owned()
     }
 
-    pub fn exchange(&self, id_token: &str) -> (u16, serde_json::Value) {
+    pub(crate) fn exchange(&self, id_token: &str) -> (u16, serde_json::Value) {
         let form = format!(
             "grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Atoken-exchange&subject_token_type=urn%3Aietf%3Aparams%3Aoauth%3Atoken-type%3Aid_token&subject_token={id_token}"
         );
@@ -353,14 +347,14 @@ impl World {
     }
 
     /// Mints an npm token that is bound to no version.
-    pub fn npm_token(&self, run: &str, package: &str, action: &str) -> String {
+    pub(crate) fn npm_token(&self, run: &str, package: &str, action: &str) -> String {
         let session = self.session(run);
         let (status, body) = self.mint(&session, package, action);
         assert_eq!(status, 201, "{body}");
         body["token"].as_str().expect("a token").to_owned()
     }
 
-    pub fn mint(&self, session: &str, package: &str, action: &str) -> (u16, serde_json::Value) {
+    pub(crate) fn mint(&self, session: &str, package: &str, action: &str) -> (u16, serde_json::Value) {
         let request = serde_json::json!({
             "project_slug": "example", "package_name": package, "action_mode": action,
         });
@@ -369,14 +363,6 @@ impl World {
         let (status, body) =
             self.request("POST", path, Some(session), &headers, request.to_string().as_bytes());
         (status, serde_json::from_slice(&body).expect("JSON"))
-    }
-
-    /// Replaces what differs from run to run: addresses, folders, identifiers, times, digests.
-    pub fn steady(&self, text: &str) -> String {
-        let folder = self.folder.path().to_string_lossy().into_owned();
-        let mut text = text.replace(&self.base(), "http://FRACTALOPS").replace(&folder, "WORLD");
-        text = text.replace(&self.proxy.address.to_string(), "FRACTALOPS");
-        crate::raw::steady(&text)
     }
 
     /// Every token that crossed the wire or was given to a job.
@@ -439,7 +425,7 @@ fn find(bytes: &[u8], secret: &[u8], masked: bool) -> bool {
     })
 }
 
-pub fn files(folder: &Path) -> Vec<PathBuf> {
+pub(crate) fn files(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut folders = vec![folder.to_owned()];
     while let Some(folder) = folders.pop() {
@@ -456,7 +442,7 @@ pub fn files(folder: &Path) -> Vec<PathBuf> {
 }
 
 /// A value that no other call returns.
-pub fn unique() -> String {
+pub(crate) fn unique() -> String {
     use std::sync::atomic::{AtomicU64, Ordering};
     static NEXT: AtomicU64 = AtomicU64::new(0);
     format!("test-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::SeqCst))
@@ -468,7 +454,7 @@ fn path_variable() -> std::ffi::OsString {
 }
 
 /// The claims of a GitHub Actions job of acme/core, less those that a test wants otherwise.
-pub fn github_claims(changes: &[(&str, &str)]) -> String {
+pub(crate) fn github_claims(changes: &[(&str, &str)]) -> String {
     let workflow = "acme/core/.github/workflows/release.yml@refs/heads/main";
     let mut claims = vec![
         ("sub", "repo:acme/core:ref:refs/heads/main"),
@@ -500,7 +486,7 @@ pub fn github_claims(changes: &[(&str, &str)]) -> String {
 }
 
 /// One `[[local_issuer.run]]`.
-pub fn github_run(name: &str, changes: &[(&str, &str)]) -> String {
+pub(crate) fn github_run(name: &str, changes: &[(&str, &str)]) -> String {
     let claims = github_claims(changes);
     format!("\n[[local_issuer.run]]\nname = \"{name}\"\nplatform = \"github-actions\"\nclaims = {claims}\n")
 }

@@ -13,7 +13,7 @@ use std::{
 
 /// What becomes of one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
+pub(crate) enum Fault {
     /// It goes through.
     None,
     /// It never reaches the server; the answer is 503.
@@ -27,24 +27,13 @@ pub enum Fault {
 }
 
 /// Decides about a request by its method and target, and its number.
-pub type Decide = Arc<dyn Fn(&str, &str, usize) -> Fault + Send + Sync>;
+pub(crate) type Decide = Arc<dyn Fn(&str, &str, usize) -> Fault + Send + Sync>;
 
 /// One request with its answer.
 #[derive(Clone)]
-pub struct Exchange {
-    pub method: String,
-    pub target: String,
-    pub request: Vec<u8>,
-    pub answer: Vec<u8>,
-    pub fault: Fault,
-}
-
-impl Exchange {
-    /// Returns the status of the server's answer, 0 when there was none.
-    pub fn status(&self) -> u16 {
-        let line = String::from_utf8_lossy(&self.answer[..self.answer.len().min(64)]).into_owned();
-        line.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0)
-    }
+pub(crate) struct Exchange {
+    pub(crate) request: Vec<u8>,
+    pub(crate) answer: Vec<u8>,
 }
 
 struct Shared {
@@ -55,13 +44,13 @@ struct Shared {
 }
 
 /// Listens from its making until it is dropped.
-pub struct Proxy {
-    pub address: SocketAddr,
+pub(crate) struct Proxy {
+    pub(crate) address: SocketAddr,
     shared: Arc<Shared>,
 }
 
 impl Proxy {
-    pub fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("bind");
         let address = listener.local_addr().expect("address");
         let shared = Arc::new(Shared {
@@ -84,15 +73,15 @@ impl Proxy {
         Self { address, shared }
     }
 
-    pub fn forward_to(&self, upstream: SocketAddr) {
+    pub(crate) fn forward_to(&self, upstream: SocketAddr) {
         *self.shared.upstream.lock().expect("lock") = Some(upstream);
     }
 
-    pub fn decide(&self, decide: impl Fn(&str, &str, usize) -> Fault + Send + Sync + 'static) {
+    pub(crate) fn decide(&self, decide: impl Fn(&str, &str, usize) -> Fault + Send + Sync + 'static) {
         *self.shared.decide.lock().expect("lock") = Arc::new(decide);
     }
 
-    pub fn exchanges(&self) -> Vec<Exchange> {
+    pub(crate) fn exchanges(&self) -> Vec<Exchange> {
         self.shared.exchanges.lock().expect("lock").clone()
     }
 }
@@ -115,7 +104,7 @@ impl Shared {
         let fault = decide(&method, &target, number);
         let reached = matches!(fault, Fault::None | Fault::LoseAnswer);
         let answer = if reached { self.ask(&request) } else { Vec::new() };
-        let exchange = Exchange { method, target, request, answer: answer.clone(), fault };
+        let exchange = Exchange { request, answer: answer.clone() };
         self.exchanges.lock().expect("lock").push(exchange);
         let mut writer = &stream;
         match fault {

@@ -10,14 +10,16 @@ const PUBLISHERS: usize = 20;
 #[test]
 fn of_twenty_publishes_of_one_version_exactly_one_wins() {
     let world = World::new();
-    let token = world.npm_token("release", "@acme/plain", "publish");
+    // The server takes four uploads of one token at a time; these are the jobs of several runs.
+    let tokens: Vec<String> =
+        (0..PUBLISHERS / 4).map(|_| world.npm_token("release", "@acme/plain", "publish")).collect();
     let install = world.npm_token("release", "@acme/plain", "install");
     for round in 0..ROUNDS {
         let version = format!("1.0.{round}");
         let answers: Vec<(u16, String, String)> = thread::scope(|scope| {
             let publishers: Vec<_> = (0..PUBLISHERS)
                 .map(|number| {
-                    let (world, token, version) = (&world, &token, &version);
+                    let (world, token, version) = (&world, &tokens[number / 4], &version);
                     scope.spawn(move || {
                         let payload =
                             format!("module.exports = {round} * 1000 + {number};").repeat(50 + number);
@@ -48,7 +50,7 @@ fn of_twenty_publishes_of_one_version_exactly_one_wins() {
     );
 }
 
-pub fn put(world: &World, token: &str, body: &[u8]) -> (u16, String) {
+pub(crate) fn put(world: &World, token: &str, body: &[u8]) -> (u16, String) {
     let path = "/repository/npm-hosted/@acme%2fplain";
     let (status, answer) =
         world.request("PUT", path, Some(token), &[("content-type", "application/json")], body);
@@ -56,7 +58,7 @@ pub fn put(world: &World, token: &str, body: &[u8]) -> (u16, String) {
 }
 
 /// Returns a version's integrity as the packument has it, and as its tarball has it.
-pub fn stored(world: &World, token: &str, name: &str, version: &str) -> (String, String) {
+pub(crate) fn stored(world: &World, token: &str, name: &str, version: &str) -> (String, String) {
     let path = format!("/repository/npm-hosted/{}", name.replace('/', "%2f"));
     let (status, body) = world.request("GET", &path, Some(token), &[("accept", "application/json")], b"");
     assert_eq!(status, 200, "{}", String::from_utf8_lossy(&body));

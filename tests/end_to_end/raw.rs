@@ -8,7 +8,7 @@ use std::{
 
 /// Sends one HTTP/1.1 request on a connection of its own. Returns status, head and body; status 0 when the
 /// connection broke.
-pub fn request(
+pub(crate) fn request(
     address: SocketAddr,
     method: &str,
     path: &str,
@@ -54,46 +54,10 @@ fn dechunk(mut body: &[u8]) -> Vec<u8> {
 }
 
 /// Finds everything that has the form of a compact JWS.
-pub fn tokens(bytes: &[u8]) -> Vec<String> {
+pub(crate) fn tokens(bytes: &[u8]) -> Vec<String> {
     let text = String::from_utf8_lossy(bytes);
     text.split(|c: char| !(c.is_ascii_alphanumeric() || "-_.".contains(c)))
         .filter(|word| word.starts_with("eyJ") && word.split('.').count() == 3 && word.len() > 100)
         .map(str::to_owned)
         .collect()
-}
-
-/// Replaces durations, ULIDs, times and digests by words.
-pub fn steady(text: &str) -> String {
-    let mut result = String::new();
-    for (index, line) in text.split('\n').enumerate() {
-        if index > 0 {
-            result.push('\n');
-        }
-        let mut line = line.to_owned();
-        if let Some(open) = line.rfind(" (")
-            && (line.ends_with(" ms)") || line.ends_with(" s)"))
-        {
-            line.truncate(open);
-            line.push_str(" (TIME)");
-        }
-        let words: Vec<String> = line.split(' ').map(word).collect();
-        result.push_str(&words.join(" "));
-    }
-    result
-}
-
-fn word(word: &str) -> String {
-    let core = word.trim_matches(|c: char| "`,.;:()\"|".contains(c));
-    let ulid =
-        core.len() == 26 && core.bytes().all(|byte| byte.is_ascii_digit() || byte.is_ascii_uppercase());
-    let named = if ulid {
-        "ULID"
-    } else if core.starts_with("sha512-") {
-        "INTEGRITY"
-    } else if core.len() == 64 && core.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        "SHA256"
-    } else {
-        return word.to_owned();
-    };
-    word.replace(core, named)
 }

@@ -32,9 +32,9 @@ impl Console {
         self.format == Format::Json
     }
 
-    /// Says one line to the person who watches.
-    pub(crate) fn say(&self, line: impl AsRef<str>) {
-        write(&mut io::stderr().lock(), line.as_ref());
+    /// Says something to the person who watches.
+    pub(crate) fn say(&self, text: impl AsRef<str>) {
+        write(&mut io::stderr().lock(), &harmless(text.as_ref()));
     }
 
     /// Says that one step is done: what, how it went, and how long it took.
@@ -90,12 +90,12 @@ impl Console {
     /// Says why a command failed, in every form that somebody may look at.
     pub(crate) fn failure(&self, doing: &str, error: &CommandError, correlation_id: Option<&str>) {
         let (red, reset) = if self.colour { ("\x1b[31m", "\x1b[0m") } else { ("", "") };
-        self.say(format!("{red}error{reset}: {}", error.message));
+        self.say(format!("{red}error{reset}: {}", without_escapes(&error.message)));
         if let Some(problem) = &error.problem {
             self.rules(problem);
         }
         for hint in &error.hints {
-            self.say(format!("  hint: {hint}"));
+            self.say(without_escapes(&format!("  hint: {hint}")));
         }
         let correlation = error.problem.as_ref().and_then(|problem| problem.correlation_id.as_deref());
         let correlation = correlation.or(correlation_id);
@@ -170,6 +170,27 @@ impl Console {
     }
 }
 
+/// Returns `text` without what moves a terminal's cursor.
+fn without_escapes(text: &str) -> String {
+    text.replace('\x1b', " ")
+}
+
+/// Returns `text` so that no line of it is a command to a CI runner.
+///
+/// A package's name, a tag or a server's answer may hold a line end and then `::error::`, or GitHub's older
+/// `##[error]`, which runners look for in both streams, after leading blanks and for the latter anywhere.
+fn harmless(text: &str) -> String {
+    let mut lines = Vec::new();
+    for (index, line) in text.lines().enumerate() {
+        let line: String =
+            line.chars().map(|c| if c.is_control() && c != '\x1b' { ' ' } else { c }).collect();
+        let line = line.replace("##[", "## [");
+        let quoted = index > 0 || line.trim_start().starts_with("::");
+        lines.push(if quoted { format!("  | {line}") } else { line });
+    }
+    lines.join("\n")
+}
+
 /// Returns `text` on one line and without control characters, which could start a workflow command or move a
 /// terminal's cursor.
 pub(crate) fn one_line(text: &str) -> String {
@@ -208,6 +229,13 @@ mod tests {
         assert_eq!(human_size(999), "999 B");
         assert_eq!(human_size(1_999), "1.9 kB");
         assert_eq!(human_size(2_345_678), "2.3 MB");
+    }
+
+    #[test]
+    fn no_line_is_a_command_to_a_runner() {
+        assert_eq!(harmless("a\n::error::b\r\n  ##[error]c"), "a\n  | ::error::b\n  |   ## [error]c");
+        assert_eq!(harmless(" ::add-mask::x"), "  |  ::add-mask::x");
+        assert_eq!(harmless("error: a\u{7}b"), "error: a b");
     }
 
     #[test]

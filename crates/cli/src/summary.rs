@@ -63,7 +63,13 @@ pub(crate) fn failure(doing: &str, error: &CommandError, correlation_id: Option<
         }
     }
     for hint in &error.hints {
-        let _ = write!(text, "\n**Hint:** {}\n", cell(&hint.to_string()));
+        let hint = hint.to_string();
+        // Lines to paste stay lines.
+        let (first, rest) = hint.split_once('\n').unwrap_or((&hint, ""));
+        let _ = write!(text, "\n**Hint:** {}\n", cell(first));
+        if !rest.is_empty() {
+            let _ = write!(text, "\n```\n{}\n```\n", rest.replace("```", "~~~"));
+        }
     }
     if let Some(id) = correlation_id {
         let _ = write!(text, "\nCorrelation id: {}\n", code(id));
