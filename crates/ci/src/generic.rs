@@ -7,7 +7,7 @@ use protected_http::Client;
 use protected_model::{
     environment::Environment,
     identity::{PlatformKind, RunIdentity},
-    secret::IdToken,
+    secret::{IdToken, Secret},
 };
 use tokio::io::AsyncReadExt;
 
@@ -28,18 +28,27 @@ pub(crate) fn detect(
     environment: &Environment,
     ambient: Option<Box<dyn Platform>>,
 ) -> Option<Box<dyn Platform>> {
-    let value = environment.get(VARIABLE).map(IdToken::new);
-    let file = environment.get(FILE_VARIABLE).map(IdToken::new);
-    if value.is_none() && file.is_none() {
-        return ambient;
-    }
-    Some(Box::new(Explicit { value, file, ambient, dotenv: Dotenv::new(environment) }))
+    let source = match (environment.get(VARIABLE), environment.get(FILE_VARIABLE)) {
+        (None, None) => return ambient,
+        (Some(value), None) => Source::Value(IdToken::new(value)),
+        (None, Some(path)) => Source::File(IdToken::new(path)),
+        (Some(_), Some(_)) => Source::Both,
+    };
+    Some(Box::new(Explicit { source, ambient, dotenv: Dotenv::new(environment) }))
+}
+
+/// Where the token is given.
+enum Source {
+    /// In [`VARIABLE`].
+    Value(IdToken),
+    /// In the file that [`FILE_VARIABLE`] names. The path is kept like a token: it may be one by mistake.
+    File(IdToken),
+    /// In both, so that nobody knows which is meant.
+    Both,
 }
 
 struct Explicit {
-    value: Option<IdToken>,
-    /// A path, kept like a token because it may be one by mistake.
-    file: Option<IdToken>,
+    source: Source,
     ambient: Option<Box<dyn Platform>>,
     dotenv: Dotenv,
 }
@@ -55,15 +64,10 @@ impl Platform for Explicit {
     }
 
     async fn id_token(&self, _http: &Client, _audience: &str) -> Result<IdToken, IdTokenError> {
-        use protected_model::secret::Secret;
-        match (&self.value, &self.file) {
-            (Some(_), Some(_)) => Err(IdTokenError::Ambiguous(VARIABLE, FILE_VARIABLE)),
-            (Some(value), None) => jwt::id_token(value.reveal(), "the value of `FRACTALOPS_ID_TOKEN`"),
-            (None, Some(path)) => from_file(path.reveal()).await,
-            (None, None) => Err(IdTokenError::Malformed {
-                origin: "the value of `FRACTALOPS_ID_TOKEN`",
-                reason: Malformed::Empty,
-            }),
+        match &self.source {
+            Source::Value(value) => jwt::id_token(value.reveal(), "the value of `FRACTALOPS_ID_TOKEN`"),
+            Source::File(path) => from_file(path.reveal()).await,
+            Source::Both => Err(IdTokenError::Ambiguous(VARIABLE, FILE_VARIABLE)),
         }
     }
 
@@ -71,7 +75,7 @@ impl Platform for Explicit {
         match &self.ambient {
             Some(ambient) => ambient.unverified_identity(),
             None => {
-                let variable = if self.value.is_some() { VARIABLE } else { FILE_VARIABLE };
+                let variable = if matches!(self.source, Source::File(_)) { FILE_VARIABLE } else { VARIABLE };
                 RunIdentity::new(PlatformKind::Generic, "", format!("the ID token in {variable}"))
             }
         }
@@ -125,7 +129,6 @@ async fn from_file(path: &str) -> Result<IdToken, IdTokenError> {
 #[cfg(test)]
 mod tests {
     use protected_http::Settings;
-    use protected_model::secret::Secret;
 
     use super::*;
     use crate::jwt::tests::GOOD;

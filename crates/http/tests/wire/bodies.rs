@@ -123,6 +123,7 @@ async fn a_request_that_cannot_be_sent_is_not() {
         client.get(peer.url("/")).header("a b", "c"),
         client.get(Url::parse("file:///etc/passwd").expect("url")),
         client.get(Url::parse(&format!("http://u:hunter2@{}/", peer.address)).expect("url")),
+        client.get(Url::parse(&format!("http://hunter2@{}/", peer.address)).expect("url")),
     ] {
         let error = refused(request.send().await);
         assert!(matches!(error, HttpError::Invalid { .. }), "{error}");

@@ -15,7 +15,7 @@ use url::Url;
 
 use crate::{
     SECRET, client_with,
-    peer::{Peer, answer, read_head},
+    peer::{Peer, answer, answer_with, read_head},
     refused,
     tls::Authority,
     token, tries,
@@ -115,6 +115,19 @@ async fn plain_requests_are_forwarded() {
     let error = refused(client.get(url).bearer(&token()).send().await);
     assert!(matches!(error, HttpError::Insecure { .. }), "{error}");
     assert_eq!(proxy.seen().len(), 1);
+}
+
+#[tokio::test]
+async fn nobody_outside_sends_us_to_this_machine() {
+    let inside = Peer::start(vec![answer("200 OK")]).await;
+    let location = inside.url("/admin").to_string();
+    let proxy = Peer::start(vec![answer_with("302 Found", "location", &location)]).await;
+    let variable = format!("http://{}", proxy.address);
+    let client = client_with(&[("http_proxy", &variable)], None).expect("client");
+    let url = Url::parse("http://npm.example/").expect("url");
+    let error = refused(client.get(url).send().await);
+    assert!(error.to_string().ends_with("which is this machine"), "{error}");
+    assert!(inside.seen().is_empty());
 }
 
 #[tokio::test]

@@ -159,7 +159,7 @@ async fn the_budget_is_never_exceeded() {
         let request = client().get(peer.url("/")).timeout(Duration::from_millis(400));
         let _ = request.retry(Retry { attempts: u32::MAX, budget }).send().await;
         let elapsed = started.elapsed();
-        assert!(elapsed < budget + Duration::from_millis(150), "{elapsed:?}");
+        assert!(elapsed < budget + Duration::from_millis(500), "{elapsed:?}");
         assert!(peer.seen().len() >= 2);
     }
 }
