@@ -214,8 +214,22 @@ fn holders_of(root: &Path, secret: &str) -> Vec<PathBuf> {
 }
 
 fn core() -> Packed {
+    of_name("@acme/core")
+}
+
+fn needing(dependency: &str) -> Packed {
+    package(&format!(r#""name":"@acme/core","version":"1.0.0","dependencies":{{"{dependency}":"*"}}"#))
+}
+
+fn of_name(name: &str) -> Packed {
+    package(&format!(
+        r#""name":"{name}","version":"1.0.0","main":"index.js","scripts":{{"postinstall":"node script.js"}}"#
+    ))
+}
+
+fn package(members: &str) -> Packed {
     let source = folder();
-    let manifest = r#"{"name":"@acme/core","version":"1.0.0","main":"index.js","scripts":{"postinstall":"node script.js"}}"#;
+    let manifest = format!("{{{members}}}");
     fs::write(source.path().join("package.json"), manifest).expect("file");
     fs::write(source.path().join("index.js"), "module.exports = 'core'\n").expect("file");
     let script = "require('fs').writeFileSync(__dirname + '/ran', '')\n";
@@ -227,17 +241,18 @@ fn core() -> Packed {
 async fn registry(packed: Packed) -> Peer {
     let origin: Arc<Mutex<String>> = Arc::default();
     let known = Arc::clone(&origin);
+    let whole = format!("/{}", packed.name);
     let peer = Peer::start(move |asked| {
         if asked.headers.get("authorization") != Some(&format!("Bearer {TOKEN}")) {
             return Answer::json(401, &json!({"error": "who are you?"}));
         }
         let path = asked.path.to_lowercase().replace("%2f", "/");
         match (asked.method.as_str(), path.strip_prefix(PREFIX)) {
-            ("GET", Some("/@acme/core")) => {
+            ("GET", Some(path)) if path == whole => {
                 let registry = format!("{}{PREFIX}", known.lock().expect("origin"));
                 Answer::json(200, &packument(&packed, &registry))
             }
-            ("GET", Some("/@acme/core/-/core-1.0.0.tgz")) => {
+            ("GET", Some(path)) if path == format!("{whole}/-/core-1.0.0.tgz") => {
                 Answer::Reply { status: 200, headers: vec![], body: packed.bytes.to_vec() }
             }
             ("PUT", Some("/@acme/core")) => {
@@ -257,12 +272,12 @@ fn packument(packed: &Packed, registry: &str) -> Value {
     manifest["dist"] = json!({
         "integrity": packed.integrity.to_string(),
         "shasum": packed.shasum.to_string(),
-        "tarball": format!("{registry}/@acme/core/-/core-1.0.0.tgz"),
+        "tarball": format!("{registry}/{}/-/core-1.0.0.tgz", packed.name),
     });
     let now = "2999-01-01T00:00:00.000Z";
     json!({
-        "_id": "@acme/core",
-        "name": "@acme/core",
+        "_id": packed.name,
+        "name": packed.name,
         "dist-tags": {"latest": "1.0.0"},
         "versions": {"1.0.0": manifest},
         "time": {"created": now, "modified": now, "1.0.0": now},
@@ -310,6 +325,72 @@ async fn each_installs_and_leaves_nothing() {
             assert!(line.contains("core"), "{label} asked {line}");
         }
         job.leaves_nothing(label);
+    }
+}
+
+/// Without a scope, the registry is the one of every package.
+#[tokio::test(flavor = "multi_thread")]
+async fn each_installs_a_package_without_a_scope() {
+    for tool in tools() {
+        let (label, job, evil) = (tool.label, Job::new(&tool), evil().await);
+        project(&job, &tool);
+        if tool.name == "berry" {
+            job.write(
+                ".yarnrc.yml",
+                &format!("nodeLinker: node-modules\nnpmRegistryServer: {}\n", evil.origin()),
+            );
+        } else {
+            job.write(".npmrc", &format!("registry={}/\n", evil.origin()));
+        }
+        let peer = registry(of_name("core")).await;
+        let registry = peer.url(PREFIX);
+        let spec: PackageSpec = "core@1.0.0".parse().expect("spec");
+        let install = InstallJob {
+            project: job.project.path(),
+            package: &spec,
+            grant: job.grant(&registry),
+            default_registry: None,
+            allow_scripts: false,
+        };
+        let command = manager::find(tool.name).expect("manager").install(&install).expect(label);
+        let (ended, said) = job.run(&command).await;
+        assert!(ended.is_ok(), "{label}: {ended:?}\n{said}\n{:?} evil {:?}", peer.lines(), evil.lines());
+        assert!(job.project.path().join("node_modules/core/index.js").exists(), "{label}");
+        assert_eq!(with_credentials(&evil.asked()), Vec::<String>::new(), "{label}");
+        job.leaves_nothing(label);
+    }
+}
+
+/// Other packages come from where the caller says, and the token does not go there.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_token_goes_to_its_registry_alone() {
+    for tool in tools() {
+        let (label, job) = (tool.label, Job::new(&tool));
+        project(&job, &tool);
+        let public = Peer::start(move |asked| match asked.path.as_str() {
+            "/public/dep" => Answer::json(404, &json!({"error": "seen"})),
+            _ => Answer::json(404, &json!({})),
+        })
+        .await;
+        let peer = registry(needing("dep")).await;
+        let (registry, default) = (peer.url(PREFIX), public.url("/public"));
+        let spec: PackageSpec = "@acme/core".parse().expect("spec");
+        let install = InstallJob {
+            project: job.project.path(),
+            package: &spec,
+            grant: job.grant(&registry),
+            default_registry: Some(&default),
+            allow_scripts: false,
+        };
+        let command = manager::find(tool.name).expect("manager").install(&install).expect(label);
+        let (ended, said) = job.run(&command).await;
+        assert!(ended.is_err(), "{label}: {said}");
+        assert!(
+            public.lines().iter().any(|line| line == "GET /public/dep"),
+            "{label}: {:?}\n{said}",
+            public.lines()
+        );
+        assert_eq!(with_credentials(&public.asked()), Vec::<String>::new(), "{label}");
     }
 }
 

@@ -60,6 +60,10 @@ impl PackageManager for Yarn {
             // yarn 1 also reads `.yarnrc` and `.npmrc` at home, and writes there.
             ("HOME".to_owned(), path(&home)),
         ]);
+        if job.package.name.scope().is_empty() {
+            // yarn 1 otherwise sends no token for packages without a scope.
+            set.push(("npm_config_always_auth".to_owned(), "true".to_owned()));
+        }
         if let Some(default) = job.default_registry.filter(|_| !job.package.name.scope().is_empty()) {
             set.push(("npm_config_registry".to_owned(), default.to_string()));
         }
