@@ -139,8 +139,10 @@ async fn a_kill_loses_nothing_acknowledged() {
                 "{version}"
             );
         }
+        let at_work = tokio::sync::Notify::new();
         let work = async {
-            let Some(session) = client.session().await else { return };
+            let session = client.session().await.expect("a session");
+            at_work.notify_one();
             loop {
                 number += 1;
                 let version = format!("1.0.{number}");
@@ -154,14 +156,16 @@ async fn a_kill_loses_nothing_acknowledged() {
             }
         };
         let kill = async {
-            let moment = 30 + (round as u64 * 37) % 300;
+            // From then on, so that a busy machine does not make every round an empty one.
+            at_work.notified().await;
+            let moment = (round as u64 * 37) % 300;
             tokio::time::sleep(Duration::from_millis(moment)).await;
             child.kill().expect("killed");
             child.wait().expect("ended");
         };
         tokio::join!(work, kill);
     }
-    assert!(acknowledged.len() > ROUNDS, "{}", acknowledged.len());
+    assert!(acknowledged.len() >= ROUNDS / 2, "{}", acknowledged.len());
     assert!(chain_length(&folder.path().join("data")) >= acknowledged.len() as u64);
 }
 
