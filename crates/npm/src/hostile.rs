@@ -131,8 +131,20 @@ fn read(path: &Path) -> Result<Option<String>, Hostile> {
     Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
 }
 
-/// Looks through an `.npmrc`, which npm, pnpm and yarn 1 read.
+/// Looks through an `.npmrc` for npm and pnpm, which take the registry from the command line before it.
 pub(crate) fn npmrc(path: &Path, target: &Target<'_>) -> Result<(), Hostile> {
+    each_npm_setting(path, |name, value| npm_setting(name, value, target))
+}
+
+/// Looks through an `.npmrc` for yarn 1, which takes the registry from the environment before it. Where `yarn` is a
+/// shell script, that variable never arrives: a shell drops a name such as `npm_config_@acme:registry`.
+pub(crate) fn yarn_npmrc(path: &Path, target: &Target<'_>) -> Result<(), Hostile> {
+    each_npm_setting(path, |name, value| {
+        npm_setting(name, value, target).or_else(|| scope_setting(name, value, target))
+    })
+}
+
+fn each_npm_setting(path: &Path, judge: impl Fn(&str, &str) -> Option<Danger>) -> Result<(), Hostile> {
     let Some(text) = read(path)? else { return Ok(()) };
     for (index, raw) in text.trim_start_matches('\u{feff}').lines().enumerate() {
         let line = raw.trim();
@@ -141,16 +153,19 @@ pub(crate) fn npmrc(path: &Path, target: &Target<'_>) -> Result<(), Hostile> {
         }
         let (name, value) = line.split_once('=').unwrap_or((line, "true"));
         let name = unquoted(name).trim_end_matches("[]");
-        if let Some(danger) = npm_setting(name, unquoted(value), target) {
-            return Err(Hostile::Setting {
-                path: path.to_owned(),
-                line: index + 1,
-                key: name.to_owned(),
-                danger,
-            });
+        if let Some(danger) = judge(name, unquoted(value)) {
+            let (path, key) = (path.to_owned(), name.to_owned());
+            return Err(Hostile::Setting { path, line: index + 1, key, danger });
         }
     }
     Ok(())
+}
+
+/// Judges a setting that says where the package's scope lives.
+fn scope_setting(name: &str, value: &str, target: &Target<'_>) -> Option<Danger> {
+    let scope = target.package.scope();
+    let ours = !scope.is_empty() && name.strip_suffix(":registry") == Some(scope.as_str());
+    (ours && !target.is_registry(value)).then_some(Danger::Redirect)
 }
 
 /// Lists the variables that an `.npmrc` names, such as `${NPM_TOKEN}`.
@@ -208,7 +223,8 @@ pub(crate) fn yarnrc(path: &Path, target: &Target<'_>) -> Result<(), Hostile> {
             Some(flag) => npm_setting(flag, unquoted(value), target),
             // YARN_IGNORE_PATH is set.
             None if name == "yarn-path" => None,
-            None => npm_setting(name, unquoted(value), target),
+            None => npm_setting(name, unquoted(value), target)
+                .or_else(|| scope_setting(name, unquoted(value), target)),
         };
         if let Some(danger) = danger {
             return Err(Hostile::Setting {

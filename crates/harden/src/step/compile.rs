@@ -25,7 +25,7 @@ use swc_core::{
 
 use super::{Context, SWC, Step, minify};
 use crate::{
-    EcmaVersion, HardenError, entry_points,
+    EcmaVersion, HardenError, SourceFile, entry_points,
     format::{PackageTypes, code},
     js::{
         Goal, Language, Session, comments,
@@ -39,8 +39,12 @@ use crate::{
 
 pub(super) const STEP: Step = Step { name: "compile", tool: SWC, wanted: |_| true, config, run };
 
+/// Returns what TypeScript compiles to. A package without any has no use for its `tsconfig.json`, which often
+/// extends one that only its authors have installed.
 fn options(context: &Context<'_>) -> Result<(CompilerOptions, EcmaVersion), HardenError> {
-    let options = context.request.tsconfig.map(tsconfig::read).transpose()?.unwrap_or_default();
+    let compiled = |file: &SourceFile| code(&file.path).is_some_and(|code| code.renamed.is_some());
+    let tsconfig = context.request.tsconfig.filter(|_| context.request.files.iter().any(compiled));
+    let options = tsconfig.map(tsconfig::read).transpose()?.unwrap_or_default();
     let target = options.target(context.request.options.target)?;
     Ok((options, target))
 }

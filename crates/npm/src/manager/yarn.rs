@@ -32,7 +32,7 @@ impl PackageManager for Yarn {
     }
 
     fn install(&self, job: &InstallJob<'_>) -> Result<ChildCommand, ManagerError> {
-        job.check(".npmrc", hostile::npmrc)?;
+        job.check(".npmrc", hostile::yarn_npmrc)?;
         job.check(".yarnrc", hostile::yarnrc)?;
         let mut command = child("yarn", &["add"], job.grant.environment, job.project)?;
         command.args.push(job.package.to_string().into());
