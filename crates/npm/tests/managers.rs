@@ -424,45 +424,71 @@ async fn an_empty_folder_is_enough_for_npm() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_project_cannot_redirect_the_scope() {
     for tool in tools() {
-        let (label, job, evil) = (tool.label, Job::new(&tool), evil().await);
-        project(&job, &tool);
-        let at = evil.origin();
-        let authority = at.trim_start_matches("http:");
-        job.write(
-            ".npmrc",
-            &format!(
-                "@acme:registry={at}/\n{}/:_authToken=${{NODE_AUTH_TOKEN}}\nignore-scripts=false\nlogs-max=10\n\
-                 logs-dir=logs\nloglevel=silly\nupdate-notifier=true\naudit=true\n",
-                authority.replace("127.0.0.1", "localhost"),
-            ),
-        );
-        let witness = job.project.path().join("code-ran");
-        let code = format!("require('fs').writeFileSync({:?}, '')\n", witness.display().to_string());
-        job.write(".pnpmfile.cjs", &code);
-        job.write("evil.cjs", &code);
-        if tool.name == "yarn" {
-            job.write(".yarnrc", &format!("yarn-path \"./evil.cjs\"\n\"@acme:registry\" \"{at}/\"\n"));
-        }
-        if tool.name == "berry" {
-            job.write(".yarnrc.yml", &format!("nodeLinker: node-modules\nyarnPath: ./evil.cjs\nnpmRegistryServer: {at}\nenableScripts: true\nunused: 1\n").replace("unused: 1\n", ""));
-        }
-        if tool.name == "pnpm" {
-            job.write("pnpm-workspace.yaml", "packages: []\nignoreScripts: false\n");
-        }
-        let peer = registry(core()).await;
-        let (ended, said) = job.install(&tool, &peer.url(PREFIX), false).await;
-        assert!(ended.is_ok(), "{label}: {ended:?}\n{said}\nevil: {:?}", evil.lines());
-        assert!(job.project.path().join("node_modules/@acme/core/index.js").exists(), "{label}");
-        assert_eq!(with_credentials(&evil.asked()), Vec::<String>::new(), "{label}");
-        assert!(
-            !evil.lines().iter().any(|line| line.to_lowercase().contains("acme")),
-            "{label}: {:?}",
-            evil.lines()
-        );
-        assert!(!witness.exists(), "{label} ran code of the project");
-        assert!(!job.project.path().join("logs").exists(), "{label} left logs");
-        job.leaves_nothing(label);
+        resists(&tool).await;
     }
+}
+
+/// Some are installed as shell scripts, and a shell drops variables such as `npm_config_@acme:registry`.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_shell_in_between_changes_nothing() {
+    for mut tool in tools() {
+        let program = manager::find(tool.name).expect("manager").program();
+        let real = run::find(program, &Job::new(&tool).environment).expect("program");
+        let bin = folder();
+        let script = format!("#!/bin/sh\nexec '{}' \"$@\"\n", real.display());
+        fs::write(bin.path().join(program), script).expect("file");
+        make_executable(bin.path());
+        tool.path.insert(0, bin.path().to_owned());
+        resists(&tool).await;
+    }
+}
+
+async fn resists(tool: &Tool) {
+    let (label, job, evil) = (tool.label, Job::new(tool), evil().await);
+    project(&job, tool);
+    let at = evil.origin();
+    let elsewhere = at.trim_start_matches("http:").replace("127.0.0.1", "localhost");
+    let redirect = format!("@acme:registry={at}/\n");
+    let npmrc = format!(
+        "{elsewhere}/:_authToken=${{NODE_AUTH_TOKEN}}\nignore-scripts=false\nlogs-max=10\nlogs-dir=logs\n\
+         loglevel=silly\nupdate-notifier=true\naudit=true\n"
+    );
+    let witness = job.project.path().join("code-ran");
+    let code = format!("require('fs').writeFileSync({:?}, '')\n", witness.display().to_string());
+    job.write(".pnpmfile.cjs", &code);
+    job.write("evil.cjs", &code);
+    let peer = registry(core()).await;
+    let target = peer.url(PREFIX);
+    job.write(".npmrc", &(redirect.clone() + &npmrc));
+    match tool.name {
+        "yarn" => {
+            // The one of which it is not certain that the command wins.
+            let (ended, _) = job.install(tool, &target, false).await;
+            assert!(matches!(ended, Err(Failure::Manager(ManagerError::Hostile(_)))), "{label}: {ended:?}");
+            job.write(".npmrc", &npmrc);
+            job.write(".yarnrc", &format!("\"@acme:registry\" \"{at}/\"\n"));
+            let (ended, _) = job.install(tool, &target, false).await;
+            assert!(matches!(ended, Err(Failure::Manager(ManagerError::Hostile(_)))), "{label}: {ended:?}");
+            job.write(".yarnrc", &format!("yarn-path \"./evil.cjs\"\nregistry \"{at}/\"\n"));
+        }
+        "berry" => job.write(
+            ".yarnrc.yml",
+            &format!(
+                "nodeLinker: node-modules\nyarnPath: ./evil.cjs\nnpmRegistryServer: {at}\nenableScripts: true\n"
+            ),
+        ),
+        "pnpm" => job.write("pnpm-workspace.yaml", "packages: []\nignoreScripts: false\n"),
+        _ => {}
+    }
+    let (ended, said) = job.install(tool, &target, false).await;
+    assert!(ended.is_ok(), "{label}: {ended:?}\n{said}\nevil: {:?}", evil.lines());
+    assert!(job.project.path().join("node_modules/@acme/core/index.js").exists(), "{label}");
+    assert_eq!(with_credentials(&evil.asked()), Vec::<String>::new(), "{label}");
+    let asked = evil.lines();
+    assert!(!asked.iter().any(|line| line.to_lowercase().contains("acme")), "{label}: {asked:?}");
+    assert!(!witness.exists(), "{label} ran code of the project");
+    assert!(!job.project.path().join("logs").exists(), "{label} left logs");
+    job.leaves_nothing(label);
 }
 
 /// What nothing on the command line overrides is refused before the token is written anywhere.
