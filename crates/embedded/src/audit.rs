@@ -65,7 +65,7 @@ impl NewEvent {
         let none = Sha256::from_bytes([0; 32]);
         Self(AuditEvent {
             id: ulid::Ulid::generate().to_string(),
-            ts: now,
+            ts: protected_model::time::whole_seconds(now),
             tenant_id: None,
             project_slug: None,
             actor: actor(ActorKind::Unknown, "unauthenticated"),

@@ -71,7 +71,7 @@ repository = "acme/greeter"
 workflow = "release.yml"
 ref_pattern = "refs/heads/main"
 
-# Two runs of a CI platform, imitated on this machine: the release, and one of another repository.
+# Two runs of a CI platform, imitated on this machine: the release, and one of another workflow on another branch.
 [local_issuer]
 enabled = true
 
@@ -81,9 +81,9 @@ platform = "github-actions"
 claims = { sub = "repo:acme/greeter:ref:refs/heads/main", repository = "acme/greeter", repository_id = "2002", repository_owner = "acme", repository_owner_id = "1001", workflow_ref = "acme/greeter/.github/workflows/release.yml@refs/heads/main", job_workflow_ref = "acme/greeter/.github/workflows/release.yml@refs/heads/main", ref = "refs/heads/main", ref_type = "branch", event_name = "push", sha = "0123456789abcdef0123456789abcdef01234567", run_id = "77", run_attempt = "1", runner_environment = "github-hosted" }
 
 [[local_issuer.run]]
-name = "stranger"
+name = "preview"
 platform = "github-actions"
-claims = { sub = "repo:mallory/greeter:ref:refs/heads/main", repository = "mallory/greeter", repository_id = "6666", repository_owner = "mallory", repository_owner_id = "5555", workflow_ref = "mallory/greeter/.github/workflows/release.yml@refs/heads/main", job_workflow_ref = "mallory/greeter/.github/workflows/release.yml@refs/heads/main", ref = "refs/heads/main", ref_type = "branch", event_name = "push", sha = "0123456789abcdef0123456789abcdef01234567", run_id = "1", run_attempt = "1", runner_environment = "github-hosted" }
+claims = { sub = "repo:acme/greeter:ref:refs/heads/feature", repository = "acme/greeter", repository_id = "2002", repository_owner = "acme", repository_owner_id = "1001", workflow_ref = "acme/greeter/.github/workflows/release.yaml@refs/heads/feature", job_workflow_ref = "acme/greeter/.github/workflows/release.yaml@refs/heads/feature", ref = "refs/heads/feature", ref_type = "branch", event_name = "push", sha = "0123456789abcdef0123456789abcdef01234567", run_id = "77", run_attempt = "1", runner_environment = "github-hosted" }
 "#;
 
 pub(crate) fn run_command(workspace: &Workspace, _: &[String]) -> Result<()> {
@@ -103,9 +103,9 @@ pub(crate) fn run_command(workspace: &Workspace, _: &[String]) -> Result<()> {
     let real = local::fetch(folder, name, version)?;
     demo.ci("release", &real, &["publish"])?;
 
-    title("A run of another repository is refused, and told why");
-    if demo.ci("stranger", &sample, &["publish"]).is_ok() {
-        return Err(Failure::new("the stranger's publish should have been refused"));
+    title("Another workflow on another branch is refused, and told why");
+    if demo.ci("preview", &sample, &["publish"]).is_ok() {
+        return Err(Failure::new("this publish should have been refused"));
     }
 
     title("Installing both with stock npm in an empty folder");
