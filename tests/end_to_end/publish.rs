@@ -19,6 +19,14 @@ fn publishes_records_revokes_and_says_so() {
         .filter_map(|line| line.strip_prefix("  ")?.split(' ').next())
         .filter(|word| !word.is_empty())
         .collect();
+    // What the server recorded: one of each, in this order, and both tokens revoked.
+    let actions: Vec<_> =
+        world.audit().iter().map(|event| event["action"].as_str().expect("action").to_owned()).collect();
+    let wanted = ["exchange", "build.record", "npm_token.mint", "registry.publish"];
+    let found: Vec<_> = actions.iter().filter(|action| wanted.contains(&action.as_str())).collect();
+    assert_eq!(found, wanted, "{actions:?}");
+    assert_eq!(world.count("token.revoke", "allow", None), 2);
+
     // The build and the exchange run at the same time.
     let (mut together, rest) = (steps[1..3].to_vec(), &steps[3..]);
     together.sort_unstable();
@@ -46,13 +54,6 @@ fn publishes_records_revokes_and_says_so() {
         assert!(summary.contains(part), "{part}\n{summary}");
     }
 
-    // What the server recorded: one of each, in this order, and both tokens revoked.
-    let actions: Vec<_> =
-        world.audit().iter().map(|event| event["action"].as_str().expect("action").to_owned()).collect();
-    let wanted = ["exchange", "build.record", "npm_token.mint", "registry.publish"];
-    let found: Vec<_> = actions.iter().filter(|action| wanted.contains(&action.as_str())).collect();
-    assert_eq!(found, wanted, "{actions:?}");
-    assert_eq!(world.count("token.revoke", "allow", None), 2);
     let evidence = world.operator_get("/v1/evidence?limit=10");
     assert_eq!(evidence["items"].as_array().map(Vec::len), Some(2), "{evidence}");
 }
@@ -114,6 +115,9 @@ fn latest_never_moves_backwards_and_a_prerelease_needs_a_tag() {
     let screen = world.cli_in(&older, &["publish"]);
     assert_ne!(screen.code, 0, "{screen}");
     assert!(screen.stderr.contains("latest"), "{screen}");
+    let through_npm = world.cli_in(&older, &["publish", "--with", "npm"]);
+    assert_ne!(through_npm.code, 0, "{through_npm}");
+    assert!(through_npm.stderr.contains("latest"), "{through_npm}");
     world.cli_in(&older, &["publish", "--tag", "v1-lts"]).failed(2, &["v1-lts"]);
     world.cli_in(&older, &["publish", "--tag", "lts"]).succeeded();
     let beta = world.package("@acme/core", "3.0.0-beta.1");

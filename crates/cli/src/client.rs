@@ -12,7 +12,7 @@ use protected_npm::{
     pack::Packed,
     run::{self, ChildCommand, Line, RunError},
     temporary::{self, Temporary},
-    upload::{self, PublishError, PublishOptions, Published, Status},
+    upload::{self, Prepared, PublishError, PublishOptions, Published, Status},
 };
 
 use crate::{
@@ -43,25 +43,21 @@ pub(crate) async fn publish(
     name: &str,
 ) -> Result<Result<Published, PublishError>, CommandError> {
     let Destination { registry, token } = destination;
-    let look = upload::existing(http, registry, token, &packed.name);
-    let existing = match context.cancel.or(look).await? {
-        Ok(existing) => existing,
+    let options = PublishOptions { tag: tag.cloned(), ..PublishOptions::default() };
+    let prepared = context.cancel.or(upload::prepare(http, registry, token, packed, &options)).await?;
+    let (tag, access) = match prepared {
+        Ok(Prepared::Send { tag, access }) => (tag, access),
+        Ok(Prepared::AlreadyThere(there)) => return Ok(Ok(there)),
         Err(error) => return Ok(Err(error)),
     };
-    if existing.has(&packed.version) {
-        let options =
-            PublishOptions { tag: tag.cloned(), existing: Some(existing), ..PublishOptions::default() };
-        return context.cancel.or(upload::publish(http, registry, token, packed, &options)).await;
-    }
     let manager = manager::find(name).map_err(|error| not_run(name, &error))?;
     let temporary = private(context)?;
-    let tag = tag.or(packed.package.publish_tag()).cloned().unwrap_or_else(DistTag::latest);
     let job = PublishJob {
         tarball,
         package: &packed.package,
         grant: Grant { registry, token, temporary: &temporary, environment: &context.settings.environment },
         tag: &tag,
-        access: packed.package.publish_access(),
+        access,
     };
     let version = manager::check_version(manager, temporary.path(), &context.settings.environment);
     let version = context.cancel.or(version).await?.map_err(|error| not_run(name, &error))?;
@@ -69,7 +65,15 @@ pub(crate) async fn publish(
     let command = manager.publish_tarball(&job).map_err(|error| not_run(name, &error))?;
     let done = execute(context, &command, token).await;
     wipe(context, &temporary);
-    done?;
+    if let Err(error) = done {
+        context.cancel.check()?;
+        // The client may have failed after the registry had taken the package.
+        return match upload::confirm(http, registry, token, packed, &tag, Status::Published).await {
+            Ok(Some(there)) => Ok(Ok(there)),
+            Ok(None) => Err(error),
+            Err(conflict) => Ok(Err(conflict)),
+        };
+    }
     Ok(Ok(Published {
         status: Status::Published,
         integrity: packed.integrity,

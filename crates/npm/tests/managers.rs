@@ -1,8 +1,7 @@
 //! The package managers, as they are on this machine, against a registry that remembers who asked with what.
 //!
-//! Every version that `PROTECTED_NPM_TOOLS` names (`<folder>/<tool>/node_modules/.bin`, tools `pnpm10`, `pnpm11`,
-//! `yarn1`, `berry`, and `node22` for those that need it) is run; what is not there is left out, and npm from `PATH`
-//! always runs.
+//! Each pinned version under `target/tools` is run; one that is not there fails the test, with the command that
+//! installs it.
 
 mod peer;
 
@@ -37,28 +36,28 @@ struct Tool {
     path: Vec<PathBuf>,
 }
 
-#[expect(clippy::disallowed_methods, reason = "the test is told by its environment which tools there are")]
+#[expect(clippy::disallowed_methods, reason = "a child needs the PATH and the home of this process")]
 fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok()
 }
 
 fn tools() -> Vec<Tool> {
-    let mut tools = vec![Tool { name: "npm", label: "npm", path: vec![] }];
-    if let Some(root) = variable("PROTECTED_NPM_TOOLS").map(PathBuf::from) {
-        let bin = |tool: &str| root.join(tool).join("node_modules/.bin");
-        for (name, label, needs) in [
-            ("pnpm", "pnpm10", None),
-            ("pnpm", "pnpm11", Some("node22")),
-            ("yarn", "yarn1", None),
-            ("berry", "berry", None),
-        ] {
-            if bin(label).is_dir() {
-                let path = [Some(label), needs].into_iter().flatten().map(bin).collect();
-                tools.push(Tool { name, label, path });
-            }
-        }
-    }
-    tools
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("the target folder");
+    let pinned = [
+        ("npm", "npm-11"),
+        ("pnpm", "pnpm-10"),
+        ("pnpm", "pnpm-11"),
+        ("yarn", "yarn-1"),
+        ("berry", "yarn-4"),
+    ];
+    let found = pinned.map(|(name, label)| {
+        let folder = target.join("tools").join(label).join("bin");
+        assert!(folder.is_dir(), "{label} is not installed: run `cargo xtask tools`");
+        // pnpm 10 publishes through the npm on its PATH.
+        let npm = target.join("tools/npm-11/bin");
+        Tool { name, label, path: vec![folder, npm] }
+    });
+    found.into()
 }
 
 /// Everything that one command needs, and everything that it must not get.
