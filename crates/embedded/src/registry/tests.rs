@@ -58,6 +58,10 @@ tenant = "acme"
 scopes = ["@acme"]
 packages = ["plain"]
 [[repository]]
+name = "npm-second"
+tenant = "acme"
+scopes = ["@acme"]
+[[repository]]
 name = "npm-open"
 tenant = "acme"
 scopes = ["@open"]
@@ -74,6 +78,18 @@ repository = "npm-hosted"
 name = "@acme/other"
 project = "core"
 repository = "npm-hosted"
+[[package]]
+name = "@acme/core2"
+project = "core"
+repository = "npm-hosted"
+[[package]]
+name = "@acme/cor"
+project = "core"
+repository = "npm-hosted"
+[[package]]
+name = "@acme/second"
+project = "core"
+repository = "npm-second"
 [[package]]
 name = "plain"
 project = "core"
@@ -556,6 +572,10 @@ async fn tenants_and_projects_are_apart() {
     get(|claims| claims.package_name = "@acme/nowhere".parse().expect("name"), "/@acme%2fnowhere")
         .await
         .is_refused(403, "out_of_scope");
+    // A package of the tenant that is in another repository.
+    get(|claims| claims.package_name = "@acme/second".parse().expect("name"), "/@acme%2fsecond")
+        .await
+        .is_refused(403, "out_of_scope");
     // The other tenant's repository takes the scope as well, and has nothing of ours.
     let evil = |claims: &mut RegistryClaims| {
         claims.tenant_id = "evil".parse().expect("tenant");
@@ -932,6 +952,9 @@ async fn a_policy_needs_a_build_on_record() {
         server.put(&server.token("@acme/sealed", &[Action::Publish]), "/@acme%2fsealed", &sealed).await;
     reply.is_refused(422, "artifact_policy_unmet");
 
+    // The same bytes on record as another version are not this one.
+    record_build(&server, "@acme/hard", "1.0.1", &packed).await;
+    server.put(&token, "/@acme%2fhard", &upload).await.is_refused(422, "artifact_policy_unmet");
     record_build(&server, "@acme/hard", "1.0.0", &packed).await;
     let other = archive::tarball(&[file(
         "package/package.json",
