@@ -30,7 +30,7 @@ fn publish_through(seed: u64, rounds: usize, faults: &'static [Fault]) -> usize 
     let dice = Dice(AtomicU64::new(seed));
     world.proxy.decide(move |_, _, _| {
         let roll = dice.roll();
-        if roll % 2 == 0 { faults[(roll >> 8) as usize % faults.len()] } else { Fault::None }
+        if roll.is_multiple_of(2) { faults[(roll >> 8) as usize % faults.len()] } else { Fault::None }
     });
     let mut published = 0;
     for round in 0..rounds {
