@@ -182,6 +182,9 @@ fn a_token_for_other_tools_stands_in_a_private_file_and_can_be_revoked() {
 fn wrong_input_is_told_before_anything_is_asked() {
     let world = World::new();
     world.cli(&["install"]).failed(2, &["no package is named"]);
+    let mut command = world.github("release", CLI, &["install", "@acme/core"]);
+    command.env("PROTECTED_REGISTRY_DRY_RUN", "true");
+    world.run(command).failed(2, &["has no dry run"]);
     world.cli(&["install", "@acme/core@file:../x"]).failed(2, &["file:../x"]);
     world.cli(&["install", "@acme/core", "--directory", "nowhere"]).failed(2, &["nowhere"]);
     world.cli(&["install", "--", "-g"]).failed(2, &["-g"]);

@@ -135,9 +135,12 @@ fn a_dry_run_asks_everybody_and_publishes_nothing() {
     let world = World::new();
     let folder = world.package("@acme/core", "1.0.0");
     let screen = world.cli_in(&folder, &["publish", "--dry-run"]);
-    assert!(screen.succeeded().stdout.contains("would be published"), "{screen}");
+    assert!(screen.succeeded().stdout.contains("may be published"), "{screen}");
     assert_eq!(world.count("registry.publish", "allow", None), 0);
     assert_eq!(world.count("exchange", "allow", None), 1, "the exchange is real");
+    world.cli_in(&folder, &["publish"]).succeeded();
+    world.write("acme-core-1.0.0/src/index.ts", "export const other = 1;\n");
+    world.cli_in(&folder, &["publish", "--dry-run"]).failed(6, &["@acme/core@1.0.0"]);
     let unknown = world.package("@acme/unknown", "1.0.0");
     world.cli_in(&unknown, &["publish", "--dry-run"]).failed(4, &["@acme/unknown"]);
 }

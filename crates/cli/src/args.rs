@@ -11,13 +11,12 @@ use protected_model::{
 use serde::Deserialize;
 
 const AFTER_HELP: &str = "\
-Every option can also be set in the environment or in protected-registry.toml; the flag wins, then the
-environment, then the file. --dry-run is PROTECTED_REGISTRY_DRY_RUN, and so on; --fractalops-url is
-FRACTALOPS_BASE_URL. An empty variable counts as unset.
+Options can also be set in the environment, most in protected-registry.toml too; the flag wins, then the environment, \
+then the file. --dry-run is PROTECTED_REGISTRY_DRY_RUN, and so on; --fractalops-url is FRACTALOPS_BASE_URL. An empty \
+variable counts as unset. docs/configuration.md lists them all.
 
-Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 no CI identity, 4 refused, 5 unavailable
-(try again), 6 the version exists with other content, 7 the package or its source is bad, 130 and 143
-cancelled";
+Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 no CI identity, 4 refused, 5 unavailable (try again), \
+6 the version exists or is on record with other content, 7 the package or its source is bad, 130 and 143 cancelled";
 
 /// Publishes protected npm packages with the identity of a CI run
 #[derive(Debug, Parser)]

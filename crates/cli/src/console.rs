@@ -112,7 +112,7 @@ impl Console {
         self.annotate(Level::Error, &format!("protected-registry {doing}"), &annotation);
         self.summary(&crate::summary::failure(doing, error, correlation));
         if self.is_json() {
-            let document = serde_json::json!({
+            let mut document = serde_json::json!({
                 "error": {
                     "kind": error.kind.word(),
                     "message": error.message,
@@ -121,6 +121,9 @@ impl Console {
                     "correlation_id": correlation,
                 }
             });
+            if let (Some(members), Some(details)) = (document.as_object_mut(), error.details.as_object()) {
+                members.extend(details.clone());
+            }
             self.result("", &document);
         }
     }
@@ -133,7 +136,8 @@ impl Console {
         let title = format!("Rules of {nearest}, the nearest match");
         let group = self.platform().and_then(|platform| platform.group(&title));
         match &group {
-            Some((open, _)) => self.command(open),
+            // On the same stream as the rules, so that they stay in it.
+            Some((open, _)) => write(&mut io::stderr().lock(), open),
             None => self.say(format!("  {}:", one_line(&title))),
         }
         for rule in &problem.rules {
@@ -150,7 +154,7 @@ impl Console {
             }));
         }
         if let Some((_, close)) = &group {
-            self.command(close);
+            write(&mut io::stderr().lock(), close);
         }
     }
 

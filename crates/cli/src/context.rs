@@ -12,6 +12,8 @@ use protected_model::{
         npm_token::{NpmTokenRequest, NpmTokenResponse},
         oauth::TokenExchangeResponse,
     },
+    environment::Environment,
+    hint::Hint,
     identity::RunIdentity,
     secret::{AccessToken, RegistryToken, Secret},
 };
@@ -86,7 +88,9 @@ impl Context {
     /// # Errors
     /// When this is no CI run, when the platform gives no token, and when FractalOps refuses it.
     pub(crate) async fn log_in(&self, http: &Client) -> Result<Session, CommandError> {
-        let Some(platform) = self.console.platform() else { return Err(no_identity()) };
+        let Some(platform) = self.console.platform() else {
+            return Err(no_identity(&self.settings.environment));
+        };
         let fractalops = self.fractalops(http)?;
         let audience = self.settings.audience(&self.settings.fractalops_url()?);
         let started = Instant::now();
@@ -213,8 +217,12 @@ pub(crate) async fn compute<T: Send + 'static>(
     })
 }
 
-fn no_identity() -> CommandError {
+fn no_identity(environment: &Environment) -> CommandError {
+    let half = environment.get("ACTIONS_ID_TOKEN_REQUEST_URL").map(|_| {
+        Hint::new("ACTIONS_ID_TOKEN_REQUEST_URL is set, but GITHUB_ACTIONS is not `true`, as it is in every job there")
+    });
     CommandError::new(Kind::NoIdentity, "this is not a CI run: there is no identity to publish or install with")
+        .hint(half)
         .advise(
             "run it in GitHub Actions, GitLab CI or Jenkins, or give an ID token in FRACTALOPS_ID_TOKEN_FILE",
         )

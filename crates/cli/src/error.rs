@@ -77,11 +77,19 @@ pub(crate) struct CommandError {
     pub(crate) hints: Vec<Hint>,
     /// What the server said, when it was the server.
     pub(crate) problem: Option<Box<Problem>>,
+    /// What the command found before it failed, as members beside the error in JSON output.
+    pub(crate) details: serde_json::Value,
 }
 
 impl CommandError {
     pub(crate) fn new(kind: Kind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), hints: Vec::new(), problem: None }
+        Self {
+            kind,
+            message: message.into(),
+            hints: Vec::new(),
+            problem: None,
+            details: serde_json::Value::Null,
+        }
     }
 
     /// Makes one of `error` and its sources, each after a colon.
@@ -91,6 +99,11 @@ impl CommandError {
 
     pub(crate) fn hint(mut self, hint: impl Into<Option<Hint>>) -> Self {
         self.hints.extend(hint.into());
+        self
+    }
+
+    pub(crate) fn with_details(mut self, details: serde_json::Value) -> Self {
+        self.details = details;
         self
     }
 
@@ -114,6 +127,8 @@ impl CommandError {
             FractalOpsError::Refused(problem) => {
                 let kind = match &problem.code {
                     code if *code == Code::BUILD_CONFLICT || *code == Code::VERSION_EXISTS => Kind::Conflict,
+                    // Another address than that of FractalOps.
+                    code if *code == Code::NOT_FOUND => Kind::Usage,
                     _ => Kind::Refused,
                 };
                 let said = problem.hint.as_deref().map(Hint::new);

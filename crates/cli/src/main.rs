@@ -34,7 +34,8 @@ fn main() -> ExitCode {
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            return alone(&CommandError::new(error::Kind::Failed, format!("cannot start: {error}")));
+            let error = CommandError::new(error::Kind::Failed, format!("cannot start: {error}"));
+            return alone(&error, arguments.global.format.unwrap_or_default());
         }
     };
     let code = runtime.block_on(run(arguments));
@@ -47,7 +48,7 @@ async fn run(arguments: Arguments) -> ExitCode {
     let name = arguments.command.name();
     let context = match surroundings(&arguments) {
         Ok(context) => context,
-        Err(error) => return alone(&error),
+        Err(error) => return alone(&error, arguments.global.format.unwrap_or_default()),
     };
     let result = command::run(&context, arguments.command).await;
     context.clean_up().await;
@@ -75,8 +76,8 @@ fn surroundings(arguments: &Arguments) -> Result<Context, CommandError> {
 }
 
 /// Says why not even the settings could be read.
-fn alone(error: &CommandError) -> ExitCode {
-    Console::new(args::Format::Text, true, None).failure("", error, None);
+fn alone(error: &CommandError, format: args::Format) -> ExitCode {
+    Console::new(format, true, None).failure("", error, None);
     error.kind.exit_code()
 }
 

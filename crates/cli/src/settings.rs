@@ -267,6 +267,18 @@ impl Settings {
         }
     }
 
+    /// Refuses a dry run that the environment asks for, in a command that has none: it would do the real thing.
+    ///
+    /// # Errors
+    /// When it does.
+    pub(crate) fn no_dry_run(&self, command: &str) -> Result<(), CommandError> {
+        if self.switch(false, "DRY_RUN")? {
+            let message = format!("PROTECTED_REGISTRY_DRY_RUN is `true`, but `{command}` has no dry run");
+            return Err(CommandError::usage(message));
+        }
+        Ok(())
+    }
+
     /// Settles the project.
     ///
     /// # Errors
@@ -296,7 +308,10 @@ impl Settings {
         let source = self.working_directory.join(source);
         let found = fs::canonicalize(&source).ok().filter(|path| path.is_dir());
         found.ok_or_else(|| {
-            CommandError::usage(format!("the package's folder `{}` is not there", source.display()))
+            CommandError::usage(format!(
+                "the package's folder `{}` is not there, or no folder",
+                source.display()
+            ))
         })
     }
 

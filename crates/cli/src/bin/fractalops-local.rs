@@ -66,9 +66,11 @@ fn serve(arguments: Serve) -> Result<(), String> {
         .with_env_filter(tracing_subscriber::EnvFilter::new(
             "off,protected_embedded=info,protected_trust=info",
         ))
+        .with_ansi(io::IsTerminal::is_terminal(&io::stderr()))
         .with_writer(io::stderr)
         .init();
-    let mut config = Config::from_file(&arguments.config).map_err(|error| chain(&error))?;
+    let mut config = Config::from_file(&arguments.config)
+        .map_err(|error| format!("{}: {}", arguments.config.display(), chain(&error)))?;
     if let Some(listen) = arguments.listen {
         config.server.listen = listen;
     }

@@ -94,18 +94,21 @@ pub(crate) async fn run(context: &Context, arguments: Doctor) -> Result<(), Comm
         check_service(&mut report, &http, &arguments, package.as_ref()).await?;
     }
     let failed = report.checks.iter().filter(|check| check.outcome == Outcome::Failed).count();
-    context.console.result("", &report.checks);
+    let warned = report.checks.iter().any(|check| check.outcome == Outcome::Warning);
     match report.first {
         None => {
-            if !context.console.is_json() {
-                context.console.result("everything that was checked is in order", &());
-            }
+            let text = if warned {
+                "nothing that was checked is in the way; see the warnings"
+            } else {
+                "everything that was checked is in order"
+            };
+            context.console.result(text, &serde_json::json!({ "checks": report.checks }));
             Ok(())
         }
         Some(kind) => {
             let checks =
                 if failed == 1 { "1 check failed".to_owned() } else { format!("{failed} checks failed") };
-            Err(CommandError::new(kind, checks))
+            Err(CommandError::new(kind, checks).with_details(serde_json::json!({ "checks": report.checks })))
         }
     }
 }

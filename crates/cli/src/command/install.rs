@@ -20,6 +20,7 @@ use crate::{
 /// fails.
 pub(crate) async fn run(context: &Context, arguments: Install) -> Result<(), CommandError> {
     let settings = &context.settings;
+    settings.no_dry_run("install")?;
     let package: PackageSpec = match settings.value(arguments.package, "PACKAGE", None)? {
         Some(text) => {
             let text: String = text;

@@ -10,6 +10,7 @@ use crate::{args::ProtectBuild, build, context::Context, error::CommandError};
 /// At the first thing that goes wrong; no half of a build is left behind then.
 pub(crate) async fn run(context: &Context, arguments: ProtectBuild) -> Result<(), CommandError> {
     let settings = &context.settings;
+    settings.no_dry_run("protect-build")?;
     let no_record = settings.switch(arguments.no_record, "NO_RECORD")?;
     let expected = settings.package(arguments.package.clone())?;
     let version = settings.value(arguments.version.clone(), "VERSION", None)?;

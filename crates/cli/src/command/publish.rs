@@ -142,7 +142,7 @@ fn open(path: PathBuf, expected: Option<&PackageName>) -> Result<Artifact, Comma
 
 /// A prerelease under `latest` would reach everybody who did not ask for it.
 fn check_tag(version: &PackageVersion, tag: Option<&DistTag>) -> Result<(), CommandError> {
-    if version.is_prerelease() && tag.is_none() {
+    if version.is_prerelease() && tag.is_none_or(|tag| *tag == DistTag::latest()) {
         return Err(CommandError::usage(format!(
             "`{version}` is a prerelease and needs a dist-tag of its own"
         ))
@@ -211,7 +211,9 @@ fn tell_dry_run(
 ) -> Result<(), CommandError> {
     let Artifact { name, version, packed, .. } = artifact;
     let registry = &minted.registry_url;
-    let line = format!("{name}@{version} would be published to {registry}; this was a dry run");
+    let line = format!(
+        "{name}@{version} may be published to {registry}; this was a dry run, and what the registry has already was not asked"
+    );
     let package = PublishedPackage {
         name,
         version,
@@ -220,7 +222,7 @@ fn tell_dry_run(
         tag: None,
         status: "dry-run",
     };
-    summarise(context, artifact, minted, &format!("Dry run: {name}@{version}"), "would be published");
+    summarise(context, artifact, minted, &format!("Dry run: {name}@{version}"), "may be published");
     context.console.output("correlation-id", &context.correlation_id);
     context.console.result(&line, &[package]);
     Ok(())

@@ -88,6 +88,22 @@ pub(crate) fn of_artifact(
     builds.get(id.value())?.map(|json| parse(id.value(), json.value())).transpose()
 }
 
+/// Returns the build on record of this version, or `None`.
+fn of_version(
+    txn: &ReadTransaction,
+    tenant: &TenantId,
+    package: &PackageName,
+    version: &PackageVersion,
+) -> Result<Option<Build>, StoreError> {
+    let Some(index) = opened(txn.open_table(BY_VERSION))? else { return Ok(None) };
+    let version = version.to_string();
+    let Some(id) = index.get((tenant.as_str(), package.as_str(), version.as_str()))? else {
+        return Ok(None);
+    };
+    let Some(builds) = opened(txn.open_table(BUILDS))? else { return Ok(None) };
+    builds.get(id.value())?.map(|json| parse(id.value(), json.value())).transpose()
+}
+
 /// Returns whether any build on record of this package meets `policy`.
 pub(crate) fn any_satisfies(
     txn: &ReadTransaction,
@@ -170,6 +186,11 @@ async fn recorded(
     check_documents(&wanted)?;
     let satisfied = satisfied(&wanted);
     if wanted.dry_run {
+        let there =
+            of_version(&app.store.read()?, &session.tenant_id, &wanted.package_name, &wanted.version)?;
+        if let Some(other) = there.filter(|build| build.artifact != wanted.artifact) {
+            return Err(conflict(&other));
+        }
         event.0.action = "build.record.dry_run".to_owned();
         let event = event.clone();
         let event = app.store.write(move |txn| audit::append(txn, event)).await?;
