@@ -21,7 +21,7 @@ fn a_refused_exchange_prints_every_rule_and_the_nearest_match() {
     let screen = world.run(command);
     screen.failed(4, &["exchanging the ID token for a session", "release.yaml", "correlation id: "]);
     // As an annotation, with the log's group of rules beside it.
-    assert!(screen.stdout.contains("::error title="), "{screen}");
+    assert!(screen.stderr.contains("::error title="), "{screen}");
     assert!(screen.stderr.contains("::group::Rules of release"), "{screen}");
     assert!(screen.stderr.contains("FAIL workflow_ref: expected "), "{screen}");
     assert!(screen.stderr.contains("ok   repository_id is `2002`"), "{screen}");

@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    io::Write,
     path::{Path, PathBuf},
     sync::{Arc, atomic::AtomicBool},
     time::Instant,
@@ -149,6 +150,7 @@ fn run(
     let base = package.name.as_str().replace('/', "-").replace('@', "");
     let out = out.unwrap_or_else(|| default.join(format!("{base}-{}", package.version)));
     check_replaceable(&out)?;
+    check_apart(&package.folder, &out, default)?;
     let parent = out.parent().unwrap_or(Path::new("."));
     let cannot = |doing: &str, path: &Path, error: std::io::Error| {
         CommandError::new(Kind::Failed, format!("cannot {doing} `{}`: {error}", path.display()))
@@ -157,7 +159,13 @@ fn run(
     if is_default {
         // As cargo and venv do: a build is never committed by accident.
         let ignore = default.join(".gitignore");
-        fs::write(&ignore, "*\n").map_err(|error| cannot("write", &ignore, error))?;
+        // Never through a link that somebody left there.
+        match fs::File::create_new(&ignore).and_then(|mut file| file.write_all(b"*\n")) {
+            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
+                return Err(cannot("write", &ignore, error));
+            }
+            _ => {}
+        }
     }
     // Mode 0700, in the same folder as the result so that one rename shows it, and gone on drop until then.
     let staging = tempfile::Builder::new()
@@ -219,10 +227,30 @@ fn run(
     Ok(Built { folder: out, packed, manifest, documents, source_bytes })
 }
 
+/// Refuses a build that would replace its own source, or leave it out as a former build.
+fn check_apart(source: &Path, out: &Path, default: &Path) -> Result<(), CommandError> {
+    for folder in [out, default] {
+        if canonical(folder).is_some_and(|folder| source.starts_with(folder)) {
+            return Err(CommandError::usage(format!(
+                "the package's folder `{}` lies in the folder for builds, `{}`",
+                source.display(),
+                folder.display()
+            ))
+            .advise("name another folder with --out"));
+        }
+    }
+    Ok(())
+}
+
 /// Refuses a folder that is neither empty nor one of our builds: it would be replaced.
 fn check_replaceable(out: &Path) -> Result<(), CommandError> {
-    let Ok(mut entries) = fs::read_dir(out) else { return Ok(()) };
-    if entries.next().is_none() || out.join(MARK).is_file() {
+    if !out.exists() {
+        return Ok(());
+    }
+    let empty = fs::read_dir(out).is_ok_and(|mut entries| entries.next().is_none());
+    let mark = fs::read(out.join(MARK)).ok();
+    let build = mark.is_some_and(|json| serde_json::from_slice::<BuildManifest>(&json).is_ok());
+    if empty || build {
         return Ok(());
     }
     Err(CommandError::usage(format!(

@@ -66,7 +66,7 @@ pub(crate) async fn publish(
     let done = execute(context, &command, token).await;
     wipe(context, &temporary);
     if let Err(error) = done {
-        context.cancel.check()?;
+        context.cancel.check().map_err(|cancelled| maybe_published(cancelled, packed))?;
         // The client may have failed after the registry had taken the package.
         return match upload::confirm(http, registry, token, packed, &tag, Status::Published).await {
             Ok(Some(there)) => Ok(Ok(there)),
@@ -81,6 +81,15 @@ pub(crate) async fn publish(
         tagged: true,
         notice: None,
     }))
+}
+
+/// Says that a cancelled upload may have arrived.
+pub(crate) fn maybe_published(mut cancelled: CommandError, packed: &Packed) -> CommandError {
+    cancelled.message = format!(
+        "cancelled while `{}@{}` was being sent: it may have been published",
+        packed.name, packed.version
+    );
+    cancelled.advise("run the same command again: it tells, and publishes nothing twice")
 }
 
 /// Finds the package manager for a folder and makes sure that it is one that keeps a token to itself.
@@ -141,7 +150,9 @@ async fn execute(
         context.console.say(format!("    {}", one_line(text)));
     };
     let done = run::run(command, token, show, context.cancel.wait()).await;
-    context.cancel.check()?;
+    if done.is_err() {
+        context.cancel.check()?;
+    }
     done.map_err(|error| failed(&error))
 }
 

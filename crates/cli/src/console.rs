@@ -137,7 +137,7 @@ impl Console {
         let group = self.platform().and_then(|platform| platform.group(&title));
         match &group {
             // On the same stream as the rules, so that they stay in it.
-            Some((open, _)) => write(&mut io::stderr().lock(), open),
+            Some((open, _)) => self.command(open),
             None => self.say(format!("  {}:", one_line(&title))),
         }
         for rule in &problem.rules {
@@ -154,7 +154,7 @@ impl Console {
             }));
         }
         if let Some((_, close)) = &group {
-            write(&mut io::stderr().lock(), close);
+            self.command(close);
         }
     }
 
@@ -164,13 +164,10 @@ impl Console {
         }
     }
 
-    /// Writes lines for the platform. They go where people's talk goes when standard output is for a program;
-    /// runners read both.
+    /// Writes lines for the platform. To standard error, which runners read as well: standard output may be
+    /// captured by a script or go into a file, where a mask's line would be the secret itself.
     fn command(&self, lines: &str) {
-        match self.format {
-            Format::Text => write(&mut io::stdout().lock(), lines),
-            Format::Json => write(&mut io::stderr().lock(), lines),
-        }
+        write(&mut io::stderr().lock(), lines);
     }
 }
 

@@ -65,7 +65,7 @@ fn surroundings(arguments: &Arguments) -> Result<Context, CommandError> {
     let directory = std::env::current_dir()
         .map_err(|error| CommandError::usage(format!("the working directory is not there: {error}")))?;
     let environment = environment::with_dotenv(environment::process(), &directory)
-        .map_err(|error| CommandError::usage(format!("the repository's .env cannot be read: {error}")))?;
+        .map_err(|error| CommandError::usage(error.to_string()))?;
     let settings = Settings::load(&arguments.global, environment, PathBuf::from(&directory))?;
     let platform = protected_ci::detect(&settings.environment);
     let no_colour = settings.environment.get("NO_COLOR").is_some();

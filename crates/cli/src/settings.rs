@@ -50,8 +50,6 @@ pub(crate) struct ConfigFile {
 pub(crate) struct FractalOpsSection {
     /// Base URL: https, or http on a loopback address.
     pub(crate) url: Option<ServiceUrl>,
-    /// Audience to ask the ID token for; the base URL when not given.
-    pub(crate) audience: Option<String>,
     /// PEM file of certificate authorities to trust besides the system's, relative to this file.
     pub(crate) ca_file: Option<PathBuf>,
 }
@@ -140,11 +138,7 @@ impl Settings {
         let named = settings.value(global.config.clone(), "CONFIG", None)?;
         let found = match named {
             Some(path) => Some(settings.working_directory.join(path)),
-            None => settings
-                .working_directory
-                .ancestors()
-                .map(|folder| folder.join(FILE_NAME))
-                .find(|path| path.is_file()),
+            None => search(&settings.working_directory),
         };
         if let Some(path) = found {
             settings.file = read(&path)?;
@@ -160,11 +154,25 @@ impl Settings {
             }
         };
         settings.fractalops_url = settings.base_url(global)?;
-        settings.audience =
-            settings.value(global.audience.clone(), "AUDIENCE", settings.file.fractalops.audience.clone())?;
+        settings.audience = settings.value(global.audience.clone(), "AUDIENCE", None)?;
+        // Attack: with an audience that the job's owner chose and an address that the repository chose, the
+        // repository would be sent an ID token that is good at the owner's FractalOps, or in the owner's cloud.
+        if settings.audience.is_some() && settings.url_is_of_file(global) {
+            let message = format!("an audience is given, but where FractalOps is stands only in {FILE_NAME}");
+            return Err(
+                CommandError::usage(message).advise("give --fractalops-url or FRACTALOPS_BASE_URL as well")
+            );
+        }
         let ca_file = settings.file.fractalops.ca_file.as_ref().map(|path| settings.base.join(path));
         settings.ca_file = settings.value(global.ca_file.clone(), "CA_FILE", ca_file)?;
         Ok(settings)
+    }
+
+    fn url_is_of_file(&self, global: &Global) -> bool {
+        let given = ["FRACTALOPS_BASE_URL", "FRACTALOPS_PORTAL_PUBLIC_URL"];
+        global.fractalops_url.is_none()
+            && given.iter().all(|name| self.environment.get(name).is_none())
+            && self.file.fractalops.url.is_some()
     }
 
     fn base_url(&self, global: &Global) -> Result<Option<ServiceUrl>, CommandError> {
@@ -337,6 +345,15 @@ impl Settings {
     }
 }
 
+/// Looks for the file in `folder`, and above it as far as the repository's root.
+///
+/// Attack: a file in `/tmp`, where anybody can write, would decide for every repository that is built below it.
+fn search(folder: &Path) -> Option<PathBuf> {
+    let root = folder.ancestors().find(|folder| folder.join(".git").exists()).unwrap_or(folder);
+    let inside = folder.ancestors().take_while(|above| above.starts_with(root));
+    inside.map(|folder| folder.join(FILE_NAME)).find(|path| path.is_file())
+}
+
 fn read(path: &Path) -> Result<ConfigFile, CommandError> {
     let text = fs::read_to_string(path)
         .map_err(|error| CommandError::usage(format!("cannot read `{}`: {error}", path.display())))?;
@@ -394,6 +411,20 @@ mod tests {
         assert_eq!(settings.out(None).expect("out"), Some(PathBuf::from("/repo/build")));
         let flag = settings.out(Some(PathBuf::from("build"))).expect("out");
         assert_eq!(flag, Some(PathBuf::from("/repo/package/build")));
+    }
+
+    #[test]
+    fn the_file_is_looked_for_in_the_repository_alone() {
+        let outside = tempfile::tempdir().expect("folder");
+        let package = outside.path().join("repo/packages/core");
+        fs::create_dir_all(&package).expect("folders");
+        fs::write(outside.path().join(FILE_NAME), "").expect("write");
+        assert_eq!(search(&package), None, "without a repository, only the folder itself");
+        fs::create_dir(outside.path().join("repo/.git")).expect("folder");
+        assert_eq!(search(&package), None);
+        let file = outside.path().join("repo").join(FILE_NAME);
+        fs::write(&file, "").expect("write");
+        assert_eq!(search(&package), Some(file));
     }
 
     #[test]

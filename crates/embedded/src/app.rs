@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::Path, sync::Arc};
 use jiff::Timestamp;
 use protected_http::{Client, Settings};
 use protected_model::{
-    api::{audit::ActorKind, problem::Code},
+    api::problem::Code,
     digest::Sha256,
     environment::Environment,
     service_url::{ServiceUrl, ServiceUrlError},
@@ -164,7 +164,8 @@ impl App {
     /// The denial of a read is only gathered, see [`crate::audit`]. When the disk fails, the refusal stands and
     /// says no audit event.
     pub(crate) async fn record_denial(&self, event: NewEvent, refusal: Refusal, reading: bool) -> Refusal {
-        let stranger = event.0.actor.kind == ActorKind::Unknown;
+        // Anybody can have an ID token of a public CI platform: without a tenant, a caller is still a stranger.
+        let stranger = event.0.tenant_id.is_none();
         if stranger && !self.strangers.admit(event.0.ip.as_deref(), event.0.ts) {
             return refusal;
         }

@@ -128,7 +128,23 @@ fn read(path: &Path) -> Result<Option<String>, Hostile> {
         Err(source) => return Err(refuse(source)),
     }
     let bytes = fs::read(path).map_err(refuse)?;
-    Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
+    let text = String::from_utf8_lossy(&bytes).into_owned();
+    match odd_line_end(&text) {
+        Some(line) => Err(Hostile::Unreadable { path: path.to_owned(), line }),
+        None => Ok(Some(text)),
+    }
+}
+
+/// Returns the line with a line end that some readers see and others do not.
+///
+/// Attack: `# note\rproxy=http://evil/` is one comment to a reader of lines, and a setting to npm's, which ends a
+/// line at a lone CR, as YAML's do; YAML 1.1 also ends one at NEL, U+2028 and U+2029.
+fn odd_line_end(text: &str) -> Option<usize> {
+    let odd = |line: &str| {
+        let line = line.strip_suffix('\r').unwrap_or(line);
+        line.contains(['\r', '\u{85}', '\u{2028}', '\u{2029}', '\0'])
+    };
+    text.split('\n').position(odd).map(|index| index + 1)
 }
 
 /// Looks through an `.npmrc` for npm and pnpm, which take the registry from the command line before it.
@@ -152,7 +168,13 @@ fn each_npm_setting(path: &Path, judge: impl Fn(&str, &str) -> Option<Danger>) -
             continue;
         }
         let (name, value) = line.split_once('=').unwrap_or((line, "true"));
-        let name = unquoted(name).trim_end_matches("[]");
+        let name = name.trim().trim_end_matches("[]");
+        // Attack: npm's reader takes `proxy;x`, `proxy # c` and `'"proxy"'` all for `proxy`. Names that need more
+        // than these characters are nobody's; `${` is judged below.
+        let plain = |c: char| c.is_ascii_alphanumeric() || "@/:._-${}[]?%".contains(c);
+        if !name.chars().all(plain) {
+            return Err(Hostile::Unreadable { path: path.to_owned(), line: index + 1 });
+        }
         if let Some(danger) = judge(name, unquoted(value)) {
             let (path, key) = (path.to_owned(), name.to_owned());
             return Err(Hostile::Setting { path, line: index + 1, key, danger });

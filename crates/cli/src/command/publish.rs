@@ -167,7 +167,7 @@ async fn send(
         PublishWith::Own => {
             let options = PublishOptions { tag: tag.cloned(), ..PublishOptions::default() };
             let work = upload::publish(http, registry, token, packed, &options);
-            context.cancel.or(work).await.map_err(|cancelled| maybe_published(cancelled, packed))?
+            context.cancel.or(work).await.map_err(|cancelled| client::maybe_published(cancelled, packed))?
         }
         PublishWith::Npm | PublishWith::Pnpm | PublishWith::Yarn => {
             let destination = Destination { registry, token };
@@ -182,14 +182,6 @@ async fn send(
     };
     context.console.step("upload", how, started);
     Ok(published)
-}
-
-fn maybe_published(mut cancelled: CommandError, packed: &Packed) -> CommandError {
-    cancelled.message = format!(
-        "cancelled while `{}@{}` was being sent: it may have been published",
-        packed.name, packed.version
-    );
-    cancelled.advise("run the same command again: it tells, and publishes nothing twice")
 }
 
 fn refused(packed: &Packed, registry: &str, error: &PublishError) -> CommandError {

@@ -2,7 +2,8 @@
 
 use std::{fs, path::PathBuf};
 
-use protected_model::secret::AccessToken;
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+use protected_model::{claims::NPM_TOKEN_TYPE, secret::AccessToken};
 use serde_json::json;
 
 use crate::{
@@ -37,13 +38,12 @@ pub(crate) async fn run(context: &Context, arguments: Revoke) -> Result<(), Comm
     };
     let text =
         text.map_err(|error| CommandError::usage(format!("cannot read `{}`: {error}", path.display())))?;
-    let mut tokens: Vec<&str> =
-        text.lines().filter_map(|line| Some(line.split_once(":_authToken=")?.1.trim())).collect();
-    tokens.sort_unstable();
-    tokens.dedup();
-    if tokens.is_empty() {
-        return Err(CommandError::usage(format!("`{}` holds no token", path.display())));
-    }
+    let Some(tokens) = ours(&text) else {
+        return Err(CommandError::usage(format!(
+            "`{}` is no file that `token` wrote: it holds other lines, or a token of another registry",
+            path.display()
+        )));
+    };
     let fractalops = context.fractalops(&context.http()?)?;
     for token in &tokens {
         let token = AccessToken::new(*token);
@@ -62,4 +62,29 @@ pub(crate) async fn run(context: &Context, arguments: Revoke) -> Result<(), Comm
         .console
         .result(&format!("revoked, and deleted {}", path.display()), &json!({"revoked": tokens.len()}));
     Ok(())
+}
+
+/// Returns the tokens of a file that `token` wrote; `None` for any other: a person's own `.npmrc` is not ours to
+/// delete, and its tokens are not for FractalOps.
+fn ours(text: &str) -> Option<Vec<&str>> {
+    let mut tokens = Vec::new();
+    for line in text.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        let (name, value) = line.split_once('=')?;
+        if name.starts_with("//") && name.ends_with(":_authToken") && is_npm_token(value) {
+            tokens.push(value);
+        } else if name != "registry" && !(name.starts_with('@') && name.ends_with(":registry")) {
+            return None;
+        }
+    }
+    tokens.sort_unstable();
+    tokens.dedup();
+    (!tokens.is_empty()).then_some(tokens)
+}
+
+/// Returns whether a token says of itself that it is one of FractalOps' npm tokens.
+fn is_npm_token(token: &str) -> bool {
+    let mut parts = token.split('.');
+    let header = parts.next().and_then(|part| URL_SAFE_NO_PAD.decode(part).ok());
+    let header = header.and_then(|json| serde_json::from_slice::<serde_json::Value>(&json).ok());
+    parts.count() == 2 && header.is_some_and(|header| header["typ"] == NPM_TOKEN_TYPE)
 }

@@ -13,7 +13,6 @@ use axum::{
     http::{HeaderMap, HeaderName, HeaderValue},
 };
 use protected_model::{
-    action::Action,
     api::{
         audit::AuditEvent,
         oauth::{
@@ -103,7 +102,7 @@ async fn exchanged(
     event.0.tenant_id = Some(tenant_id.clone());
     let policies: Vec<String> = matched.iter().map(|publisher| publisher.id.clone()).collect();
     event.0.policy_id = policies.first().cloned();
-    check_scope(wanted.scope.as_deref(), &matched)?;
+    check_scope(wanted.scope.as_deref())?;
     let iat = numeric_date(whole_seconds(app.now()));
     let claims = SessionClaims {
         iss: app.issuer(),
@@ -131,7 +130,7 @@ async fn exchanged(
         issued_token_type: ACCESS_TOKEN_TYPE.to_owned(),
         token_type: "Bearer".to_owned(),
         expires_in: claims.exp - claims.iat,
-        scope: wanted.scope.clone(),
+        scope: None,
         identity: claims.identity,
         policies,
         decision_id: event.decision_id,
@@ -236,27 +235,14 @@ fn one_tenant(matched: &[&TrustedPublisher]) -> Answer<TenantId> {
     }
 }
 
-/// Checks that every scope is one that the run's trusted publishers list: `npm:publish:@acme/core`.
-fn check_scope(scope: Option<&str>, matched: &[&TrustedPublisher]) -> Answer<()> {
-    for word in scope.unwrap_or_default().split_ascii_whitespace() {
-        let parsed =
-            word.strip_prefix("npm:").and_then(|rest| rest.split_once(':')).and_then(|(action, package)| {
-                let action = match action {
-                    "install" => Action::Install,
-                    "publish" => Action::Publish,
-                    _ => return None,
-                };
-                Some((action, package.parse::<PackageName>().ok()?))
-            });
-        let Some((action, package)) = parsed else {
-            let message = "`scope`: expected words such as `npm:publish:@acme/core`";
-            return Err(Refusal::new(Code::INVALID_SCOPE, message));
-        };
-        let granted = matched.iter().any(|publisher| publisher.covers(&package, action));
-        if !granted {
-            let message = format!("`scope`: no trusted publisher of this run may {action} {package}");
-            return Err(Refusal::new(Code::INVALID_SCOPE, message));
-        }
+/// Refuses any scope: a session carries no right to any package, so there is nothing to narrow, and an answer that
+/// repeated the scope would say that something was.
+fn check_scope(scope: Option<&str>) -> Answer<()> {
+    match scope.map(str::trim) {
+        None | Some("") => Ok(()),
+        Some(_) => Err(Refusal::new(
+            Code::INVALID_SCOPE,
+            "`scope`: a session has none; ask for a token of one package and action instead",
+        )),
     }
-    Ok(())
 }

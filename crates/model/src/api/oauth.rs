@@ -40,8 +40,7 @@ pub struct TokenExchangeRequest {
     pub audience: Option<String>,
     /// A registry's URL, or absent.
     pub resource: Option<String>,
-    /// Space-separated, such as `npm:publish:@acme/core`; narrows nothing yet, and must be for packages that
-    /// the run may have.
+    /// Refused when present: a session carries no right to any package, so it cannot be narrowed.
     pub scope: Option<String>,
     /// RFC 8693: not supported, refused when present.
     pub actor_token: Option<String>,

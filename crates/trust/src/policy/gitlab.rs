@@ -17,7 +17,7 @@ use super::{
 const SOURCES: &[&str] = &["push", "web", "schedule", "api", "trigger", "pipeline"];
 
 /// The sources that strangers cause. No publisher that may publish can allow them.
-const STRANGERS_SOURCES: &[&str] = &["merge_request_event", "external_pull_request_event"];
+const STRANGERS_SOURCES: &[&str] = &["merge_request_event", "external_pull_request_event", "parent_pipeline"];
 
 /// A run on GitLab CI.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
