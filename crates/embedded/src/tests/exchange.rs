@@ -111,9 +111,8 @@ async fn a_refused_exchange_does_not_use_the_token_up() {
             ("scope", scope),
         ]
     };
-    for scope in
-        ["npm:publish:@rival/core", "npm:admin:@acme/core", "npm:publish:@acme/co", "*", "npm:publish:"]
-    {
+    // Even one that the run may have: an answer that repeated it would say that the session was narrowed.
+    for scope in ["npm:publish:@rival/core", "npm:admin:@acme/core", "npm:publish:@acme/core", "*"] {
         let problem = refused(&service.exchange_form(&form(scope), None).await, 400, "invalid_scope");
         assert_eq!(problem.error, "invalid_scope");
     }
@@ -127,7 +126,7 @@ async fn a_refused_exchange_does_not_use_the_token_up() {
     let value: Value = response.json().expect("json");
     assert_eq!((response.status, value.get("access_token")), (200, None));
     assert_eq!(service.last_event().await.action, "exchange.dry_run");
-    let response = service.exchange_form(&form("npm:publish:@acme/core npm:install:@acme/core"), None).await;
+    let response = service.exchange_form(&form(""), None).await;
     assert_eq!(response.status, 200, "{:?}", response.body());
 }
 
