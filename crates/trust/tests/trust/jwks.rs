@@ -156,7 +156,7 @@ async fn what_is_no_key_set_replaces_nothing() {
         Answer::Json(json!({"keys": [null, 1, "x", [], {}]})),
         Answer::Json(json!({"keys": [garbage]})),
         Answer::Json(json!({"keys": vec![OTHER_RSA.jwk(); 129]})),
-        Answer::Large(300 * 1024),
+        Answer::Json(with(jwks(&[OTHER_RSA.jwk()]), json!({"padding": "x".repeat(256 * 1024)}))),
     ] {
         let server = Server::with_keys(&[RSA.jwk()]).await;
         let (cache, issuer) = (cache(), server.issuer());

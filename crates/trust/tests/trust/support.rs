@@ -208,9 +208,7 @@ pub(crate) async fn verify(token: &str) -> Result<VerifiedIdToken, IdTokenError>
 pub(crate) enum Answer {
     Json(Value),
     Text(u16, String),
-    /// Headers of a body that is this large, and then the body.
-    Large(usize),
-    /// The same, this much later.
+    /// A document, this much later.
     Late(Duration, Value),
     /// Nothing, ever.
     Silent,
@@ -258,9 +256,6 @@ impl Server {
                         None => (404, String::new()),
                         Some(Answer::Json(body)) => (200, body.to_string()),
                         Some(Answer::Text(status, body)) => (status, body),
-                        Some(Answer::Large(bytes)) => {
-                            (200, format!("{{\"keys\":[],\"x\":\"{}\"}}", "x".repeat(bytes)))
-                        }
                         Some(Answer::Late(wait, body)) => {
                             tokio::time::sleep(wait).await;
                             (200, body.to_string())
