@@ -186,7 +186,11 @@ impl Bench {
         let npmrc = self.token(package, "publish")?;
         let userconfig = format!("--userconfig={}", npmrc.display());
         let mut command = Command::new(&self.npm);
-        command.arg("publish").args(arguments).arg(userconfig).args(["--ignore-scripts", "--no-update-notifier"]);
+        command
+            .arg("publish")
+            .args(arguments)
+            .arg(userconfig)
+            .args(["--ignore-scripts", "--no-update-notifier"]);
         command.current_dir(folder);
         timed(&mut command)
     }
@@ -207,7 +211,8 @@ impl Bench {
         let manifest = format!("{{\"name\": \"{name}\", \"version\": \"{version}\", \"license\": \"MIT\"}}");
         local::write(&package.join("package.json"), &manifest)?;
         // Text that does not shrink to nothing.
-        let noise: String = (0..100_000_u64).map(|n| char::from(33 + (n * n * 7919 % 9973 % 90) as u8)).collect();
+        let noise: String =
+            (0..100_000_u64).map(|n| char::from(33 + (n * n * 7919 % 9973 % 90) as u8)).collect();
         local::write(&package.join("data.txt"), &noise)?;
         run_quietly(Command::new("tar").args(["czf", "package.tgz", "package"]).current_dir(folder))?;
         Ok("package.tgz".to_owned())
@@ -215,7 +220,8 @@ impl Bench {
 
     /// Requests a second of both registries, the same documents and the same load.
     fn registry(&self) -> Result<()> {
-        let wrk = find("wrk").ok_or_else(|| Failure::new("wrk is not installed").hint("run `cargo xtask tools`"))?;
+        let wrk = find("wrk")
+            .ok_or_else(|| Failure::new("wrk is not installed").hint("run `cargo xtask tools`"))?;
         let folder = self.local.folder.join("registry");
         local::make(&folder)?;
         let seed = folder.join("seed.mjs");
@@ -229,7 +235,9 @@ impl Bench {
         for (name, versions, bytes) in documents {
             let publish = bare_token(&self.token(name, "publish")?, &folder.join("publish-token"))?;
             for (registry, token) in [(&ours, &publish), (&peer.base, &no_token)] {
-                run_quietly(Command::new("node").arg(&seed).arg(registry).arg(token).args([name, versions, bytes]))?;
+                run_quietly(
+                    Command::new("node").arg(&seed).arg(registry).arg(token).args([name, versions, bytes]),
+                )?;
             }
         }
         let corgi = "application/vnd.npm.install-v1+json";
@@ -243,13 +251,16 @@ impl Bench {
         println!("\nregistry, wrk {}", WRK.join(" "));
         println!("  {:<40} {:>12} {:>12} {:>8}", "requests a second", "ours", "verdaccio", "ratio");
         for (what, name, rest, accept) in rows {
-            let token = local::read(&bare_token(&self.token(name, "install")?, &folder.join("install-token"))?)?;
+            let token =
+                local::read(&bare_token(&self.token(name, "install")?, &folder.join("install-token"))?)?;
             let path = format!("{}{rest}", name.replace('/', if rest.is_empty() { "%2f" } else { "/" }));
             let mine = load(&wrk, &folder, &format!("{ours}{path}"), accept, Some(&token))?;
             let theirs = load(&wrk, &folder, &format!("{}{path}", peer.base), accept, None)?;
             println!("  {what:<40} {mine:>12.0} {theirs:>12.0} {:>7.1}x", mine / theirs);
         }
-        let memory = |bytes: Option<u64>| bytes.map_or_else(|| "unknown".to_owned(), |b| format!("{} MB", b / 1_000_000));
+        let memory = |bytes: Option<u64>| {
+            bytes.map_or_else(|| "unknown".to_owned(), |b| format!("{} MB", b / 1_000_000))
+        };
         println!(
             "  {:<40} {:>12} {:>12}",
             "resident memory afterwards",
@@ -302,9 +313,12 @@ impl Drop for Verdaccio {
 /// Runs wrk and returns requests a second. The token reaches wrk in a private script, not in its arguments.
 fn load(wrk: &Path, folder: &Path, url: &str, accept: &str, token: Option<&str>) -> Result<f64> {
     let script = folder.join("wrk.lua");
-    let bearer =
-        token.map_or_else(String::new, |token| format!("wrk.headers[\"Authorization\"] = \"Bearer {}\"\n", token.trim()));
-    let text = format!("wrk.headers[\"Accept\"] = \"{accept}\"\nwrk.headers[\"Accept-Encoding\"] = \"gzip\"\n{bearer}");
+    let bearer = token.map_or_else(String::new, |token| {
+        format!("wrk.headers[\"Authorization\"] = \"Bearer {}\"\n", token.trim())
+    });
+    let text = format!(
+        "wrk.headers[\"Accept\"] = \"{accept}\"\nwrk.headers[\"Accept-Encoding\"] = \"gzip\"\n{bearer}"
+    );
     local::write_private(&script, &text)?;
     let output = run_quietly(Command::new(wrk).args(WRK).arg("-s").arg(&script).arg(url));
     let _ = fs::remove_file(&script);
@@ -357,8 +371,20 @@ fn report(what: &str, ours: &mut [Duration], peer: &str, theirs: &mut [Duration]
     let (mine, other) = (median(ours), median(theirs));
     let ratio = mine.as_secs_f64() / other.as_secs_f64();
     println!("\n{what}");
-    println!("  ours {} ({} to {}), {peer} {} ({} to {}), medians of {}", ms(mine), ms(ours[0]), ms(ours[ours.len() - 1]), ms(other), ms(theirs[0]), ms(theirs[theirs.len() - 1]), ours.len());
-    println!("  ratio {ratio:.2}, wanted at most {bound:.1}: {}", if ratio <= bound { "met" } else { "MISSED" });
+    println!(
+        "  ours {} ({} to {}), {peer} {} ({} to {}), medians of {}",
+        ms(mine),
+        ms(ours[0]),
+        ms(ours[ours.len() - 1]),
+        ms(other),
+        ms(theirs[0]),
+        ms(theirs[theirs.len() - 1]),
+        ours.len()
+    );
+    println!(
+        "  ratio {ratio:.2}, wanted at most {bound:.1}: {}",
+        if ratio <= bound { "met" } else { "MISSED" }
+    );
 }
 
 /// Sorts and takes the one in the middle.
@@ -378,7 +404,8 @@ fn machine() -> String {
         let line = text.lines().find(|line| line.starts_with("model name"))?;
         Some(line.split_once(':')?.1.trim().to_owned())
     });
-    let load = fs::read_to_string("/proc/loadavg").ok().and_then(|text| Some(text.split(' ').next()?.to_owned()));
+    let load =
+        fs::read_to_string("/proc/loadavg").ok().and_then(|text| Some(text.split(' ').next()?.to_owned()));
     format!(
         "{} cores, {}, load {} at the start",
         cores,

@@ -174,8 +174,8 @@ fn text(value: &Value) -> &str {
 
 fn copy(from: &Path, to: &Path) -> Result<()> {
     local::make(to)?;
-    let entries =
-        fs::read_dir(from).map_err(|error| Failure::new(format!("cannot read `{}`: {error}", from.display())))?;
+    let entries = fs::read_dir(from)
+        .map_err(|error| Failure::new(format!("cannot read `{}`: {error}", from.display())))?;
     for entry in entries.flatten() {
         let target = to.join(entry.file_name());
         if entry.path().is_dir() {

@@ -26,5 +26,6 @@ pub(crate) fn get(base: &str, path: &str, bearer: &str) -> Result<Value> {
     if !status.contains(" 200") {
         return Err(Failure::new(format!("asking the server for {path}: `{status}`")));
     }
-    serde_json::from_str(body).map_err(|error| Failure::new(format!("the answer to {path} is no JSON: {error}")))
+    serde_json::from_str(body)
+        .map_err(|error| Failure::new(format!("the answer to {path} is no JSON: {error}")))
 }

@@ -154,7 +154,8 @@ pub(crate) fn make(folder: &Path) -> Result<()> {
 }
 
 pub(crate) fn read(file: &Path) -> Result<String> {
-    fs::read_to_string(file).map_err(|error| Failure::new(format!("cannot read `{}`: {error}", file.display())))
+    fs::read_to_string(file)
+        .map_err(|error| Failure::new(format!("cannot read `{}`: {error}", file.display())))
 }
 
 pub(crate) fn write(file: &Path, content: &str) -> Result<()> {
