@@ -22,8 +22,15 @@ pub(crate) struct Exports {
 }
 
 impl Exports {
-    /// Reads a program. Like the lexer it looks at names only, and not at what they stand for.
+    /// Reads a program as its author wrote it. Like the lexer it looks at names only, and not at what they stand for.
     pub(crate) fn of(program: &Program) -> Self {
+        let mut finder = Finder { loops: true, ..Finder::default() };
+        program.visit_with(&mut finder);
+        finder.found
+    }
+
+    /// Reads a rewritten program, in which the lexer may no longer know Babel's loop.
+    pub(crate) fn certain(program: &Program) -> Self {
         let mut finder = Finder::default();
         program.visit_with(&mut finder);
         finder.found
@@ -51,6 +58,8 @@ fn quoted(text: &str) -> String {
 #[derive(Default)]
 struct Finder {
     found: Exports,
+    /// Whether Babel's loop over `Object.keys` counts.
+    loops: bool,
     /// Local names of required modules, for Babel's loop over `Object.keys`.
     required: Vec<(Atom, String)>,
 }
@@ -154,7 +163,9 @@ impl Finder {
                     self.found.names.extend(key.value.as_str().map(str::to_owned));
                 }
             }
-            (Some(Expr::Call(keys)), "forEach", [callback]) => self.each_key(keys, &callback.expr),
+            (Some(Expr::Call(keys)), "forEach", [callback]) if self.loops => {
+                self.each_key(keys, &callback.expr)
+            }
             _ => {}
         }
     }

@@ -234,7 +234,13 @@ impl Visit for Finder {
         if node.op == AssignOp::AddAssign {
             self.made_text(&node.right);
         }
-        node.visit_children_with(self);
+        if let AssignTarget::Simple(SimpleAssignTarget::Member(target)) = &node.left {
+            // What is assigned to is not read.
+            target.visit_children_with(self);
+        } else {
+            node.left.visit_with(self);
+        }
+        node.right.visit_with(self);
     }
 
     fn visit_tpl(&mut self, node: &Tpl) {

@@ -68,6 +68,9 @@ pub(crate) enum Goal {
 /// [`STACK_BYTES`](crate::workers::STACK_BYTES) holds.
 pub(crate) const MAX_DEPTH: usize = 3_000;
 
+/// How many classes may stand in each other's `extends`. The compiler's time doubles with each.
+const MAX_HERITAGE: usize = 12;
+
 /// One file being worked on.
 pub(crate) struct Session {
     pub(crate) path: String,
@@ -245,6 +248,7 @@ fn bracket_depth(text: &str) -> usize {
 fn too_deep(program: &Program) -> bool {
     struct Depth {
         now: usize,
+        heritage: usize,
         exceeded: bool,
     }
     impl Depth {
@@ -265,6 +269,18 @@ fn too_deep(program: &Program) -> bool {
         fn visit_stmt(&mut self, node: &swc_core::ecma::ast::Stmt) {
             self.down(|depth| node.visit_children_with(depth));
         }
+        fn visit_class(&mut self, node: &swc_core::ecma::ast::Class) {
+            self.heritage += 1;
+            if self.heritage > MAX_HERITAGE {
+                self.exceeded = true;
+            } else {
+                node.super_class.visit_with(self);
+            }
+            let heritage = std::mem::take(&mut self.heritage);
+            node.body.visit_with(self);
+            node.decorators.visit_with(self);
+            self.heritage = heritage - 1;
+        }
         fn visit_pat(&mut self, node: &swc_core::ecma::ast::Pat) {
             self.down(|depth| node.visit_children_with(depth));
         }
@@ -272,7 +288,7 @@ fn too_deep(program: &Program) -> bool {
             self.down(|depth| node.visit_children_with(depth));
         }
     }
-    let mut depth = Depth { now: 0, exceeded: false };
+    let mut depth = Depth { now: 0, heritage: 0, exceeded: false };
     program.visit_with(&mut depth);
     depth.exceeded
 }

@@ -7,7 +7,10 @@ use swc_core::{
     ecma::{
         ast::{EsVersion, Ident, Program},
         atoms::Atom,
-        codegen::{Config, Emitter, text_writer::JsWriter},
+        codegen::{
+            Config, Emitter,
+            text_writer::{JsWriter, WriteJs, omit_trailing_semi},
+        },
         visit::{Visit, VisitWith},
     },
 };
@@ -66,9 +69,12 @@ pub(crate) fn print(
     let mut positions: Vec<(BytePos, LineCol)> = Vec::new();
     {
         let writer = JsWriter::new(session.map.clone(), "\n", &mut bytes, Some(&mut positions));
+        let writer: Box<dyn WriteJs> =
+            if compact { Box::new(omit_trailing_semi(writer)) } else { Box::new(writer) };
         // The text of a template stays as it is: `String.raw` sees how a line break was written.
         let config = Config::default()
             .with_minify(compact)
+            .with_omit_last_semi(compact)
             .with_target(EsVersion::latest())
             .with_reduce_escaped_newline(false);
         let mut emitter =

@@ -41,6 +41,8 @@ fn config(context: &Context<'_>) -> Result<Value, HardenError> {
     Ok(json!({
         "keep_names": options.keep_names,
         "legal_comments": legal_policy(options.legal_comments),
+        // The compiler parses and prints; which names and which syntax get shorter is decided here.
+        "rules": env!("CARGO_PKG_VERSION"),
     }))
 }
 
@@ -148,7 +150,7 @@ fn minify(
             shorten(session, &mut program, options.keep_names, keep_classes, private, hazards);
         }
         if let Some(exports) = exports {
-            around.footer = exports.annotation(&Exports::of(&program));
+            around.footer = exports.annotation(&Exports::certain(&program));
         }
         Ok((print(session, &program, &names, true, &around)?, notes))
     })
@@ -181,6 +183,7 @@ fn shorten(
     } else {
         BTreeSet::new()
     };
+    tidy::tidy(program, session.unresolved, session.top_level, private);
     rename::shorten(session, program, &Kept { top_level: !private, private_names: keep_names, names });
     program.mutate(fixer(Some(&session.comments)));
 }

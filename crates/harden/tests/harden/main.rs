@@ -3,4 +3,5 @@
 mod artifact;
 mod behaviour;
 mod compile;
+mod fuzz;
 mod support;

@@ -1,0 +1,4 @@
+const once = 1; let twice = 2; const third = [once, twice]; for (const i of third) { setImmediate(() => console.log(i)); } for (const key in { a: 1 }) console.log(key); const { deep, ...rest } = { deep: 1, x: 2 }; console.log(deep, rest);
+function captured() { const all = []; for (let i = 0; i < 2; i++) { const j = i * 2; all.push(() => j); } return all.map((f) => f()); } console.log(captured());
+const attempt = (run) => { try { run(); return 'none'; } catch (error) { return error.name; } };
+console.log(attempt(() => { const a = 1; [a] = [2]; }), attempt(() => { const b = 1; ({ b } = { b: 2 }); }), attempt(() => { const c = 1; for (c of [1]); }), attempt(() => { const d = 1; (d)++; }), attempt(() => { const e = 1; e ??= 2; }), attempt(() => { const f = null; f ??= 2; }), attempt(() => { const g = 1; ({ x: [...g] } = { x: [] }); }), attempt(() => { const h = 1; for ([h] in { a: 1 }); }), attempt(() => { const i = 1; (() => { i--; })(); }));
