@@ -67,8 +67,15 @@ fn integrity(world: &World) -> String {
 fn the_source_stays_private() {
     let world = World::new();
     let folder = world.package("@acme/core", "1.0.0");
+    // A package that lists its files still gets the list of digests.
+    let listing = "{\"name\": \"@acme/core\", \"version\": \"1.0.0\", \"main\": \"src/index.ts\", \"files\": [\"src\"]}";
+    world.write("acme-core-1.0.0/package.json", listing);
     world.cli_in(&folder, &["publish"]).succeeded();
     let build = folder.join("protected-build/acme-core-1.0.0");
+    let mut tar = world.bare("tar", &["tzf", "acme-core-1.0.0.tgz"]);
+    tar.current_dir(&build);
+    let packed = world.run(tar).stdout;
+    assert!(packed.contains("package/integrity.json\n"), "{packed}");
     for file in files(&build.join("artifact")) {
         let text = fs::read_to_string(&file).expect("text");
         for secret in ["hiddenFactor", "customer must not read", "sourceMappingURL", "sourcesContent"] {

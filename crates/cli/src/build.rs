@@ -209,7 +209,8 @@ fn run(
     })
     .map_err(|error| hardening(&error))?;
 
-    let packed = pack::pack(&artifact).map_err(|error| packing(&artifact, &error))?;
+    let packed =
+        pack::pack_exactly(&artifact, &hardened.artifact).map_err(|error| packing(&artifact, &error))?;
     packed.write(root).map_err(|error| packing(root, &error))?;
     let (manifest, documents) = documents(&package, &packed, hardened, source);
     for (document, name) in documents.iter().zip(["integrity.json", "build-manifest.json"]) {

@@ -158,10 +158,32 @@ impl PackError {
 pub fn pack(root: &Path) -> Result<Packed, PackError> {
     let package = PackageJson::read(root)?;
     let listed = list_package(root, &package)?;
+    archive(package, &listed)
+}
+
+/// Packs exactly `files` of the package in `root`, whatever its `package.json` says: for a folder that was filled
+/// file by file, where `files` would leave out what was added.
+///
+/// # Errors
+/// When a file changes meanwhile.
+pub fn pack_exactly(root: &Path, files: &[FileDigest]) -> Result<Packed, PackError> {
+    let listed: Vec<PackedFile> = files
+        .iter()
+        .map(|file| PackedFile {
+            path: file.path.clone(),
+            absolute: root.join(&file.path),
+            mode: if file.mode == "0755" { 0o755 } else { 0o644 },
+            size: file.size,
+        })
+        .collect();
+    archive(PackageJson::read(root)?, &listed)
+}
+
+fn archive(package: PackageJson, listed: &[PackedFile]) -> Result<Packed, PackError> {
     let mut archive = tar::Builder::new(GzEncoder::new(Hashing::default(), Compression::new(GZIP_LEVEL)));
     let mut files = Vec::with_capacity(listed.len());
     let mut readme = None;
-    for file in &listed {
+    for file in listed {
         let content = read_exactly(file)?;
         append(&mut archive, file, &content).map_err(PackError::Compress)?;
         if is_better_readme(&file.path, readme.as_ref().map(|(path, _): &(String, String)| path)) {
