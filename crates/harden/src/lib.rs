@@ -9,19 +9,24 @@ mod error;
 mod format;
 mod js;
 mod json;
-
+mod obfuscate;
 mod request;
 mod source_map;
 mod step;
 mod tree;
 mod tsconfig;
-
 mod workers;
 
 pub use error::{CodeFrame, HardenError};
-pub use request::{EcmaVersion, Hardened, LegalComments, Options, Request, SourceFile};
+pub use obfuscate::{Mark, Seed};
+pub use request::{
+    EcmaVersion, Hardened, LegalComments, Obfuscation, Options, Profile, Request, SourceFile, SourcePlace,
+};
 
-use protected_model::build::{Protection, SourceMaps};
+use protected_model::{
+    build::{Protection, SourceMaps, StepStatus},
+    secret::Secret,
+};
 
 use crate::{step::Context, tree::Tree, workers::Workers};
 
@@ -33,13 +38,17 @@ pub fn harden(request: &Request<'_>) -> Result<Hardened, HardenError> {
     let workers = Workers::start(request.options.threads, request.cancelled)?;
     let mut tree = Tree::gather(request, &workers)?;
     let source_tree_sha256 = tree.sha256();
-    let mut context = Context { request, workers: &workers, package, version, escrow: None };
+    let secret = request.options.obfuscation.secret.as_ref().map(|secret| secret.reveal().as_bytes());
+    let seed = Seed::derive(secret, &source_tree_sha256);
+    let mut context = Context { request, workers: &workers, package, version, seed, escrow: None };
     let pipeline = step::run(&mut context, &mut tree)?;
     let escrow = context.escrow;
+    // Minification shortens names and is undone by reading: it is not called obfuscation here.
+    let obfuscated =
+        pipeline.iter().any(|step| step.step == step::OBFUSCATE && step.status == StepStatus::Completed);
     Ok(Hardened {
         pipeline,
-        // Minification shortens names and is undone by reading: it is not called obfuscation here.
-        protection: Protection { obfuscated: false, encrypted: false, source_maps: SourceMaps::Withheld },
+        protection: Protection { obfuscated, encrypted: false, source_maps: SourceMaps::Withheld },
         escrow,
         source_tree_sha256,
         artifact: tree.digests(),

@@ -1,7 +1,7 @@
 //! What a hardened build is asked for, and what it answers.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     sync::atomic::AtomicBool,
 };
@@ -10,7 +10,10 @@ use protected_model::{
     build::{Escrow, PipelineStep, Protection},
     digest::Sha256,
     integrity::FileDigest,
+    secret::BuildSecret,
 };
+
+use crate::obfuscate::Mark;
 
 /// A hardened build: the files of one package in, an artifact folder and an escrow folder out.
 #[derive(Clone, Copy, Debug)]
@@ -49,8 +52,12 @@ pub struct Options {
     pub keep_names: bool,
     /// What becomes of licence comments.
     pub legal_comments: LegalComments,
+    /// Whether internal modules are merged into the entry points that `package.json` names.
+    pub bundle: bool,
     /// Whether names are shortened and code is compressed.
     pub minify: bool,
+    /// How code is obfuscated.
+    pub obfuscation: Obfuscation,
     /// The newest syntax that may be in compiled TypeScript. `None` takes the `tsconfig.json`'s `target`.
     ///
     /// JavaScript is never rewritten to older syntax: its author chose it.
@@ -66,12 +73,68 @@ impl Default for Options {
         Self {
             keep_names: false,
             legal_comments: LegalComments::File,
+            bundle: false,
             minify: true,
+            obfuscation: Obfuscation::default(),
             target: None,
             escrow: true,
             threads: None,
         }
     }
+}
+
+/// How code is obfuscated.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Obfuscation {
+    /// How far, where nothing else is said.
+    pub profile: Profile,
+    /// How far in the files that a pattern names: a path in the package, in which `*` stands for anything but `/`
+    /// and `**` for anything. The last pattern that matches counts.
+    pub files: Vec<(String, Profile)>,
+    /// Names of properties, functions and variables that stay as they are wherever they stand.
+    pub reserved_names: BTreeSet<String>,
+    /// Functions that run often, and so are kept out of the steps that cost time.
+    pub hot: Vec<SourcePlace>,
+    /// Whether code that was changed afterwards refuses to run.
+    pub self_defence: bool,
+    /// The project's build secret, from which every choice follows together with the source.
+    pub secret: Option<BuildSecret>,
+    /// The mark of the delivery that the artifact is for.
+    pub mark: Option<Mark>,
+}
+
+/// How far code is obfuscated. Cost and resistance of each stand in `docs/hardening.md`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Profile {
+    /// Not at all: names are shortened, and that is all.
+    #[default]
+    Light,
+    /// Strings and property names are encoded, and functions lose their shape.
+    Standard,
+    /// What can be hidden is hidden, at a cost.
+    Strong,
+}
+
+impl Profile {
+    /// Returns the name that configuration and manifests use.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Light => "light",
+            Self::Standard => "standard",
+            Self::Strong => "strong",
+        }
+    }
+}
+
+/// A place in a source file. Line and column count from 1, columns in UTF-16 units, as stack traces have them.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SourcePlace {
+    /// Relative to the package's root, with `/`.
+    pub path: String,
+    /// From 1.
+    pub line: u32,
+    /// From 1.
+    pub column: u32,
 }
 
 /// What becomes of `/*! */`, `@license`, `@preserve` and `@cc_on` comments.

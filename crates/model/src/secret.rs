@@ -60,6 +60,19 @@ secret! {
     /// A short-lived npm token minted by FractalOps for one package.
     RegistryToken
 }
+secret! {
+    /// What the choices of a hardened build follow from, together with its source.
+    BuildSecret
+}
+
+/// Equal secrets give equal builds, which is all that this comparison is for.
+impl PartialEq for BuildSecret {
+    fn eq(&self, other: &Self) -> bool {
+        crate::digest::Sha256::of(self.reveal()) == crate::digest::Sha256::of(other.reveal())
+    }
+}
+
+impl Eq for BuildSecret {}
 
 /// Serialises a secret in clear, for the one response that hands it to its owner.
 ///

@@ -105,7 +105,11 @@ pub(super) fn scripts(tree: &Tree) -> Result<BTreeSet<String>, HardenError> {
 ///
 /// A base class often does (`this.constructor.name`) for classes of other files, so one such file keeps the
 /// names of every class in the package.
-fn reads_class_names(context: &Context<'_>, tree: &Tree, paths: &[String]) -> Result<bool, HardenError> {
+pub(super) fn reads_class_names(
+    context: &Context<'_>,
+    tree: &Tree,
+    paths: &[String],
+) -> Result<bool, HardenError> {
     const READS: &[&str] =
         &["constructor.name", "constructor?.name", "new.target.name", "constructor[\"name\"]"];
     let found = context.workers.each(paths, |path| {
@@ -159,7 +163,7 @@ fn minify(
 /// Returns whether nobody else sees the names that the file's top level declares.
 ///
 /// A file that could be loaded by `<script>` declares globals there, which other scripts use by name.
-fn is_private(program: &Program, goal: Goal, hazards: &Hazards) -> bool {
+pub(super) fn is_private(program: &Program, goal: Goal, hazards: &Hazards) -> bool {
     match program {
         Program::Module(_) => goal == Goal::Module || hazards.module_syntax,
         Program::Script(_) => goal == Goal::CommonJs || hazards.common_js,
@@ -176,14 +180,19 @@ fn shorten(
 ) {
     tidy::drop_wrapped_strings(program);
     program.mutate(paren_remover(Some(&session.comments)));
-    let names = if keep_names || hazards.reads_function_names {
+    let names = names_kept(keep_names, keep_classes, hazards);
+    tidy::tidy(program, session.unresolved, session.top_level, private);
+    rename::shorten(session, program, &Kept { top_level: !private, private_names: keep_names, names });
+    program.mutate(fixer(Some(&session.comments)));
+}
+
+/// Returns the names of functions and classes that somebody reads.
+pub(super) fn names_kept(keep_names: bool, keep_classes: bool, hazards: Hazards) -> BTreeSet<String> {
+    if keep_names || hazards.reads_function_names {
         hazards.named.into_iter().chain(hazards.naming).collect()
     } else if keep_classes {
         hazards.classes
     } else {
         BTreeSet::new()
-    };
-    tidy::tidy(program, session.unresolved, session.top_level, private);
-    rename::shorten(session, program, &Kept { top_level: !private, private_names: keep_names, names });
-    program.mutate(fixer(Some(&session.comments)));
+    }
 }

@@ -4,6 +4,7 @@ mod compile;
 mod escrow;
 mod integrity;
 mod minify;
+mod obfuscate;
 mod strip_source_maps;
 
 use std::time::Instant;
@@ -16,10 +17,14 @@ use protected_model::{
     version::PackageVersion,
 };
 
-use crate::{HardenError, Options, Request, tree::Tree, workers::Workers};
+use crate::{HardenError, Options, Request, Seed, tree::Tree, workers::Workers};
 
 /// Every step, in its order.
-const STEPS: &[Step] = &[compile::STEP, minify::STEP, strip_source_maps::STEP, escrow::STEP, integrity::STEP];
+const STEPS: &[Step] =
+    &[compile::STEP, minify::STEP, obfuscate::STEP, strip_source_maps::STEP, escrow::STEP, integrity::STEP];
+
+/// The step after which a package may be called obfuscated.
+pub(crate) const OBFUSCATE: &str = obfuscate::STEP.name;
 
 /// The compiler behind the steps that say `swc`, by the version of its crate.
 const SWC: Tool = Tool { name: "swc", version: "83.0.0" };
@@ -52,6 +57,8 @@ pub(crate) struct Context<'a> {
     pub(crate) workers: &'a Workers<'a>,
     pub(crate) package: PackageName,
     pub(crate) version: PackageVersion,
+    /// What every choice of this build follows from.
+    pub(crate) seed: Seed,
     /// What the escrow step made.
     pub(crate) escrow: Option<Escrow>,
 }

@@ -1,0 +1,124 @@
+//! `obfuscate`: hides strings, property names and the shape of functions, file by file.
+//!
+//! What is done to a program stands in `obfuscate/`. A file in which a name can be seen from the outside keeps
+//! its names and structure and is listed as unprotected, as in `minify`.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+use swc_core::ecma::transforms::base::{
+    fixer::{fixer, paren_remover},
+    resolver,
+};
+
+use super::{Context, OURS, Step, minify};
+use crate::{
+    HardenError, Options, Profile,
+    format::PackageTypes,
+    js::{
+        Language, comments,
+        exports::Exports,
+        hazards,
+        print::{Around, OriginalNames, Printed, print},
+        rename::{self, Kept},
+        session,
+    },
+    obfuscate::{Constants, Seed, Work, obfuscate},
+    tree::{Rewritten, Tree},
+};
+
+pub(super) const STEP: Step = Step { name: "obfuscate", tool: OURS, wanted, config, run };
+
+fn wanted(options: &Options) -> bool {
+    let obfuscation = &options.obfuscation;
+    obfuscation.profile > Profile::Light
+        || obfuscation.files.iter().any(|(_, profile)| *profile > Profile::Light)
+}
+
+fn config(context: &Context<'_>) -> Result<Value, HardenError> {
+    let obfuscation = &context.request.options.obfuscation;
+    let files: Vec<_> =
+        obfuscation.files.iter().map(|(pattern, profile)| json!([pattern, profile.name()])).collect();
+    Ok(json!({
+        "profile": obfuscation.profile.name(),
+        "files": files,
+        "reserved_names": obfuscation.reserved_names,
+        "hot": obfuscation.hot.len(),
+        "self_defence": obfuscation.self_defence,
+        "seed_commitment": context.seed.commitment(),
+        "rules": env!("CARGO_PKG_VERSION"),
+    }))
+}
+
+fn run(context: &mut Context<'_>, tree: &mut Tree) -> Result<u64, HardenError> {
+    let types = tree.package_types()?;
+    let scripts = minify::scripts(tree)?;
+    let paths = tree.largest_first(|path| minify::is_javascript(path) || scripts.contains(path));
+    let keep_classes =
+        context.request.options.keep_names || minify::reads_class_names(context, tree, &paths)?;
+    let skipped = std::sync::Mutex::new(Vec::new());
+    let changed = tree.rewrite(context.workers, &paths, |tree, path| {
+        let profile = context.request.options.obfuscation.profile;
+        if profile == Profile::Light {
+            return Ok(None);
+        }
+        let text = tree.read_text(path)?;
+        match file(context, &types, path, &text, profile, keep_classes)? {
+            Ok(printed) => {
+                Ok(Some(Rewritten { path: path.to_owned(), code: printed.code, map: Some(printed.map) }))
+            }
+            Err(reason) => {
+                let mut skipped = skipped.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                skipped.push((path.to_owned(), reason));
+                Ok(None)
+            }
+        }
+    })?;
+    for (path, reason) in skipped.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner) {
+        tree.unprotected.entry(path).or_insert(reason);
+    }
+    Ok(changed)
+}
+
+/// Obfuscates one file, or says why it stays as it is.
+fn file(
+    context: &Context<'_>,
+    types: &PackageTypes,
+    path: &str,
+    text: &str,
+    profile: Profile,
+    keep_classes: bool,
+) -> Result<Result<Printed, String>, HardenError> {
+    let options = context.request.options;
+    session(STEP.name, path, text, |session| {
+        let goal = types.goal(path);
+        let mut program = session.parse(Language::JavaScript, goal)?;
+        let names = OriginalNames::of(&program);
+        let exports = program.is_script().then(|| Exports::of(&program));
+        comments::keep_magic(&session.comments);
+        program.mutate(resolver(session.unresolved, session.top_level, false));
+        let hazards = hazards::find(&program, session.unresolved);
+        if let Some((at, reason)) = hazards.fixed_names {
+            let line = session.frame(at, "").line;
+            return Ok(Err(format!("names and structure are kept: {reason} (line {line})")));
+        }
+        let private = minify::is_private(&program, goal, &hazards);
+        program.mutate(paren_remover(Some(&session.comments)));
+        let random = context.seed.random(path);
+        let constants = match &options.obfuscation.mark {
+            Some(mark) => mark.numbers(),
+            None => Constants::new(random.fork("constants")),
+        };
+        let mut work = Work { session, profile, random, constants };
+        obfuscate(&mut program, &mut work);
+        let names_kept = minify::names_kept(options.keep_names, keep_classes, hazards);
+        let kept = Kept { top_level: !private, private_names: options.keep_names, names: names_kept };
+        rename::shorten(session, &mut program, &kept);
+        program.mutate(fixer(Some(&session.comments)));
+        let mut around = Around::default();
+        if let Some(exports) = exports {
+            around.footer = exports.annotation(&Exports::certain(&program));
+        }
+        Ok(Ok(print(session, &program, &names, true, &around)?))
+    })
+}
