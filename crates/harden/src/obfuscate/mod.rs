@@ -4,17 +4,28 @@
 //! table in a fixed form, no order of blocks written down. Decoding reads state that the program computes as it
 //! starts, and which of several forms a piece takes follows from the seed.
 
+mod host;
+mod literals;
 mod mark;
+mod numbers;
+mod pool;
 mod random;
+mod snippet;
 mod state;
 
 pub use mark::Mark;
 pub use random::Seed;
 
-use swc_core::ecma::ast::Program;
+use std::collections::BTreeSet;
+
+use swc_core::ecma::{
+    ast::{Expr, Ident, Lit, ModuleItem, Program, Stmt},
+    atoms::Atom,
+    utils::private_ident,
+};
 
 pub(crate) use self::{mark::Constants, random::Random, state::State};
-use crate::{Profile, js::Session};
+use crate::{HardenError, Profile, js::Session};
 
 /// What the passes over one file work with.
 pub(crate) struct Work<'a> {
@@ -24,7 +35,75 @@ pub(crate) struct Work<'a> {
     pub(crate) random: Random,
     /// Numbers for places where any number will do.
     pub(crate) constants: Constants,
+    /// The names that passes add at the program's top level.
+    pub(crate) names: Names,
 }
 
-/// Obfuscates a program whose names are resolved.
-pub(crate) fn obfuscate(_program: &mut Program, _work: &mut Work<'_>) {}
+/// Variables that are added at a program's top level.
+#[derive(Default)]
+pub(crate) struct Names {
+    /// Where others see the top level: what no other script uses as a name.
+    prefix: Option<String>,
+    /// The names that must stay, because others could have them otherwise.
+    pub(crate) kept: BTreeSet<String>,
+}
+
+impl Names {
+    pub(crate) fn variable(&mut self) -> Ident {
+        match &self.prefix {
+            None => private_ident!("t"),
+            Some(prefix) => {
+                let name = format!("{prefix}{}", self.kept.len());
+                self.kept.insert(name.clone());
+                private_ident!(Atom::from(name))
+            }
+        }
+    }
+}
+
+/// Obfuscates a program whose names are resolved. `private`: whether nobody else sees what its top level declares.
+pub(crate) fn obfuscate(
+    program: &mut Program,
+    work: &mut Work<'_>,
+    private: bool,
+    reserved: &BTreeSet<String>,
+) -> Result<(), HardenError> {
+    host::with_host(program, private, |program, private| {
+        if !private {
+            let letters: String = (0..10).map(|_| char::from(b'a' + work.random.below(26) as u8)).collect();
+            work.names.prefix = Some(format!("${letters}"));
+        }
+        let state = State::new((0..2).map(|_| (work.names.variable(), work.constants.next())).collect());
+        numbers::encode(program, work, &state);
+        let literals = literals::extract(program, work, reserved);
+        if !literals.entries.is_empty() || state.is_used() {
+            let prelude = pool::prelude(work, literals, state.variables(), !private)?;
+            insert(program, prelude);
+        }
+        Ok(())
+    })
+}
+
+/// Puts statements before everything that runs.
+fn insert(program: &mut Program, statements: Vec<Stmt>) {
+    let is_directive =
+        |statement: &Stmt| matches!(statement, Stmt::Expr(it) if matches!(*it.expr, Expr::Lit(Lit::Str(_))));
+    match program {
+        Program::Script(script) => {
+            let at = script.body.iter().take_while(|statement| is_directive(statement)).count();
+            script.body.splice(at..at, statements);
+        }
+        Program::Module(module) => {
+            let is_head =
+                |item: &ModuleItem| matches!(item, ModuleItem::Stmt(statement) if is_directive(statement));
+            let at = module.body.iter().take_while(|item| is_head(item)).count();
+            module.body.splice(at..at, statements.into_iter().map(ModuleItem::Stmt));
+        }
+    }
+}
+
+/// Returns `text` as it stands between the backticks of a template.
+fn template_text(text: &swc_core::ecma::atoms::Wtf8Atom) -> Atom {
+    let text = text.to_string_lossy();
+    text.replace('\\', "\\\\").replace('`', "\\`").replace("${", "\\${").replace('\r', "\\r").into()
+}

@@ -3,8 +3,6 @@
 //! What is done to a program stands in `obfuscate/`. A file in which a name can be seen from the outside keeps
 //! its names and structure and is listed as unprotected, as in `minify`.
 
-use std::collections::BTreeSet;
-
 use serde_json::{Value, json};
 use swc_core::ecma::transforms::base::{
     fixer::{fixer, paren_remover},
@@ -23,7 +21,7 @@ use crate::{
         rename::{self, Kept},
         session,
     },
-    obfuscate::{Constants, Seed, Work, obfuscate},
+    obfuscate::{Constants, Names, Work, obfuscate},
     tree::{Rewritten, Tree},
 };
 
@@ -109,9 +107,10 @@ fn file(
             Some(mark) => mark.numbers(),
             None => Constants::new(random.fork("constants")),
         };
-        let mut work = Work { session, profile, random, constants };
-        obfuscate(&mut program, &mut work);
-        let names_kept = minify::names_kept(options.keep_names, keep_classes, hazards);
+        let mut work = Work { session, profile, random, constants, names: Names::default() };
+        obfuscate(&mut program, &mut work, private, &options.obfuscation.reserved_names)?;
+        let mut names_kept = minify::names_kept(options.keep_names, keep_classes, hazards);
+        names_kept.extend(work.names.kept);
         let kept = Kept { top_level: !private, private_names: options.keep_names, names: names_kept };
         rename::shorten(session, &mut program, &kept);
         program.mutate(fixer(Some(&session.comments)));
