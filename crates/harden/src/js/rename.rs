@@ -57,13 +57,27 @@ impl Visit for Keeper<'_> {
             Decl::Class(class) => drop(self.ids.insert(class.ident.to_id())),
             Decl::Fn(function) => drop(self.ids.insert(function.ident.to_id())),
             Decl::Var(variables) => {
-                let ids: Vec<Id> = swc_core::ecma::utils::find_pat_ids(&variables.decls);
-                self.ids.extend(ids);
+                let mut bound = Bound { ids: &mut self.ids };
+                variables.decls.iter().for_each(|declarator| declarator.name.visit_with(&mut bound));
             }
             _ => {}
         }
         node.visit_children_with(self);
     }
+}
+
+/// Collects the names that a pattern declares.
+struct Bound<'a> {
+    ids: &'a mut HashSet<Id>,
+}
+
+impl Visit for Bound<'_> {
+    fn visit_binding_ident(&mut self, node: &BindingIdent) {
+        self.ids.insert(node.to_id());
+    }
+
+    // What a computed key or a default value names is not declared there.
+    fn visit_expr(&mut self, _: &Expr) {}
 }
 
 struct Short {

@@ -10,9 +10,6 @@ use swc_core::{
 
 use crate::js::hazards::unwrapped;
 
-/// Smallest function that is worth a host of its own, in bytes of source.
-const SMALLEST: u32 = 80;
-
 /// Runs `work` on the body of the function that holds most of a script whose top level others see, or on the
 /// script itself where no function is called at its top level. `work` is told whether names of its top level are seen.
 pub(crate) fn with_host<E>(
@@ -25,7 +22,8 @@ pub(crate) fn with_host<E>(
     }
     let mut largest = Largest::default();
     program.visit_with(&mut largest);
-    let Some(host) = largest.found.filter(|&(size, _)| size >= SMALLEST) else {
+    let whole = program.span_hi().0 - program.span_lo().0;
+    let Some(host) = largest.found.filter(|&(size, _)| size > whole / 2) else {
         return work(program, false);
     };
     let mut taker = Body { at: host.1, body: Body::TAKE, taken: None };

@@ -7,7 +7,7 @@ use swc_core::{
     ecma::{
         ast::*,
         atoms::Wtf8Atom,
-        visit::{VisitMut, VisitMutWith},
+        visit::{Visit, VisitMut, VisitMutWith, VisitWith},
     },
 };
 
@@ -39,15 +39,31 @@ pub(crate) fn extract(program: &mut Program, work: &mut Work<'_>, reserved: &BTr
     let profile = work.profile;
     let names = &mut work.names;
     let shortest = if profile == Profile::Strong { 1 } else { 2 };
-    let mut extract = Extract { unresolved, shortest, reserved, names, literals: Literals::default() };
+    let mut rests = Rests(false);
+    program.visit_with(&mut rests);
+    let has_object_rest = rests.0;
+    let mut extract =
+        Extract { unresolved, shortest, has_object_rest, reserved, names, literals: Literals::default() };
     program.visit_mut_with(&mut extract);
     extract.literals
+}
+
+/// Whether a pattern takes the rest of an object.
+struct Rests(bool);
+
+impl Visit for Rests {
+    fn visit_object_pat_prop(&mut self, node: &ObjectPatProp) {
+        self.0 |= matches!(node, ObjectPatProp::Rest(_));
+        node.visit_children_with(self);
+    }
 }
 
 struct Extract<'a> {
     unresolved: SyntaxContext,
     /// What is shorter than this says nothing.
     shortest: usize,
+    /// V8 runs a getter with a computed name once more, where `{ a, ...rest }` leaves its property out.
+    has_object_rest: bool,
     reserved: &'a BTreeSet<String>,
     names: &'a mut Names,
     literals: Literals,
@@ -229,7 +245,9 @@ impl VisitMut for Extract<'_> {
                 pair.value.visit_mut_with(self);
             }
             Prop::Getter(getter) => {
-                self.key(&mut getter.key);
+                if !self.has_object_rest {
+                    self.key(&mut getter.key);
+                }
                 getter.function.visit_mut_with(self);
             }
             Prop::Setter(setter) => {
@@ -305,6 +323,12 @@ impl VisitMut for Extract<'_> {
     /// Specifiers and the names of imports and exports are read by others.
     fn visit_mut_module_decl(&mut self, node: &mut ModuleDecl) {
         match node {
+            // The renamer takes every name in an exported pattern for an exported one.
+            ModuleDecl::ExportDecl(ExportDecl { decl: Decl::Var(variables), .. }) => {
+                for declarator in &mut variables.decls {
+                    declarator.init.visit_mut_with(self);
+                }
+            }
             ModuleDecl::ExportDecl(_)
             | ModuleDecl::ExportDefaultDecl(_)
             | ModuleDecl::ExportDefaultExpr(_) => {

@@ -48,10 +48,15 @@ pub(crate) struct Names {
     pub(crate) kept: BTreeSet<String>,
 }
 
+/// Returns a variable of the program's own. Its name is none that an author could ask to keep.
+pub(crate) fn fresh() -> Ident {
+    private_ident!("\u{1}")
+}
+
 impl Names {
     pub(crate) fn variable(&mut self) -> Ident {
         match &self.prefix {
-            None => private_ident!("t"),
+            None => fresh(),
             Some(prefix) => {
                 let name = format!("{prefix}{}", self.kept.len());
                 self.kept.insert(name.clone());

@@ -52,3 +52,12 @@ fn names_that_are_read_are_kept() {
 fn programs_behave_the_same_without_minification() {
     compare("cases", &Options { minify: false, ..Options::default() });
 }
+
+#[test]
+fn programs_behave_the_same_obfuscated() {
+    for profile in [protected_harden::Profile::Standard, protected_harden::Profile::Strong] {
+        let obfuscation = protected_harden::Obfuscation { profile, ..Default::default() };
+        compare("cases", &Options { obfuscation: obfuscation.clone(), escrow: false, ..Options::default() });
+        compare("cases", &Options { obfuscation, keep_names: true, ..Options::default() });
+    }
+}
