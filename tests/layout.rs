@@ -4,14 +4,15 @@ use std::{collections::BTreeMap, fs, path::PathBuf, process::Command};
 
 const FLOORS: &[&[&str]] = &[
     &["model"],
-    &["http"],
-    &["ci", "fractalops", "trust", "npm", "harden"],
+    &["http", "bundle"],
+    &["ci", "fractalops", "trust", "keys", "npm", "harden"],
     &["embedded"],
     &["cli", "xtask"],
 ];
 
 /// Each heavy dependency and the one crate it may be declared in.
 const HOMES: &[(&str, &str)] = &[
+    ("aes-gcm", "bundle"),
     ("axum", "embedded"),
     ("clap", "cli"),
     ("jsonwebtoken", "trust"),
@@ -24,6 +25,7 @@ const HOMES: &[(&str, &str)] = &[
 /// Folders where one file is one provider, and the file that lists them.
 const PROVIDERS: &[(&str, &str)] = &[
     ("ci/src", "ci/src/lib.rs"),
+    ("keys/src", "keys/src/lib.rs"),
     ("npm/src/manager", "npm/src/manager/mod.rs"),
     ("harden/src/step", "harden/src/step/mod.rs"),
     ("cli/src/command", "cli/src/command/mod.rs"),

