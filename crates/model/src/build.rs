@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{digest::Sha256, integrity::ArtifactDigest, name::PackageName, version::PackageVersion};
+use crate::{
+    digest::Sha256, integrity::ArtifactDigest, key_ref::KeyRef, name::PackageName, version::PackageVersion,
+};
 
 /// The media type of a [`BuildManifest`].
 pub const MEDIA_TYPE: &str = "application/vnd.protected-registry.build.v1+json";
@@ -116,5 +118,5 @@ pub struct Escrow {
     pub files: u64,
     /// The key reference they are sealed under.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub key_ref: Option<String>,
+    pub key_ref: Option<KeyRef>,
 }
