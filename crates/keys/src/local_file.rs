@@ -1,0 +1,213 @@
+//! `local-file://<name>`: a key in the file `<name>.key` of the key folder, for trials and tests.
+//!
+//! The file holds 64 hexadecimal digits and is readable by its owner alone. A data key is wrapped as a sealed bundle
+//! of its own, so that the wrapping commits to the key and is bound to the context.
+
+use std::{fs, io::Read, path::Path};
+
+use async_trait::async_trait;
+use protected_bundle::{DataKey, open, seal};
+use protected_model::key_ref::KeyRef;
+use zeroize::Zeroizing;
+
+use crate::{KeyContext, KeyError, KeyService, Settings, WrappedKey};
+
+/// What wrappings of this service are bound to, before the context.
+const LABEL: &[u8] = b"protected-registry/local-file/v1\0";
+
+struct LocalFile {
+    reference: KeyRef,
+    key: DataKey,
+}
+
+pub(crate) fn connect(key: &KeyRef, settings: &Settings) -> Result<Box<dyn KeyService>, KeyError> {
+    if !settings.local_allowed {
+        return Err(KeyError::LocalInCi(key.clone()));
+    }
+    let folder = settings.local_folder.as_ref().ok_or_else(|| KeyError::NoFolder(key.clone()))?;
+    let path = folder.join(format!("{}.key", key.path()));
+    match read(&path) {
+        Ok(read) => Ok(Box::new(LocalFile { reference: key.clone(), key: read })),
+        Err(reason) => Err(KeyError::File { key: key.clone(), path, reason }),
+    }
+}
+
+/// Reads a key, and says nothing of what else stands in the file.
+fn read(path: &Path) -> Result<DataKey, String> {
+    let mut file = fs::File::open(path).map_err(|error| error.to_string())?;
+    let found = file.metadata().map_err(|error| error.to_string())?;
+    if !found.is_file() {
+        return Err("it is no file".to_owned());
+    }
+    private(&found)?;
+    // One byte more than there may be, so that what is longer is seen.
+    let mut text = Zeroizing::new(Vec::with_capacity(67));
+    (&mut file).take(67).read_to_end(&mut text).map_err(|error| error.to_string())?;
+    let digits = text.strip_suffix(b"\n").unwrap_or(&text);
+    let digits = digits.strip_suffix(b"\r").unwrap_or(digits);
+    let mut bytes = Zeroizing::new([0; 32]);
+    hex::decode_to_slice(digits, bytes.as_mut_slice())
+        .map_err(|_| "it does not hold 64 hexadecimal digits and nothing else".to_owned())?;
+    if bytes.iter().all(|byte| *byte == 0) {
+        return Err("it holds nothing but zeros".to_owned());
+    }
+    DataKey::try_from(bytes.as_slice()).map_err(|error| error.to_string())
+}
+
+#[cfg(unix)]
+fn private(found: &fs::Metadata) -> Result<(), String> {
+    let mode = std::os::unix::fs::PermissionsExt::mode(&found.permissions()) & 0o777;
+    if mode & 0o077 == 0 {
+        Ok(())
+    } else {
+        Err(format!("its mode {mode:04o} lets others read it; 0600 does not"))
+    }
+}
+
+#[cfg(not(unix))]
+fn private(_: &fs::Metadata) -> Result<(), String> {
+    Ok(())
+}
+
+/// Writes the context so that no two are written alike.
+fn binding(context: &KeyContext) -> Vec<u8> {
+    let mut binding = LABEL.to_vec();
+    for text in context.iter().flat_map(|(name, value)| [name, value]) {
+        binding.extend_from_slice(&(text.len() as u64).to_be_bytes());
+        binding.extend_from_slice(text.as_bytes());
+    }
+    binding
+}
+
+#[async_trait]
+impl KeyService for LocalFile {
+    async fn wrap(&self, key: &DataKey, context: &KeyContext) -> Result<WrappedKey, KeyError> {
+        let mut wrapped = Vec::new();
+        seal(&self.key, &binding(context), key.reveal().as_slice(), &mut wrapped)
+            .map_err(|error| KeyError::Wrap { key: self.reference.clone(), reason: error.to_string() })?;
+        Ok(WrappedKey(hex::encode(wrapped)))
+    }
+
+    async fn unwrap(&self, wrapped: &WrappedKey, context: &KeyContext) -> Result<DataKey, KeyError> {
+        let refused = || KeyError::Refused(self.reference.clone());
+        let wrapped = hex::decode(&wrapped.0).map_err(|_| refused())?;
+        let mut key = Zeroizing::new(Vec::with_capacity(32));
+        open(&self.key, &binding(context), wrapped.as_slice(), &mut *key).map_err(|_| refused())?;
+        DataKey::try_from(key.as_slice()).map_err(|_| refused())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
+
+    fn file(folder: &Path, name: &str) -> std::path::PathBuf {
+        folder.join(format!("{name}.key"))
+    }
+
+    fn settings(folder: &Path) -> Settings {
+        Settings { local_folder: Some(folder.to_owned()), local_allowed: true }
+    }
+
+    fn write(folder: &Path, name: &str, content: &str, mode: u32) {
+        let path = file(folder, name);
+        fs::write(&path, content).expect("write");
+        #[cfg(unix)]
+        fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(mode)).expect("mode");
+        #[cfg(not(unix))]
+        let _ = mode;
+    }
+
+    fn reference(name: &str) -> KeyRef {
+        format!("local-file://{name}").parse().expect("reference")
+    }
+
+    fn context(version: &str) -> KeyContext {
+        KeyContext::from([
+            ("type".to_owned(), "escrow".to_owned()),
+            ("version".to_owned(), version.to_owned()),
+        ])
+    }
+
+    #[tokio::test]
+    async fn unwraps_what_it_wrapped_for_the_same_bundle_alone() {
+        let folder = tempfile::tempdir().expect("folder");
+        write(folder.path(), "one", &format!("{KEY}\n"), 0o600);
+        write(folder.path(), "two", &KEY.replace("00", "ff"), 0o400);
+        let one = connect(&reference("one"), &settings(folder.path())).expect("one");
+        let two = connect(&reference("two"), &settings(folder.path())).expect("two");
+        let key = DataKey::generate().expect("random");
+        let wrapped = one.wrap(&key, &context("1.0.0")).await.expect("wrap");
+        assert!(!wrapped.0.contains(&hex::encode(key.reveal())));
+        assert_ne!(one.wrap(&key, &context("1.0.0")).await.expect("wrap"), wrapped);
+        let back = one.unwrap(&wrapped, &context("1.0.0")).await.expect("unwrap");
+        assert_eq!(back.reveal(), key.reveal());
+
+        let mut bad = Vec::new();
+        bad.push(one.unwrap(&wrapped, &context("1.0.1")).await);
+        bad.push(one.unwrap(&wrapped, &KeyContext::new()).await);
+        bad.push(two.unwrap(&wrapped, &context("1.0.0")).await);
+        for at in [0, 60, 120, wrapped.0.len() - 1] {
+            let mut text = wrapped.0.clone().into_bytes();
+            text[at] = if text[at] == b'0' { b'1' } else { b'0' };
+            let text = String::from_utf8(text).expect("hex");
+            bad.push(one.unwrap(&WrappedKey(text), &context("1.0.0")).await);
+        }
+        for text in ["", "00", "not hex", &wrapped.0[..wrapped.0.len() - 2]] {
+            bad.push(one.unwrap(&WrappedKey(text.to_owned()), &context("1.0.0")).await);
+        }
+        for result in bad {
+            assert!(matches!(result.expect_err("unwrapped"), KeyError::Refused(_)));
+        }
+    }
+
+    /// Two contexts that are the same letters in a row are two contexts.
+    #[test]
+    fn contexts_are_not_run_together() {
+        let of = |pairs: &[(&str, &str)]| {
+            binding(&pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect())
+        };
+        assert_ne!(of(&[("ab", "c")]), of(&[("a", "bc")]));
+        assert_ne!(of(&[("a", "b"), ("c", "d")]), of(&[("a", "bcd")]));
+    }
+
+    #[test]
+    fn refuses_files_that_are_no_private_key() {
+        let folder = tempfile::tempdir().expect("folder");
+        let bad = [
+            ("short", &KEY[1..], 0o600),
+            ("long", &format!("{KEY}00"), 0o600),
+            ("lines", &format!("{KEY}\n\n\n\n"), 0o600),
+            ("blank", &format!(" {}", &KEY[1..]), 0o600),
+            ("empty", "", 0o600),
+            ("zeros", &"0".repeat(64), 0o600),
+            ("pem", "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEIGmdHCMHUGdYGDCDCSXB", 0o600),
+            #[cfg(unix)]
+            ("shared", KEY, 0o640),
+            #[cfg(unix)]
+            ("public", KEY, 0o604),
+        ];
+        for (name, content, mode) in bad {
+            write(folder.path(), name, content, mode);
+            let error = connect(&reference(name), &settings(folder.path())).err().expect(name);
+            assert!(matches!(error, KeyError::File { .. }), "{error}");
+            assert!(!error.to_string().contains("0001") && !error.to_string().contains("MC4C"), "{error}");
+        }
+        fs::create_dir(file(folder.path(), "folder")).expect("folder");
+        for name in ["folder", "missing"] {
+            assert!(connect(&reference(name), &settings(folder.path())).is_err());
+        }
+    }
+
+    #[test]
+    fn is_refused_where_it_is_not_allowed_or_not_to_be_found() {
+        let folder = tempfile::tempdir().expect("folder");
+        write(folder.path(), "one", KEY, 0o600);
+        let refused = Settings { local_allowed: false, ..settings(folder.path()) };
+        assert!(matches!(connect(&reference("one"), &refused), Err(KeyError::LocalInCi(_))));
+        let nowhere = Settings { local_folder: None, local_allowed: true };
+        assert!(matches!(connect(&reference("one"), &nowhere), Err(KeyError::NoFolder(_))));
+    }
+}
