@@ -10,6 +10,7 @@ mod mark;
 mod numbers;
 mod pool;
 mod random;
+mod shape;
 mod snippet;
 mod state;
 
@@ -80,6 +81,7 @@ pub(crate) fn obfuscate(
         }
         let state = State::new((0..2).map(|_| (work.names.variable(), work.constants.next())).collect());
         numbers::encode(program, work, &state);
+        shape::reshape(program, work, &state);
         let literals = literals::extract(program, work, reserved);
         if !literals.entries.is_empty() || state.is_used() {
             let prelude = pool::prelude(work, literals, state.variables(), !private)?;

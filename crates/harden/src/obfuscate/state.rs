@@ -33,10 +33,15 @@ impl State {
         self.used.get()
     }
 
-    fn variable(&self, random: &mut Random) -> (Box<Expr>, i32) {
+    /// Returns a variable and its value.
+    pub(crate) fn any(&self, random: &mut Random) -> (Ident, i32) {
         self.used.set(true);
-        let (variable, value) = random.pick(&self.variables);
-        (Box::new(Expr::Ident(variable.clone())), *value)
+        random.pick(&self.variables).clone()
+    }
+
+    fn variable(&self, random: &mut Random) -> (Box<Expr>, i32) {
+        let (variable, value) = self.any(random);
+        (Box::new(Expr::Ident(variable)), value)
     }
 
     /// Returns an expression that is `value` at run time and reads the state.
@@ -51,7 +56,6 @@ impl State {
     }
 
     /// Returns a condition that is `holds` at run time.
-    #[expect(dead_code, reason = "what changes the shape of functions asks for it")]
     pub(crate) fn condition(&self, random: &mut Random, constants: &mut Constants, holds: bool) -> Box<Expr> {
         let (variable, known) = self.variable(random);
         let bound = constants.next();

@@ -1,0 +1,244 @@
+//! The shape of functions: what a function's statements are, and in which order they stand.
+//!
+//! Every function gets another shape. Which one follows from the seed and from what it may cost: functions that run
+//! seldom are flattened, those that are small or run often get a guard. A pass that is not sure that nothing can
+//! tell the difference leaves the function to another.
+
+mod build;
+mod cost;
+mod flatten;
+mod guard;
+mod pieces;
+mod scope;
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashSet;
+
+use swc_core::{
+    common::{BytePos, DUMMY_SP, SyntaxContext},
+    ecma::{
+        ast::*,
+        utils::find_pat_ids,
+        visit::{VisitMut, VisitMutWith},
+    },
+};
+
+use self::{
+    build::{assign, directives, give, run},
+    cost::{Cost, Heat},
+    flatten::After,
+    pieces::Pieces,
+};
+use super::{State, Work};
+use crate::Profile;
+
+/// Changes the shape of every function of a program.
+pub(crate) fn reshape(program: &mut Program, work: &mut Work<'_>, state: &State) {
+    let heat = Heat::of(program);
+    let unresolved = SyntaxContext::empty().apply_mark(work.session.unresolved);
+    let pieces = Pieces::of(program, unresolved, &mut work.random);
+    let mut shaper =
+        Shaper { work, state, pieces, heat, in_scope: Vec::new(), labels: 0, has_fixed_parameters: false };
+    program.visit_mut_with(&mut shaper);
+}
+
+struct Shaper<'a, 'w> {
+    work: &'a mut Work<'w>,
+    state: &'a State,
+    pieces: Pieces,
+    heat: Heat,
+    /// Variables of the function being changed.
+    in_scope: Vec<Ident>,
+    labels: usize,
+    /// Whether the next function is a getter or setter.
+    has_fixed_parameters: bool,
+}
+
+impl Shaper<'_, '_> {
+    fn number(&mut self, value: i32) -> Box<Expr> {
+        self.state.number(&mut self.work.random, value)
+    }
+
+    fn condition(&mut self, holds: bool) -> Box<Expr> {
+        self.state.condition(&mut self.work.random, &mut self.work.constants, holds)
+    }
+
+    /// Returns an expression of the module about this function's variables.
+    fn piece(&mut self) -> Option<Box<Expr>> {
+        let mut variables = self.in_scope.clone();
+        variables.push(self.state.any(&mut self.work.random).0);
+        self.pieces.one(&mut self.work.random, &variables)
+    }
+
+    /// Returns statements that must not run; they may return.
+    fn junk(&mut self, returns: bool) -> Vec<Stmt> {
+        let piece = self.piece();
+        let form = self.work.random.below(4);
+        match piece {
+            Some(piece) if returns && form == 0 => vec![give(Some(piece))],
+            Some(piece) if form < 3 => vec![run(piece)],
+            _ => {
+                let (variable, _) = self.state.any(&mut self.work.random);
+                let constant = self.work.constants.next();
+                let op = *self.work.random.pick(&[
+                    AssignOp::AddAssign,
+                    AssignOp::BitXorAssign,
+                    AssignOp::SubAssign,
+                ]);
+                vec![run(assign(op, &variable, super::state::number(constant.into())))]
+            }
+        }
+    }
+
+    /// Returns `count` different numbers.
+    fn distinct(&mut self, count: usize) -> Vec<i32> {
+        let mut seen = HashSet::new();
+        let mut numbers = Vec::with_capacity(count);
+        while numbers.len() < count {
+            let number = self.work.constants.next();
+            if seen.insert(number) {
+                numbers.push(number);
+            }
+        }
+        numbers
+    }
+
+    fn distinct_from(&mut self, taken: i32) -> i32 {
+        loop {
+            let number = self.work.constants.next();
+            if number != taken {
+                return number;
+            }
+        }
+    }
+
+    fn next_label(&mut self) -> usize {
+        self.labels += 1;
+        self.labels
+    }
+
+    fn is_strong(&self) -> bool {
+        self.work.profile == Profile::Strong
+    }
+
+    fn blocks_at_most(&self) -> usize {
+        if self.is_strong() { 40 } else { 12 }
+    }
+
+    fn false_blocks(&self) -> usize {
+        if self.is_strong() { 2 } else { 1 }
+    }
+
+    fn add_vars(&mut self, vars: Vec<Ident>, made: &mut Vec<Stmt>) {
+        let mut seen = HashSet::new();
+        let vars: Vec<_> =
+            vars.into_iter().filter(|name| seen.insert(name.to_id())).map(|name| (name, None)).collect();
+        if !vars.is_empty() {
+            made.push(build::declare(VarDeclKind::Var, vars));
+        }
+    }
+
+    /// Changes a function's body.
+    fn body(&mut self, at: BytePos, stmts: &mut Vec<Stmt>) {
+        let mut rest = stmts.split_off(directives(stmts));
+        if stmts.iter().any(is_asm) {
+            stmts.append(&mut rest);
+            return;
+        }
+        let cost = self.heat.cost_class(at);
+        let flattens = cost == Cost::Cold || cost == Cost::Warm && self.is_strong();
+        if !(flattens && flatten::flatten(self, &mut rest, After::Return)) {
+            guard::guard(self, &mut rest, cost != Cost::Hot);
+        }
+        stmts.append(&mut rest);
+    }
+
+    /// Returns a parameter to add, now and then, to a function that cannot tell.
+    fn parameter(&mut self, last: Option<&Pat>, is_free: bool) -> Option<Pat> {
+        if !is_free || last.is_some_and(Pat::is_rest) || !self.work.random.one_in(3) {
+            return None;
+        }
+        let (variable, pattern) = guard::parameter(self);
+        self.in_scope.push(variable);
+        Some(pattern)
+    }
+}
+
+/// `"use asm"` is checked by the engine against a grammar of its own.
+fn is_asm(statement: &Stmt) -> bool {
+    matches!(statement, Stmt::Expr(ExprStmt { expr, .. })
+        if matches!(&**expr, Expr::Lit(Lit::Str(text)) if text.value.as_str() == Some("use asm")))
+}
+
+/// Whether parameters may become a list with a default: two of them with one name may not, nor may a body that
+/// begins with a directive follow.
+fn may_have_default(names: &[Ident], body: &FunctionBody) -> bool {
+    let mut seen = HashSet::new();
+    directives(&body.stmts) == 0 && names.iter().all(|name| seen.insert(name.to_id()))
+}
+
+impl VisitMut for Shaper<'_, '_> {
+    fn visit_mut_function(&mut self, node: &mut Function) {
+        let is_fixed = std::mem::take(&mut self.has_fixed_parameters);
+        node.visit_mut_children_with(self);
+        let is_free = !is_fixed && !scope::reads_arguments(node);
+        let Some(body) = &mut node.body else { return };
+        self.in_scope = find_pat_ids(&node.params);
+        let is_free = is_free && may_have_default(&self.in_scope, body);
+        let last = node.params.last().map(|last| &last.pat);
+        if let Some(pattern) = self.parameter(last, is_free) {
+            node.params.push(pattern.into());
+        }
+        self.body(node.span.lo, &mut body.stmts);
+    }
+
+    fn visit_mut_constructor(&mut self, node: &mut Constructor) {
+        node.visit_mut_children_with(self);
+        let Some(body) = &mut node.body else { return };
+        self.in_scope = find_pat_ids(&node.params);
+        self.body(node.span.lo, &mut body.stmts);
+    }
+
+    fn visit_mut_arrow_expr(&mut self, node: &mut ArrowExpr) {
+        self.has_fixed_parameters = false;
+        node.visit_mut_children_with(self);
+        if let ArrowFunctionBody::Expr(value) = &mut *node.body {
+            let value = std::mem::take(value);
+            *node.body = ArrowFunctionBody::FunctionBody(FunctionBody {
+                span: DUMMY_SP,
+                stmts: vec![give(Some(value))],
+            });
+        }
+        let ArrowFunctionBody::FunctionBody(body) = &mut *node.body else { return };
+        self.in_scope = find_pat_ids(&node.params);
+        let is_free = may_have_default(&self.in_scope, body);
+        if let Some(pattern) = self.parameter(node.params.last(), is_free) {
+            node.params.push(pattern);
+        }
+        self.body(node.span.lo, &mut body.stmts);
+    }
+
+    fn visit_mut_getter_prop(&mut self, node: &mut GetterProp) {
+        node.key.visit_mut_with(self);
+        self.has_fixed_parameters = true;
+        node.function.visit_mut_with(self);
+    }
+
+    fn visit_mut_setter_prop(&mut self, node: &mut SetterProp) {
+        node.key.visit_mut_with(self);
+        self.has_fixed_parameters = true;
+        node.function.visit_mut_with(self);
+    }
+
+    fn visit_mut_class_method(&mut self, node: &mut ClassMethod) {
+        node.key.visit_mut_with(self);
+        self.has_fixed_parameters = node.kind != MethodKind::Method;
+        node.function.visit_mut_with(self);
+    }
+
+    fn visit_mut_private_method(&mut self, node: &mut PrivateMethod) {
+        self.has_fixed_parameters = node.kind != MethodKind::Method;
+        node.function.visit_mut_with(self);
+    }
+}

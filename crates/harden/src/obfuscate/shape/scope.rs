@@ -1,0 +1,140 @@
+//! What a statement list declares and reads: whether a declaration may move to the start of its list.
+
+use std::collections::HashSet;
+
+use swc_core::ecma::{
+    ast::*,
+    utils::find_pat_ids,
+    visit::{Visit, VisitWith},
+};
+
+use crate::js::hazards::unwrapped;
+
+/// The variables that a piece of a program names, its own and others.
+pub(super) fn names<T: VisitWith<Names>>(node: &T) -> HashSet<Id> {
+    let mut names = Names::default();
+    node.visit_with(&mut names);
+    names.0
+}
+
+#[derive(Default)]
+pub(super) struct Names(HashSet<Id>);
+
+impl Visit for Names {
+    fn visit_ident(&mut self, node: &Ident) {
+        self.0.insert(node.to_id());
+    }
+}
+
+/// Returns whether a function, or an arrow function in it, may read `arguments`.
+pub(super) fn reads_arguments<T: VisitWith<Names>>(node: &T) -> bool {
+    names(node).iter().any(|(name, _)| name == "arguments")
+}
+
+/// The variables that something is assigned to after their declaration.
+pub(super) fn assigned<T: VisitWith<Assigned>>(node: &T) -> HashSet<Id> {
+    let mut assigned = Assigned::default();
+    node.visit_with(&mut assigned);
+    assigned.0
+}
+
+#[derive(Default)]
+pub(super) struct Assigned(HashSet<Id>);
+
+impl Visit for Assigned {
+    fn visit_assign_expr(&mut self, node: &AssignExpr) {
+        let ids: Vec<Id> = find_pat_ids(&node.left);
+        self.0.extend(ids);
+        node.visit_children_with(self);
+    }
+
+    fn visit_update_expr(&mut self, node: &UpdateExpr) {
+        if let Expr::Ident(name) = unwrapped(&node.arg) {
+            self.0.insert(name.to_id());
+        }
+        node.visit_children_with(self);
+    }
+
+    fn visit_for_head(&mut self, node: &ForHead) {
+        if let ForHead::Pat(pattern) = node {
+            let ids: Vec<Id> = find_pat_ids(pattern);
+            self.0.extend(ids);
+        }
+        node.visit_children_with(self);
+    }
+}
+
+/// Returns whether a list declares something that is seen in its block alone.
+pub(super) fn has_scope(stmts: &[Stmt]) -> bool {
+    stmts.iter().any(|statement| match statement {
+        Stmt::Decl(Decl::Var(variables)) => variables.kind != VarDeclKind::Var,
+        Stmt::Decl(_) => true,
+        _ => false,
+    })
+}
+
+/// What a list's function declarations and lexical declarations mean for moving its statements.
+pub(super) struct Order {
+    /// The names of each statement.
+    names: Vec<HashSet<Id>>,
+    /// The names in function declarations, which may be called before the statement that they stand at.
+    early: HashSet<Id>,
+    assigned: HashSet<Id>,
+}
+
+impl Order {
+    pub(super) fn of(stmts: &[Stmt]) -> Self {
+        let mut early = HashSet::new();
+        for statement in stmts {
+            if let Stmt::Decl(Decl::Fn(function)) = statement {
+                early.extend(names(&function.function));
+            }
+        }
+        let mut written = HashSet::new();
+        for statement in stmts {
+            written.extend(assigned(statement));
+        }
+        Self { names: stmts.iter().map(names).collect(), early, assigned: written }
+    }
+
+    /// Returns whether nothing tells when the names of the declaration at `index` are set up as the list begins:
+    /// nothing can read or write one before its declaration ran, and none refuses to be assigned to.
+    pub(super) fn may_open(&self, stmts: &[Stmt], index: usize) -> bool {
+        let Stmt::Decl(Decl::Var(variables)) = &stmts[index] else { return false };
+        let mut declared = HashSet::new();
+        for declarator in variables.decls.iter().rev() {
+            let ids: Vec<Id> = find_pat_ids(&declarator.name);
+            let own: HashSet<Id> = ids.iter().cloned().collect();
+            declared.extend(ids);
+            // The names of this declarator and of those after it, read by what runs before they are set.
+            if let Some(value) = &declarator.init
+                && !names(value).is_disjoint(&declared)
+            {
+                return false;
+            }
+            if !declarator.name.is_ident() && !pattern_reads(&declarator.name).is_disjoint(&declared) {
+                return false;
+            }
+            if own.iter().any(|(name, _)| matches!(name.as_str(), "arguments" | "eval" | "let")) {
+                return false;
+            }
+        }
+        let read_before =
+            |id: &Id| self.early.contains(id) || self.names[..index].iter().any(|names| names.contains(id));
+        let is_constant = variables.kind == VarDeclKind::Const;
+        !declared.iter().any(|id| read_before(id) || is_constant && self.assigned.contains(id))
+    }
+}
+
+/// The names that a pattern reads: in its defaults and computed keys.
+fn pattern_reads(pattern: &Pat) -> HashSet<Id> {
+    struct Reads(HashSet<Id>);
+    impl Visit for Reads {
+        fn visit_expr(&mut self, node: &Expr) {
+            self.0.extend(names(node));
+        }
+    }
+    let mut reads = Reads(HashSet::new());
+    pattern.visit_with(&mut reads);
+    reads.0
+}

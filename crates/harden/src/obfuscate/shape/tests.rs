@@ -1,0 +1,276 @@
+//! Programs print the same after they are reshaped: each runs under Node before and after, for many seeds.
+
+use std::{io::Write, process::Command};
+
+use protected_model::digest::Sha256;
+use swc_core::{
+    common::SyntaxContext,
+    ecma::{
+        ast::*,
+        transforms::base::{
+            fixer::{fixer, paren_remover},
+            resolver,
+        },
+        visit::{Visit, VisitWith},
+    },
+};
+
+use super::reshape;
+use crate::{
+    Profile,
+    js::{
+        Goal, Language,
+        print::{Around, OriginalNames, print},
+        rename::{Kept, shorten},
+        session,
+    },
+    obfuscate::{Constants, Seed, State, Work},
+};
+
+const STATE: (&str, i32) = ("let", 712_345_678);
+
+/// Returns `source` with its functions reshaped. Its state is a variable that the test declares.
+pub(super) fn reshaped(source: &str, seed: &str, profile: Profile) -> String {
+    let value = STATE.1;
+    let text = format!("let $state = Number(['{value}'].join());\n{source}");
+    session("test", "test.js", &text, |session| {
+        let mut program = session.parse(Language::JavaScript, Goal::CommonJs)?;
+        let names = OriginalNames::of(&program);
+        program.mutate(resolver(session.unresolved, session.top_level, false));
+        program.mutate(paren_remover(None));
+        let random = Seed::derive(None, &Sha256::of(seed)).random("shape");
+        let constants = Constants::new(random.fork("constants"));
+        let state = State::new(vec![(state_variable(&program), value)]);
+        let mut work = Work { session, profile, random, constants, names: Default::default() };
+        reshape(&mut program, &mut work, &state);
+        let kept = Kept { top_level: false, private_names: false, names: Default::default() };
+        shorten(session, &mut program, &kept);
+        program.mutate(fixer(None));
+        Ok(print(session, &program, &names, true, &Around::default())?.code)
+    })
+    .unwrap_or_else(|error| panic!("{error}"))
+}
+
+fn state_variable(program: &Program) -> Ident {
+    struct Finder(Option<Ident>);
+    impl Visit for Finder {
+        fn visit_ident(&mut self, node: &Ident) {
+            if node.sym == "$state" && node.ctxt != SyntaxContext::empty() {
+                self.0.get_or_insert_with(|| node.clone());
+            }
+        }
+    }
+    let mut finder = Finder(None);
+    program.visit_with(&mut finder);
+    finder.0.expect("state")
+}
+
+/// Runs several programs in one process and returns what each printed.
+fn printed(programs: &[String]) -> Vec<String> {
+    const RUNNER: &str = r#"
+        const programs = JSON.parse(require('fs').readFileSync(0, 'utf8'));
+        const outputs = [];
+        for (const program of programs) {
+          const lines = [];
+          const console = { log: (...values) => lines.push(values.map((v) => typeof v === 'string' ? v : require('util').inspect(v)).join(' ')) };
+          try { new Function('console', 'require', program)(console, require); } catch (error) { lines.push('threw ' + error.name + ' ' + (error.name === 'SyntaxError' ? error.message : '')); }
+          outputs.push(lines.join('\n'));
+        }
+        process.stdout.write(JSON.stringify(outputs));
+    "#;
+    let mut child = Command::new("node")
+        .args(["-e", RUNNER])
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .expect("node");
+    let input = serde_json::to_string(programs).expect("json");
+    child.stdin.take().expect("stdin").write_all(input.as_bytes()).expect("write");
+    let output = child.wait_with_output().expect("node");
+    serde_json::from_slice(&output.stdout).expect("json")
+}
+
+fn same(source: &str) {
+    let before = printed(&[source.to_owned()]).remove(0);
+    assert!(!before.is_empty() && !before.contains("SyntaxError"), "{before}\n{source}");
+    for profile in [Profile::Standard, Profile::Strong] {
+        let programs: Vec<String> =
+            (0..50).map(|seed| reshaped(source, &seed.to_string(), profile)).collect();
+        for (program, after) in programs.iter().zip(printed(&programs)) {
+            assert_eq!(before, after, "{source}\n{program}");
+        }
+    }
+}
+
+#[test]
+fn declarations_keep_their_order() {
+    same(
+        "function f(a) { let b = a + 1; const c = b * 2; var d = c - 1; if (d > 3) { return 'big' + d } d++;
+         console.log(a, b, c, d); return d } console.log(f(0), f(1), f(5));
+         function g({ x, y: [z] }, ...more) { let { p, q = x, ...r } = more[0]; let [s = p, , t] = more[1];
+         var { u = q } = r; console.log(x, z, p, q, r, s, t, u); return more.length }
+         console.log(g({ x: 1, y: [2] }, { p: 3, w: 4 }, [undefined, 6, 7]), g.length);",
+    );
+}
+
+#[test]
+fn what_is_met_before_its_declaration_still_throws() {
+    same(
+        "const said = (run) => { try { return run() } catch (error) { return error.name } };
+         function before() { console.log(1); console.log(a); let a = 2; console.log(a); return a }
+         function called() { console.log(1); inner(); let a = 2; console.log(a); function inner() { return a } }
+         function closed() { let read = () => late; console.log(1); read(); let late = 2; console.log(late) }
+         function own() { console.log(1); let a = a + 1; console.log(a) }
+         function pattern() { console.log(1); let { a, b = c, c } = { a: 1 }; console.log(a, b, c) }
+         function later() { console.log(1); let a = b, b = 2; console.log(a, b) }
+         function kind() { console.log(1); typeof x; let x = 1; console.log(x) }
+         function classes() { console.log(1); new A; class A {} console.log(A.name) }
+         function fixed() { const a = 1; console.log(a); a = 2; console.log(a) }
+         function fixedTwo() { console.log(0); const [a] = [1]; console.log(a); [a] = [2]; console.log(a) }
+         function fixedThree() { console.log(0); const a = 1; console.log(a); for (a of [3]) console.log(a); }
+         function fixedFour() { console.log(0); const a = 1; console.log(a); a++; console.log(a) }
+         for (const one of [before, called, closed, own, pattern, later, kind, classes, fixed, fixedTwo, fixedThree,
+         fixedFour]) console.log(one.name.length > 0, said(one));",
+    );
+}
+
+#[test]
+fn names_and_lengths_stay() {
+    same(
+        "function f(a, b) { let g = function () {}; const h = () => 1; let k = class {}; var m = function () {};
+         let { n = () => 2 } = {}; let [o = class {}] = []; console.log(typeof g, typeof h);
+         return [g.name.length, h.name.length, k.name.length, m.name.length, n.name.length, o.name.length]
+         .map(Boolean) } console.log(f(), f.length);
+         function make() { console.log(1); return function () {} } console.log(make().name === '');
+         function arrow() { console.log(1); return () => 1 } console.log(arrow().name === '');
+         console.log(((a, b) => a).length, (function (a, b = 1) {}).length, ((...a) => a).length, (() => {}).length);
+         console.log(Object.getOwnPropertyDescriptor({ set a(v) {} }, 'a').set.length);
+         class A { constructor(a, b) { this.a = a } m(a) { return a } static s(a, b) { return b } get g() { return 1 }
+         set g(v) { this.v = v } async am(a) { return a } *gm(a, b, c) { yield a } #p(a) { return a }
+         p() { return this.#p.length } }
+         console.log(A.length, new A(1).m.length, A.s.length, A.prototype.am.length, A.prototype.gm.length, new A().p());",
+    );
+}
+
+#[test]
+fn arguments_stay_aliased() {
+    same(
+        "function f(a, b) { arguments[0] = 5; b = 7; console.log(a, arguments[1], arguments.length); return a }
+         console.log(f(1, 2, 3), f());
+         function g(a) { 'use strict'; arguments[0] = 5; a++; return a + arguments.length } console.log(g(1));
+         function h(a) { const read = () => arguments[0]; a = 9; console.log(read()); return read() } console.log(h(1));
+         console.log([1, 2, 3].map((x) => x * 2), ['1', '2', '3'].map((x, y) => x + y));
+         function k() { return arguments.length } console.log(k(1, 2, 3), [k].map((f) => f(1)));
+         function twice(a, a) { var c = a; if (c) return c; return 'none' } console.log(twice(1, 2), twice());",
+    );
+}
+
+#[test]
+fn parameters_keep_their_scope() {
+    same(
+        "var x = 'outer'; function f(a = () => x, b = a()) { var x = 'inner'; console.log(x, b); return a() }
+         console.log(f());
+         function g(a, b = () => a) { var a; console.log(a); a = 2; return b() } console.log(g(1));
+         function h(a) { var a; console.log(typeof a); function a() {} console.log(1); return typeof a }
+         console.log(h(1));
+         function k(a) { if (a) { var b = a } else { b = 'none' } console.log(b); return b } console.log(k(1), k(0));
+         function shadow(e) { let r = e; { let e = 2; r += e } for (let e = 0; e < 2; e++) r += e; return r + e }
+         console.log(shadow(10));",
+    );
+}
+
+#[test]
+fn closures_keep_their_variables() {
+    same(
+        "function f() { const all = []; for (let i = 0; i < 3; i++) { let j = i * 2; all.push(() => i + j) }
+         console.log(all.length); let k = 1; all.push(() => k); k = 5; return all.map((g) => g()) } console.log(f());
+         function g(n) { let v = n; const get = () => v; if (n) { v++; } console.log(get()); return { get, set: (w) => { v = w } } }
+         const one = g(1), two = g(5); one.set(9); console.log(one.get(), two.get());
+         function while_(n) { const all = []; while (n--) { const m = n; all.push(() => m) } console.log(n); return all.map((g) => g()) }
+         console.log(while_(3));
+         function again() { let a; console.log(a); a = (a || 0) + 1; return a } console.log(again(), again());",
+    );
+}
+
+#[test]
+fn functions_in_blocks_stay() {
+    same(
+        "function f(a) { console.log(typeof g); if (a) { function g() { return 1 } } console.log(typeof g); return typeof g }
+         console.log(f(1), f(0));
+         function h() { 'use strict'; console.log(1); { function g() { return 1 } console.log(g()) } return typeof g }
+         console.log(h());
+         function k(a) { switch (a) { case 1: function g() { return 1 } } console.log(typeof g); return g && g() }
+         console.log(k(1), k(0));
+         function two() { return one(); function one() { return 1 } function one() { return 2 } } console.log(two());
+         function label(a) { if (a) function q() { return 3 } console.log(typeof q); return typeof q } console.log(label(1), label(0));",
+    );
+}
+
+#[test]
+fn generators_and_async_functions() {
+    same(
+        "function* f(a) { let b = yield a; console.log(b); if (b) { yield* [1, 2]; return 'end' } const c = yield b; console.log(c) }
+         for (const one of [true, false]) { const g = f(7); console.log(g.next(), g.next(one), g.next('c'), g.next(), g.next()) }
+         function* bare() { yield 1 } console.log([...bare()]);
+         function* finish() { try { yield 1; console.log('on') } finally { console.log('end') } } for (const a of finish()) break;
+         const lines = []; async function g(a) { lines.push(1); let b = await a; lines.push(b); if (b > 2) return b * 2; const c = await 9; return c }
+         console.log(typeof g(1).then, lines.length); async function bad() { lines.push(1); throw new Error('x') } bad().catch(() => {});
+         const h = async (a) => await a; console.log(h(1) instanceof Promise);
+         async function* both(a) { yield a; await 1; yield* [a] } console.log(typeof both(1).next);",
+    );
+}
+
+#[test]
+fn classes_keep_their_construction() {
+    same(
+        "class A { constructor(a) { this.a = a; console.log(new.target.name.length > 0); if (a) return; this.b = 1 } }
+         class B extends A { #x = 1; static y = 2; constructor(a) { if (a > 1) { super(a) } else { console.log('small'); super(0) }
+         this.c = this.#x } get d() { return this.c + 1 } set d(v) { this.c = v; console.log(v) } m() { return super.m } static { console.log(this.y) } }
+         console.log(new B(2).d, new B(1).b); const b = new B(3); b.d = 8; console.log(b.d);
+         class C extends A { constructor() { console.log(1); try { this.x } catch (e) { console.log(e.name) } super(1); return { own: 1 } } }
+         console.log(new C().own);
+         class D extends A { constructor() { console.log(1) } } try { new D } catch (e) { console.log(e.name) }
+         const o = { get a() { return 1 }, set a(v) { console.log(v) }, b() { return super.toString === Object.prototype.toString }, ['c' + 1]() { return 2 } };
+         o.a = o.a + 1; console.log(o.b(), o.c1());",
+    );
+}
+
+#[test]
+fn branches_and_early_ends() {
+    same(
+        "function f(a) { if (a === 1) return 'one'; else if (a === 2) { console.log('two'); return 2 } else a === 3 ? console.log('three') : a && console.log('else');
+         a > 3 || console.log('low'); if (a == 9) throw new RangeError('nine'); console.log('after'), a++; return a > 5 ? (console.log('big'), a) : -a }
+         for (let i = 0; i < 10; i++) try { console.log(f(i)) } catch (e) { console.log(e.name) }
+         function g(a) { if (a) { console.log('a'); return; console.log('never'); var hoisted = 1 } console.log(hoisted); hoisted = 3 } console.log(g(1), g(0));
+         function none() {} console.log(none()); function empty() { ; ; } console.log(empty());
+         function labels(n) { const out = []; outer: for (let i = 0; i < n; i++) { for (let j = 0; j < n; j++) { if (j == 1) continue outer; if (i == 2) break outer; out.push(i, j) } } inner: { if (n > 2) break inner; out.push('small') } console.log(out.length); return out }
+         console.log(labels(2), labels(4));
+         function tries(a) { try { if (a) throw a; console.log('none'); return 'try' } catch (e) { console.log(e); return 'catch' } finally { console.log('finally'); if (a > 1) return 'finally' } }
+         console.log(tries(0), tries(1), tries(2));
+         function switches(a) { let r = ''; switch (a) { case 1: r += 'a'; case 2: { r += 'b'; break } default: r += 'c' } console.log(r); return r }
+         console.log(switches(1), switches(2), switches(3));",
+    );
+}
+
+#[test]
+fn directives_stay_first() {
+    same(
+        "function f() { 'use strict'; console.log(this === undefined); let a = 1; if (a) a++; return a } console.log(f());
+         function g() { console.log(this === undefined); ('use strict'); return 1 } console.log(g.call(undefined));
+         const h = () => { 'use strict'; console.log(1); undeclared = 1 }; try { h() } catch (e) { console.log(e.name) }
+         function k(a) { 'use strict'; return a } console.log(k(3));
+         function seq() { return 'use strict', typeof this } console.log(seq.call(undefined));",
+    );
+}
+
+#[test]
+fn effects_keep_their_order() {
+    same(
+        "const log = (a) => (console.log(a), a);
+         function f() { let a = log(1), b = log(2); log(a) && log(b); var c = (log(3), log(4)); [a, b] = [b, a]; console.log(a, b, c);
+         log(0) || log(5), log(6); return log(7), log(8) } console.log(f());
+         const o = { get x() { console.log('get'); return 1 } }; function g() { let { x, ['x']: y = log(9) } = o; console.log(x, y); delete o.x; void log(1); return 'x' in o }
+         console.log(g());
+         var fib = (n) => n < 2 ? n : fib(n - 1) + fib(n - 2); console.log(fib(12));",
+    );
+}
