@@ -89,6 +89,9 @@ pub enum HardenError {
         /// What it said.
         reason: String,
     },
+    /// A pattern of file names that is none.
+    #[error("a pattern of `files`: {0}")]
+    Pattern(String),
     /// No threads.
     #[error("could not start the build's threads: {0}")]
     Threads(String),

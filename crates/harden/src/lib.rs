@@ -42,6 +42,9 @@ pub fn harden(request: &Request<'_>) -> Result<Hardened, HardenError> {
     let seed = Seed::derive(secret, &source_tree_sha256);
     let mut context = Context { request, workers: &workers, package, version, seed, escrow: None };
     let pipeline = step::run(&mut context, &mut tree)?;
+    if !request.options.escrow {
+        tree.drop_maps()?;
+    }
     let escrow = context.escrow;
     // Minification shortens names and is undone by reading: it is not called obfuscation here.
     let obfuscated =

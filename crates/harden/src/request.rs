@@ -116,6 +116,9 @@ pub enum Profile {
 }
 
 impl Profile {
+    /// Every profile, from the weakest.
+    pub const ALL: [Self; 3] = [Self::Light, Self::Standard, Self::Strong];
+
     /// Returns the name that configuration and manifests use.
     pub fn name(self) -> &'static str {
         match self {

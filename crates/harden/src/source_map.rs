@@ -60,6 +60,18 @@ impl SourceMap {
         Ok(Self { source, content, names, segments: decode(&mappings) })
     }
 
+    /// Returns the source file and the place there that `generated` came from.
+    pub(crate) fn original(&self, generated: Place) -> Option<(&str, Place)> {
+        let covering = self.segments.partition_point(|known| known.generated <= generated);
+        let segment = self.segments[covering.checked_sub(1)?];
+        (segment.generated.line == generated.line).then_some((self.source.as_str(), segment.original))
+    }
+
+    /// Returns the path and the text of every source file.
+    pub(crate) fn sources(&self) -> impl Iterator<Item = (&str, &str)> {
+        std::iter::once((self.source.as_str(), self.content.as_str()))
+    }
+
     /// Returns the map from `earlier`'s original to this map's generated text, where `earlier` generated the
     /// text that this map calls original.
     pub(crate) fn after(self, earlier: &Self) -> Self {

@@ -16,7 +16,11 @@ use protected_model::{
 };
 
 use crate::{
-    HardenError, Request, SourceFile, format::PackageTypes, source_map::SourceMap, workers::Workers,
+    HardenError, Request, SourceFile,
+    format::{PackageTypes, code},
+    obfuscate::has_directives,
+    source_map::SourceMap,
+    workers::Workers,
 };
 
 /// The folder of the maps within the escrow folder.
@@ -25,12 +29,15 @@ pub(crate) const MAPS: &str = "maps";
 /// The package at one moment.
 pub(crate) struct Tree {
     artifact: PathBuf,
-    escrow: Option<PathBuf>,
+    /// Where the maps stand. Steps read them, so they are made even where none is to be left.
+    escrow: PathBuf,
     files: BTreeMap<String, Entry>,
     /// Published path by original path, of the files that got another name.
     pub(crate) renamed: BTreeMap<String, String>,
     /// Licence comments that left the code, by the path of the file they stood in.
     pub(crate) legal: BTreeMap<String, Vec<String>>,
+    /// Whether a source says how its functions are to be obfuscated.
+    pub(crate) has_directives: bool,
     /// What is published less protected than asked, and why.
     pub(crate) unprotected: BTreeMap<String, String>,
 }
@@ -56,13 +63,13 @@ pub(crate) struct Rewritten {
 impl Tree {
     /// Copies the request's files into the artifact folder.
     pub(crate) fn gather(request: &Request<'_>, workers: &Workers<'_>) -> Result<Self, HardenError> {
-        let escrow = request.options.escrow.then(|| request.escrow.to_owned());
         let mut tree = Self {
             artifact: request.artifact.to_owned(),
-            escrow,
+            escrow: request.escrow.to_owned(),
             files: BTreeMap::new(),
             renamed: BTreeMap::new(),
             legal: BTreeMap::new(),
+            has_directives: false,
             unprotected: BTreeMap::new(),
         };
         check_paths(request.files)?;
@@ -72,9 +79,14 @@ impl Tree {
             }
             let content = fs::read(&file.absolute)
                 .map_err(|source| HardenError::Read { path: PathBuf::from(&file.path), source })?;
-            tree.store(&file.path, &content, file.mode).map(|entry| Some((file.path.clone(), entry)))
+            let directives = has_directives(&content);
+            tree.store(&file.path, &content, file.mode)
+                .map(|entry| Some((file.path.clone(), entry, directives)))
         })?;
-        tree.files.extend(copied.into_iter().flatten());
+        for (path, entry, directives) in copied.into_iter().flatten() {
+            tree.has_directives |= directives && code(&path).is_some();
+            tree.files.insert(path, entry);
+        }
         tree.write("package.json", request.package_json.as_bytes(), 0o644)?;
         Ok(tree)
     }
@@ -206,18 +218,37 @@ impl Tree {
         Ok(Entry { sha256: Sha256::of(content), size: content.len() as u64, mode, mapped: false })
     }
 
+    /// Returns the map of a file that a step changed, from its sources to its text now.
+    pub(crate) fn map(&self, path: &str) -> Result<Option<SourceMap>, HardenError> {
+        let mapped = self.files.get(path).is_some_and(|entry| entry.mapped);
+        mapped.then(|| self.read_map(path)).transpose()
+    }
+
+    /// Removes every map.
+    pub(crate) fn drop_maps(&mut self) -> Result<(), HardenError> {
+        let folder = self.escrow.join(MAPS);
+        if folder.exists() {
+            fs::remove_dir_all(&folder).map_err(|source| HardenError::Write { path: folder, source })?;
+        }
+        self.files.values_mut().for_each(|entry| entry.mapped = false);
+        Ok(())
+    }
+
+    fn read_map(&self, path: &str) -> Result<SourceMap, HardenError> {
+        let failed = |source| HardenError::Read { path: PathBuf::from(map_path(path)), source };
+        let json = fs::read(self.escrow.join(map_path(path))).map_err(failed)?;
+        SourceMap::from_json(&json).map_err(|error| failed(error.into()))
+    }
+
     fn store_map(&self, before: &str, after: &str, map: SourceMap) -> Result<bool, HardenError> {
-        let Some(escrow) = &self.escrow else { return Ok(false) };
         let failed = |source| HardenError::Write { path: PathBuf::from(map_path(after)), source };
         let map = if self.files.get(before).is_some_and(|entry| entry.mapped) {
-            let earlier = fs::read(escrow.join(map_path(before))).map_err(failed)?;
-            let earlier = SourceMap::from_json(&earlier).map_err(|error| failed(error.into()))?;
-            map.after(&earlier)
+            map.after(&self.read_map(before)?)
         } else {
             map
         };
         let json = map.to_json().map_err(|error| failed(error.into()))?;
-        put(&escrow.join(map_path(after)), &json, 0o600, 0o700).map_err(failed)?;
+        put(&self.escrow.join(map_path(after)), &json, 0o600, 0o700).map_err(failed)?;
         Ok(true)
     }
 }

@@ -11,7 +11,7 @@ use swc_core::{
     },
 };
 
-use super::{Names, Work};
+use super::{Level, Names, Work};
 use crate::{Profile, js::hazards::unwrapped};
 
 /// What was taken out, in the order of its first use.
@@ -36,14 +36,12 @@ impl Literals {
 /// Takes out the literals of `program` that nobody outside has to read.
 pub(crate) fn extract(program: &mut Program, work: &mut Work<'_>, reserved: &BTreeSet<String>) -> Literals {
     let unresolved = SyntaxContext::empty().apply_mark(work.session.unresolved);
-    let profile = work.profile;
-    let names = &mut work.names;
-    let shortest = if profile == Profile::Strong { 1 } else { 2 };
+    let level = work.level();
     let mut rests = Rests(false);
     program.visit_with(&mut rests);
     let has_object_rest = rests.0;
     let mut extract =
-        Extract { unresolved, shortest, has_object_rest, reserved, names, literals: Literals::default() };
+        Extract { unresolved, level, has_object_rest, reserved, work, literals: Literals::default() };
     program.visit_mut_with(&mut extract);
     extract.literals
 }
@@ -58,27 +56,32 @@ impl Visit for Rests {
     }
 }
 
-struct Extract<'a> {
+struct Extract<'a, 'b> {
     unresolved: SyntaxContext,
-    /// What is shorter than this says nothing.
-    shortest: usize,
+    level: Level,
     /// V8 runs a getter with a computed name once more, where `{ a, ...rest }` leaves its property out.
     has_object_rest: bool,
     reserved: &'a BTreeSet<String>,
-    names: &'a mut Names,
+    work: &'a mut Work<'b>,
     literals: Literals,
 }
 
-impl Extract<'_> {
+impl Extract<'_, '_> {
     fn is_free(&self, expr: &Expr, names: &[&str]) -> bool {
         matches!(unwrapped(expr), Expr::Ident(ident)
             if ident.ctxt == self.unresolved && names.contains(&ident.sym.as_str()))
     }
 
     fn taken(&mut self, value: &Wtf8Atom) -> Option<Box<Expr>> {
-        let short =
-            value.as_str().is_some_and(|text| text.len() < self.shortest || self.reserved.contains(text));
-        (!short).then(|| Box::new(Expr::Ident(self.literals.variable(value, self.names))))
+        // What is shorter says nothing.
+        let shortest = match self.level.profile {
+            Profile::Light => return None,
+            Profile::Standard => 2,
+            Profile::Strong => 1,
+        };
+        let stays = |text: &str| text.len() < shortest || self.reserved.contains(text);
+        let stays = value.as_str().is_some_and(stays);
+        (!stays).then(|| Box::new(Expr::Ident(self.literals.variable(value, &mut self.work.names))))
     }
 
     fn computed(&mut self, name: &Wtf8Atom) -> Option<ComputedPropName> {
@@ -148,7 +151,7 @@ impl Extract<'_> {
     }
 }
 
-impl VisitMut for Extract<'_> {
+impl VisitMut for Extract<'_, '_> {
     fn visit_mut_expr(&mut self, node: &mut Expr) {
         match node {
             Expr::Lit(Lit::Str(text)) => {
@@ -167,6 +170,20 @@ impl VisitMut for Extract<'_> {
             }
             _ => node.visit_mut_children_with(self),
         }
+    }
+
+    fn visit_mut_function(&mut self, node: &mut Function) {
+        let around = self.level;
+        self.level = self.work.enter(around, node.span.lo);
+        node.visit_mut_children_with(self);
+        self.level = around;
+    }
+
+    fn visit_mut_arrow_expr(&mut self, node: &mut ArrowExpr) {
+        let around = self.level;
+        self.level = self.work.enter(around, node.span.lo);
+        node.visit_mut_children_with(self);
+        self.level = around;
     }
 
     fn visit_mut_member_expr(&mut self, node: &mut MemberExpr) {
@@ -239,7 +256,8 @@ impl VisitMut for Extract<'_> {
                     PropName::Str(text) => text.value.as_str() == Some("__proto__"),
                     _ => false,
                 };
-                if !sets_prototype {
+                // An object whose keys are computed is made several times as slowly.
+                if !sets_prototype && !self.level.hot {
                     self.key(&mut pair.key);
                 }
                 pair.value.visit_mut_with(self);
@@ -306,8 +324,11 @@ impl VisitMut for Extract<'_> {
 
     /// The words of `constructor(…) {}` stay: a computed name would make it a method.
     fn visit_mut_constructor(&mut self, node: &mut Constructor) {
+        let around = self.level;
+        self.level = self.work.enter(around, node.span.lo);
         node.params.visit_mut_with(self);
         node.body.visit_mut_with(self);
+        self.level = around;
     }
 
     fn visit_mut_stmt(&mut self, node: &mut Stmt) {
@@ -339,7 +360,7 @@ impl VisitMut for Extract<'_> {
     }
 }
 
-impl Extract<'_> {
+impl Extract<'_, '_> {
     /// The texts between a template's values become values themselves.
     fn template(&mut self, template: &mut Tpl) {
         let Some(texts) =

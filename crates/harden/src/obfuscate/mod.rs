@@ -4,6 +4,7 @@
 //! table in a fixed form, no order of blocks written down. Decoding reads state that the program computes as it
 //! starts, and which of several forms a piece takes follows from the seed.
 
+mod functions;
 mod host;
 mod literals;
 mod mark;
@@ -19,13 +20,21 @@ pub use random::Seed;
 
 use std::collections::BTreeSet;
 
-use swc_core::ecma::{
-    ast::{Expr, Ident, Lit, ModuleItem, Program, Stmt},
-    atoms::Atom,
-    utils::private_ident,
+use swc_core::{
+    common::BytePos,
+    ecma::{
+        ast::{Expr, Ident, Lit, ModuleItem, Program, Stmt},
+        atoms::Atom,
+        utils::private_ident,
+    },
 };
 
-pub(crate) use self::{mark::Constants, random::Random, state::State};
+pub(crate) use self::{
+    functions::{Directive, Functions, Patterns, has_directives},
+    mark::Constants,
+    random::Random,
+    state::State,
+};
 use crate::{HardenError, Profile, js::Session};
 
 /// What the passes over one file work with.
@@ -36,8 +45,33 @@ pub(crate) struct Work<'a> {
     pub(crate) random: Random,
     /// Numbers for places where any number will do.
     pub(crate) constants: Constants,
+    /// What is said of single functions.
+    pub(crate) functions: Functions,
     /// The names that passes add at the program's top level.
     pub(crate) names: Names,
+}
+
+/// How a piece of code is treated.
+#[derive(Clone, Copy)]
+pub(crate) struct Level {
+    pub(crate) profile: Profile,
+    /// Whether it runs often.
+    pub(crate) hot: bool,
+}
+
+impl Work<'_> {
+    /// How the top level is treated.
+    pub(crate) fn level(&self) -> Level {
+        Level { profile: self.profile, hot: false }
+    }
+
+    /// How the function that starts there is treated, which stands in code of `around`.
+    pub(crate) fn enter(&self, around: Level, start: BytePos) -> Level {
+        Level {
+            profile: self.functions.profile(start).unwrap_or(around.profile),
+            hot: around.hot || self.functions.is_hot(start),
+        }
+    }
 }
 
 /// Variables that are added at a program's top level.

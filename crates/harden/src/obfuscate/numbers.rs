@@ -5,25 +5,19 @@ use swc_core::ecma::{
     visit::{VisitMut, VisitMutWith},
 };
 
-use super::{State, Work};
+use super::{Level, State, Work};
 use crate::Profile;
 
 /// Hides integers of `program`: in code that runs often none, elsewhere some or, in `strong`, most.
 pub(crate) fn encode(program: &mut Program, work: &mut Work<'_>, state: &State) {
-    let (smallest, one_in) = match work.profile {
-        Profile::Light => return,
-        Profile::Standard => (16, 2),
-        Profile::Strong => (2, 1),
-    };
-    program.visit_mut_with(&mut Numbers { work, state, smallest, one_in, loops: 0 });
+    let level = work.level();
+    program.visit_mut_with(&mut Numbers { work, state, level, loops: 0 });
 }
 
 struct Numbers<'a, 'b> {
     work: &'a mut Work<'b>,
     state: &'a State,
-    /// What is smaller says nothing.
-    smallest: i32,
-    one_in: usize,
+    level: Level,
     /// How many loops deep.
     loops: usize,
 }
@@ -41,12 +35,40 @@ impl VisitMut for Numbers<'_, '_> {
         if let Expr::Lit(Lit::Num(number)) = node
             && let Some(value) = integer(number.value)
         {
-            if self.loops == 0 && value >= self.smallest && self.work.random.one_in(self.one_in) {
+            // What is smaller says nothing.
+            let (smallest, one_in) = match self.level.profile {
+                Profile::Light => return,
+                Profile::Standard => (16, 2),
+                Profile::Strong => (2, 1),
+            };
+            let often = self.level.hot || self.loops > 0;
+            if !often && value >= smallest && self.work.random.one_in(one_in) {
                 *node = *self.state.number(&mut self.work.random, value);
             }
             return;
         }
         node.visit_mut_children_with(self);
+    }
+
+    fn visit_mut_function(&mut self, node: &mut Function) {
+        let around = self.level;
+        self.level = self.work.enter(around, node.span.lo);
+        node.visit_mut_children_with(self);
+        self.level = around;
+    }
+
+    fn visit_mut_arrow_expr(&mut self, node: &mut ArrowExpr) {
+        let around = self.level;
+        self.level = self.work.enter(around, node.span.lo);
+        node.visit_mut_children_with(self);
+        self.level = around;
+    }
+
+    fn visit_mut_constructor(&mut self, node: &mut Constructor) {
+        let around = self.level;
+        self.level = self.work.enter(around, node.span.lo);
+        node.visit_mut_children_with(self);
+        self.level = around;
     }
 
     fn visit_mut_for_stmt(&mut self, node: &mut ForStmt) {

@@ -37,7 +37,7 @@ use crate::{
     tsconfig::{self, CompilerOptions},
 };
 
-pub(super) const STEP: Step = Step { name: "compile", tool: SWC, wanted: |_| true, config, run };
+pub(super) const STEP: Step = Step { name: "compile", tool: SWC, wanted: |_, _| true, config, run };
 
 /// Returns what TypeScript compiles to. A package without any has no use for its `tsconfig.json`, which often
 /// extends one that only its authors have installed.

@@ -17,7 +17,7 @@ use crate::{
 };
 
 pub(super) const STEP: Step =
-    Step { name: "escrow", tool: OURS, wanted: |options| options.escrow, config, run };
+    Step { name: "escrow", tool: OURS, wanted: |options, _| options.escrow, config, run };
 
 /// The media type of `index.json`.
 const MEDIA_TYPE: &str = "application/vnd.protected-registry.escrow.v1+json";

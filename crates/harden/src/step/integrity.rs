@@ -5,7 +5,7 @@ use protected_model::integrity::{IntegrityManifest, MEDIA_TYPE, canonical};
 use super::{Context, OURS, Step};
 use crate::{HardenError, tree::Tree};
 
-pub(super) const STEP: Step = Step { name: "integrity", tool: OURS, wanted: |_| true, config, run };
+pub(super) const STEP: Step = Step { name: "integrity", tool: OURS, wanted: |_, _| true, config, run };
 
 /// Where the manifest stands in the package.
 const PATH: &str = "integrity.json";

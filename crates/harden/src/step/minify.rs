@@ -34,7 +34,7 @@ use crate::{
 };
 
 pub(super) const STEP: Step =
-    Step { name: "minify", tool: SWC, wanted: |options| options.minify, config, run };
+    Step { name: "minify", tool: SWC, wanted: |options, _| options.minify, config, run };
 
 fn config(context: &Context<'_>) -> Result<Value, HardenError> {
     let options = context.request.options;

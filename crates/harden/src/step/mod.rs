@@ -37,8 +37,8 @@ struct Step {
     /// Its name in the build manifest.
     name: &'static str,
     tool: Tool,
-    /// Whether the options ask for it.
-    wanted: fn(&Options) -> bool,
+    /// Whether the options ask for it, or the sources do.
+    wanted: fn(&Options, &Tree) -> bool,
     /// Everything that decides its output beside the tree, for the build manifest's digest.
     config: fn(&Context<'_>) -> Result<serde_json::Value, HardenError>,
     /// Changes the tree and returns how many files it changed or made.
@@ -66,7 +66,10 @@ pub(crate) struct Context<'a> {
 /// Runs the steps and returns the record of those that ran.
 pub(crate) fn run(context: &mut Context<'_>, tree: &mut Tree) -> Result<Vec<PipelineStep>, HardenError> {
     let mut pipeline = Vec::new();
-    for step in STEPS.iter().filter(|step| (step.wanted)(context.request.options)) {
+    for step in STEPS {
+        if !(step.wanted)(context.request.options, tree) {
+            continue;
+        }
         let started = Instant::now();
         let config = canonical(&(step.config)(context)?);
         let input = tree.sha256();

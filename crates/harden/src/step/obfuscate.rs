@@ -14,22 +14,24 @@ use crate::{
     HardenError, Options, Profile,
     format::PackageTypes,
     js::{
-        Language, comments,
+        Language, comments, diagnose,
         exports::Exports,
         hazards,
         print::{Around, OriginalNames, Printed, print},
         rename::{self, Kept},
         session,
     },
-    obfuscate::{Constants, Names, Work, obfuscate},
+    obfuscate::{Constants, Directive, Functions, Names, Patterns, Work, obfuscate},
+    source_map::SourceMap,
     tree::{Rewritten, Tree},
 };
 
 pub(super) const STEP: Step = Step { name: "obfuscate", tool: OURS, wanted, config, run };
 
-fn wanted(options: &Options) -> bool {
+fn wanted(options: &Options, tree: &Tree) -> bool {
     let obfuscation = &options.obfuscation;
-    obfuscation.profile > Profile::Light
+    tree.has_directives
+        || obfuscation.profile > Profile::Light
         || obfuscation.files.iter().any(|(_, profile)| *profile > Profile::Light)
 }
 
@@ -54,15 +56,14 @@ fn run(context: &mut Context<'_>, tree: &mut Tree) -> Result<u64, HardenError> {
     let paths = tree.largest_first(|path| minify::is_javascript(path) || scripts.contains(path));
     let keep_classes =
         context.request.options.keep_names || minify::reads_class_names(context, tree, &paths)?;
+    let patterns = Patterns::new(&context.request.options.obfuscation.files).map_err(HardenError::Pattern)?;
     let skipped = std::sync::Mutex::new(Vec::new());
     let changed = tree.rewrite(context.workers, &paths, |tree, path| {
-        let profile = context.request.options.obfuscation.profile;
-        if profile == Profile::Light {
-            return Ok(None);
-        }
         let text = tree.read_text(path)?;
-        match file(context, &types, path, &text, profile, keep_classes)? {
-            Ok(printed) => {
+        let map = tree.map(path)?;
+        match file(context, &types, &patterns, path, &text, map.as_ref(), keep_classes)? {
+            Ok(None) => Ok(None),
+            Ok(Some(printed)) => {
                 Ok(Some(Rewritten { path: path.to_owned(), code: printed.code, map: Some(printed.map) }))
             }
             Err(reason) => {
@@ -82,15 +83,23 @@ fn run(context: &mut Context<'_>, tree: &mut Tree) -> Result<u64, HardenError> {
 fn file(
     context: &Context<'_>,
     types: &PackageTypes,
+    patterns: &Patterns,
     path: &str,
     text: &str,
-    profile: Profile,
+    map: Option<&SourceMap>,
     keep_classes: bool,
-) -> Result<Result<Printed, String>, HardenError> {
+) -> Result<Result<Option<Printed>, String>, HardenError> {
     let options = context.request.options;
     session(STEP.name, path, text, |session| {
         let goal = types.goal(path);
         let mut program = session.parse(Language::JavaScript, goal)?;
+        let obfuscation = &options.obfuscation;
+        let profile = patterns.profile(path).unwrap_or(obfuscation.profile);
+        let functions =
+            Functions::find(&program, session, map, obfuscation, patterns).map_err(unknown_profile)?;
+        if profile == Profile::Light && !functions.exceed(profile) {
+            return Ok(Ok(None));
+        }
         let names = OriginalNames::of(&program);
         let exports = program.is_script().then(|| Exports::of(&program));
         comments::keep_magic(&session.comments);
@@ -103,12 +112,12 @@ fn file(
         let private = minify::is_private(&program, goal, &hazards);
         program.mutate(paren_remover(Some(&session.comments)));
         let random = context.seed.random(path);
-        let constants = match &options.obfuscation.mark {
+        let constants = match &obfuscation.mark {
             Some(mark) => mark.numbers(),
             None => Constants::new(random.fork("constants")),
         };
-        let mut work = Work { session, profile, random, constants, names: Names::default() };
-        obfuscate(&mut program, &mut work, private, &options.obfuscation.reserved_names)?;
+        let mut work = Work { session, profile, random, constants, functions, names: Names::default() };
+        obfuscate(&mut program, &mut work, private, &obfuscation.reserved_names)?;
         let mut names_kept = minify::names_kept(options.keep_names, keep_classes, hazards);
         names_kept.extend(work.names.kept);
         let kept = Kept { top_level: !private, private_names: options.keep_names, names: names_kept };
@@ -118,6 +127,12 @@ fn file(
         if let Some(exports) = exports {
             around.footer = exports.annotation(&Exports::certain(&program));
         }
-        Ok(Ok(print(session, &program, &names, true, &around)?))
+        Ok(Ok(Some(print(session, &program, &names, true, &around)?)))
     })
+}
+
+fn unknown_profile(directive: Directive) -> HardenError {
+    let Directive { path, content, offset, said } = directive;
+    let message = format!("`@protect {said}` names no profile: expected `light`, `standard` or `strong`");
+    HardenError::Syntax(diagnose::frame(&path, &content, offset, message))
 }

@@ -11,7 +11,8 @@ use crate::{
     tree::{Rewritten, Tree},
 };
 
-pub(super) const STEP: Step = Step { name: "strip-source-maps", tool: OURS, wanted: |_| true, config, run };
+pub(super) const STEP: Step =
+    Step { name: "strip-source-maps", tool: OURS, wanted: |_, _| true, config, run };
 
 /// Where licence comments that left the code are collected.
 const LEGAL: &str = "LEGAL.txt";
