@@ -33,6 +33,11 @@ impl Functions {
         self.profiles.get(&start).copied()
     }
 
+    /// Settles how far the function that starts there is obfuscated.
+    pub(crate) fn set(&mut self, start: BytePos, profile: Profile) {
+        self.profiles.insert(start, profile);
+    }
+
     /// Whether the function that starts there runs often.
     pub(crate) fn is_hot(&self, start: BytePos) -> bool {
         self.hot.contains(&start)

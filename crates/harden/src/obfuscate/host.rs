@@ -1,7 +1,7 @@
 //! Where a program's state and table are computed: the statement list that everything else of it runs after.
 
 use swc_core::{
-    common::Spanned,
+    common::{BytePos, Spanned},
     ecma::{
         ast::*,
         visit::{Visit, VisitMut, VisitMutWith, VisitWith},
@@ -23,7 +23,7 @@ pub(crate) fn with_host<E>(
     let mut largest = Largest::default();
     program.visit_with(&mut largest);
     let whole = program.span_hi().0 - program.span_lo().0;
-    let Some(host) = largest.found.filter(|&(size, _)| size > whole / 2) else {
+    let Some(host) = largest.found.filter(|&(size, _)| size > whole / 3) else {
         return work(program, false);
     };
     let mut taker = Body { at: host.1, body: Body::TAKE, taken: None };
@@ -40,58 +40,57 @@ pub(crate) fn with_host<E>(
 /// The largest function that a statement of the top level calls or hands to a call.
 #[derive(Default)]
 struct Largest {
-    found: Option<(u32, swc_core::common::BytePos)>,
-    in_call: bool,
+    found: Option<(u32, BytePos)>,
 }
 
 impl Largest {
-    fn offer(&mut self, body: &FunctionBody) {
+    fn offer(&mut self, function: &Expr) {
+        let body = match function {
+            // A generator's body runs later.
+            Expr::Fn(function) if !function.function.is_generator => function.function.body.as_ref(),
+            Expr::Arrow(ArrowExpr { body, .. }) => match &**body {
+                ArrowFunctionBody::FunctionBody(body) => Some(body),
+                ArrowFunctionBody::Expr(_) => None,
+            },
+            _ => None,
+        };
+        let Some(body) = body else { return };
         let size = body.span.hi.0.saturating_sub(body.span.lo.0);
-        if self.in_call && self.found.is_none_or(|(largest, _)| size > largest) {
+        if self.found.is_none_or(|(largest, _)| size > largest) {
             self.found = Some((size, body.span.lo));
         }
     }
 }
 
 impl Visit for Largest {
+    /// `(function () { … })()`, or `(function (factory) { … })(function () { … })`, whose argument holds the program and
+    /// whose callee is what bundlers read.
     fn visit_call_expr(&mut self, node: &CallExpr) {
-        // `(function (factory) { … })(function () { … })`: both run here and now, and once.
         let Callee::Expr(callee) = &node.callee else { return };
         let function = match unwrapped(callee) {
             Expr::Member(MemberExpr { obj, .. }) => unwrapped(obj),
             other => other,
         };
-        if matches!(function, Expr::Fn(_) | Expr::Arrow(_)) {
-            let before = std::mem::replace(&mut self.in_call, true);
-            node.visit_children_with(self);
-            self.in_call = before;
+        if !matches!(function, Expr::Fn(_) | Expr::Arrow(_)) {
+            return;
         }
-    }
-
-    fn visit_fn_expr(&mut self, node: &FnExpr) {
-        // A generator's body runs later.
-        if let Some(body) = &node.function.body
-            && !node.function.is_generator
-        {
-            self.offer(body);
-        }
-    }
-
-    fn visit_arrow_expr(&mut self, node: &ArrowExpr) {
-        if let ArrowFunctionBody::FunctionBody(body) = &*node.body {
-            self.offer(body);
+        let arguments = || node.args.iter().map(|argument| unwrapped(&argument.expr));
+        if arguments().any(|argument| matches!(argument, Expr::Fn(_) | Expr::Arrow(_))) {
+            arguments().for_each(|argument| self.offer(argument));
+        } else {
+            self.offer(function);
         }
     }
 
     // Below these nothing runs at the top level.
-    fn visit_fn_decl(&mut self, _: &FnDecl) {}
+    fn visit_function(&mut self, _: &Function) {}
+    fn visit_arrow_expr(&mut self, _: &ArrowExpr) {}
     fn visit_class(&mut self, _: &Class) {}
-    fn visit_object_lit(&mut self, _: &ObjectLit) {}
 }
 
 /// Takes the statements of the function body at a place, or puts them back.
 struct Body {
-    at: swc_core::common::BytePos,
+    at: BytePos,
     /// `None` to take.
     body: Option<Vec<Stmt>>,
     taken: Option<Vec<Stmt>>,

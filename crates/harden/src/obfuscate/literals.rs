@@ -163,6 +163,9 @@ impl VisitMut for Extract<'_, '_> {
                 template.exprs.visit_mut_with(self);
                 self.template(template);
             }
+            // `delete "a"` is true; `delete a` asks whether a variable can go.
+            Expr::Unary(UnaryExpr { op: UnaryOp::Delete, arg, .. })
+                if !matches!(unwrapped(arg), Expr::Member(_) | Expr::OptChain(_)) => {}
             // A tag is handed the very text of its template.
             Expr::TaggedTpl(tagged) => {
                 tagged.tag.visit_mut_with(self);

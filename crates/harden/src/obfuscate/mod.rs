@@ -5,6 +5,7 @@
 //! starts, and which of several forms a piece takes follows from the seed.
 
 mod functions;
+mod hoisted;
 mod host;
 mod literals;
 mod mark;
@@ -32,6 +33,7 @@ use swc_core::{
 pub(crate) use self::{
     functions::{Directive, Functions, Patterns, has_directives},
     mark::Constants,
+    pool::Top,
     random::Random,
     state::State,
 };
@@ -113,22 +115,33 @@ pub(crate) fn obfuscate(
             let letters: String = (0..10).map(|_| char::from(b'a' + work.random.below(26) as u8)).collect();
             work.names.prefix = Some(format!("${letters}"));
         }
+        let early = hoisted::find(program, work);
         let state = State::new((0..2).map(|_| (work.names.variable(), work.constants.next())).collect());
+        let top = if !private {
+            Top::Seen
+        } else if early.is_empty() {
+            Top::Own
+        } else {
+            Top::Deferred
+        };
         numbers::encode(program, work, &state);
         shape::reshape(program, work, &state);
         let literals = literals::extract(program, work, reserved);
         if !literals.entries.is_empty() || state.is_used() {
-            let prelude = pool::prelude(work, literals, state.variables(), !private)?;
-            insert(program, prelude);
+            let prelude = pool::prelude(work, literals, state.variables(), top)?;
+            hoisted::decode_early(program, &early, &prelude.early);
+            insert(program, prelude.statements);
         }
         Ok(())
     })
 }
 
+fn is_directive(statement: &Stmt) -> bool {
+    matches!(statement, Stmt::Expr(it) if matches!(*it.expr, Expr::Lit(Lit::Str(_))))
+}
+
 /// Puts statements before everything that runs.
 fn insert(program: &mut Program, statements: Vec<Stmt>) {
-    let is_directive =
-        |statement: &Stmt| matches!(statement, Stmt::Expr(it) if matches!(*it.expr, Expr::Lit(Lit::Str(_))));
     match program {
         Program::Script(script) => {
             let at = script.body.iter().take_while(|statement| is_directive(statement)).count();

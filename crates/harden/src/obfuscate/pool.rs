@@ -5,13 +5,16 @@
 //! name of the library and are no function: nothing there can be called by itself, and tools that look for a table,
 //! a rotation or a decoder find none of them. Which of several forms each part takes follows from the seed.
 
-use swc_core::ecma::{
-    ast::*,
-    atoms::{Wtf8Atom, wtf8::Wtf8Buf},
+use swc_core::{
+    common::DUMMY_SP,
+    ecma::{
+        ast::*,
+        atoms::{Wtf8Atom, wtf8::Wtf8Buf},
+    },
 };
 
 use super::{
-    Work,
+    Work, fresh,
     literals::Literals,
     snippet::{Fill, snippet},
 };
@@ -47,15 +50,31 @@ struct Form {
     backwards: bool,
 }
 
-/// The statements that set the variables of `literals` and of the state, to stand before everything else.
-///
-/// `seen`: whether names that are declared there are seen outside the file.
+/// Where the variables of the prelude stand.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Top {
+    /// Nobody else sees what the top level declares.
+    Own,
+    /// It declares globals.
+    Seen,
+    /// Functions may run before the top level does.
+    Deferred,
+}
+
+/// What stands before everything else, and the call that decodes, where that may have to happen earlier.
+pub(crate) struct Prelude {
+    pub(crate) statements: Vec<Stmt>,
+    /// `s || f()`
+    pub(crate) early: Vec<Stmt>,
+}
+
+/// Returns the statements that set the variables of `literals` and of the state.
 pub(crate) fn prelude(
     work: &mut Work<'_>,
     mut literals: Literals,
     state: &[(Ident, i32)],
-    seen: bool,
-) -> Result<Vec<Stmt>, HardenError> {
+    top: Top,
+) -> Result<Prelude, HardenError> {
     work.random.shuffle(&mut literals.entries);
     let mut pools = group(&literals);
     if pools.is_empty() {
@@ -64,11 +83,35 @@ pub(crate) fn prelude(
         pools.push(vec![(decoy.encode_utf16().collect(), work.names.variable())]);
     }
     let mut statements = Vec::new();
-    for (index, strings) in pools.into_iter().enumerate() {
+    // Last the pool whose end the state is: it is set when all strings are.
+    for (index, strings) in pools.iter().enumerate().rev() {
         let state = if index == 0 { state } else { &[] };
-        statements.extend(decode(work, &strings, state, seen)?);
+        statements.extend(decode(work, strings, state, top)?);
     }
-    Ok(statements)
+    if top == Top::Own {
+        return Ok(Prelude { statements, early: Vec::new() });
+    }
+    let names = pools.iter().flatten().map(|(_, ident)| ident).chain(state.iter().map(|(ident, _)| ident));
+    let declared = names.map(|name| VarDeclarator {
+        span: DUMMY_SP,
+        name: Pat::Ident(name.clone().into()),
+        init: None,
+        definite: false,
+    });
+    let declared = VarDecl { kind: VarDeclKind::Var, decls: declared.collect(), ..Default::default() };
+    let mut outside = vec![Stmt::Decl(Decl::Var(Box::new(declared)))];
+    if top == Top::Seen {
+        outside.push(Stmt::Block(BlockStmt { stmts: statements, ..Default::default() }));
+        return Ok(Prelude { statements: outside, early: Vec::new() });
+    }
+    let decode = fresh();
+    let body = Some(FunctionBody { stmts: statements, ..Default::default() });
+    let function = Box::new(Function { body, ..Default::default() });
+    outside.push(Stmt::Decl(Decl::Fn(FnDecl { ident: decode.clone(), declare: false, function })));
+    let Some((set, _)) = state.first() else { return Ok(Prelude { statements: outside, early: Vec::new() }) };
+    let early = snippet(work.session, "S||F();", Fill::default().name("S", set).name("F", &decode))?;
+    outside.extend(early.iter().cloned());
+    Ok(Prelude { statements: outside, early })
 }
 
 type Strings = Vec<(Vec<u16>, Ident)>;
@@ -100,7 +143,7 @@ fn decode(
     work: &mut Work<'_>,
     strings: &Strings,
     state: &[(Ident, i32)],
-    seen: bool,
+    top: Top,
 ) -> Result<Vec<Stmt>, HardenError> {
     let pool = encode(work, strings);
     let size = pool.alphabet.len();
@@ -141,36 +184,41 @@ fn decode(
         _ => format!("i={from};for(;;){{if(!({more}))break;d=m[T[{next}]];{step}}}"),
     };
     let body = format!("s={key0};{table}n=0;{walk}", key0 = form.key);
-    let list = work.names.variable();
+    let list = fresh();
     let mut fill =
         Fill::default().value("TEXT", text(&cipher)).value("ALPHABET", text(&pool.alphabet)).name("o", &list);
     const STATE: [&str; 4] = ["S0", "S1", "S2", "S3"];
     let mut sets = String::new();
+    let mut declared = String::new();
     for ((ident, value), name) in state.iter().zip(STATE) {
         fill = fill.name(name, ident);
         let difference = *value ^ pool.last as i32;
         sets.push_str(&format!("{name}=s^{difference};"));
+        if top == Top::Own {
+            declared.push_str(&format!(",{name}"));
+        }
     }
-    let declared: String = state.iter().zip(STATE).map(|(_, name)| format!(",{name}")).collect();
-    let source = if seen {
-        // What is declared here would be a global: only what the program needs is.
-        format!("var o=[]{declared};{{let T=TEXT,A=ALPHABET,m={{__proto__:null}},s,n,d,i,w='';{body}{sets}}}")
-    } else {
-        format!("let T=TEXT,A=ALPHABET,m={{__proto__:null}},o=[],s,n,d,i,w=''{declared};{body}{sets}")
-    };
+    let source =
+        format!("let T=TEXT,A=ALPHABET,m={{__proto__:null}},o=[],s,n,d,i,w=''{declared};{body}{sets}");
     let mut statements = snippet(work.session, &source, fill)?;
-    statements.push(bind(strings, &list, seen));
+    statements.push(bind(strings, &list, top));
     Ok(statements)
 }
 
-/// `const [a, b, c] = list;`
-fn bind(strings: &Strings, list: &Ident, seen: bool) -> Stmt {
+/// `const [a, b, c] = list;`, or `[a, b, c] = list;` where the names are declared already.
+fn bind(strings: &Strings, list: &Ident, top: Top) -> Stmt {
     let elems = strings.iter().map(|(_, ident)| Some(Pat::Ident(ident.clone().into()))).collect();
-    let name = Pat::Array(ArrayPat { span: Default::default(), elems, optional: false, type_ann: None });
-    let init = Some(Box::new(Expr::Ident(list.clone())));
-    let declarator = VarDeclarator { span: Default::default(), name, init, definite: false };
-    let kind = if seen { VarDeclKind::Var } else { VarDeclKind::Const };
-    Stmt::Decl(Decl::Var(Box::new(VarDecl { kind, decls: vec![declarator], ..Default::default() })))
+    let names = ArrayPat { span: DUMMY_SP, elems, optional: false, type_ann: None };
+    let list = Box::new(Expr::Ident(list.clone()));
+    if top == Top::Own {
+        let declarator =
+            VarDeclarator { span: DUMMY_SP, name: Pat::Array(names), init: Some(list), definite: false };
+        let declared = VarDecl { kind: VarDeclKind::Const, decls: vec![declarator], ..Default::default() };
+        return Stmt::Decl(Decl::Var(Box::new(declared)));
+    }
+    let left = AssignTarget::Pat(AssignTargetPat::Array(names));
+    let expr = AssignExpr { span: DUMMY_SP, op: AssignOp::Assign, left, right: list };
+    Stmt::Expr(ExprStmt { span: DUMMY_SP, expr: Box::new(Expr::Assign(expr)) })
 }
 
 fn encode(work: &mut Work<'_>, strings: &Strings) -> Pool {

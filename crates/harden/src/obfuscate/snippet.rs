@@ -70,7 +70,11 @@ impl VisitMut for Filler {
     fn visit_mut_ident(&mut self, node: &mut Ident) {
         match self.fill.names.get(node.sym.as_str()) {
             Some(name) => *node = name.clone(),
-            None => node.ctxt = self.own,
+            None => {
+                node.ctxt = self.own;
+                // No name that an author could ask to keep.
+                node.sym = format!("\u{1}{}", node.sym).into();
+            }
         }
         node.span = DUMMY_SP;
     }

@@ -4,4 +4,5 @@ mod artifact;
 mod behaviour;
 mod compile;
 mod fuzz;
+mod obfuscate;
 mod support;

@@ -1,0 +1,104 @@
+//! Functions that can run before their module does.
+//!
+//! In a cycle of imports a module's exported functions may be called before its first statement has run, and so before
+//! its strings are decoded. Where that can be, decoding is a function, which the first of them to run calls.
+
+use std::collections::HashSet;
+
+use swc_core::{
+    common::BytePos,
+    ecma::{
+        ast::*,
+        visit::{VisitMut, VisitMutWith},
+    },
+};
+
+use super::{Work, is_directive};
+use crate::Profile;
+
+/// Returns where the functions start that other modules could call too early: none without an internal import.
+///
+/// Those whose parameters compute something before their body runs are left as they are, but for the call.
+pub(crate) fn find(program: &Program, work: &mut Work<'_>) -> HashSet<BytePos> {
+    let Program::Module(module) = program else { return HashSet::new() };
+    let is_internal =
+        |source: &Str| source.value.as_str().is_none_or(|source| source.starts_with(['.', '#']));
+    let imports = module.body.iter().any(|item| match item {
+        ModuleItem::ModuleDecl(ModuleDecl::Import(import)) => is_internal(&import.src),
+        ModuleItem::ModuleDecl(ModuleDecl::ExportAll(export)) => is_internal(&export.src),
+        ModuleItem::ModuleDecl(ModuleDecl::ExportNamed(export)) => {
+            export.src.as_deref().is_some_and(is_internal)
+        }
+        _ => false,
+    });
+    if !imports {
+        return HashSet::new();
+    }
+    let listed = listed(module);
+    let mut found = HashSet::new();
+    for item in &module.body {
+        if let Some(function) = exported(item, &listed) {
+            found.insert(function.span.lo);
+            if !function.params.iter().all(|param| param.pat.is_ident()) {
+                work.functions.set(function.span.lo, Profile::Light);
+            }
+        }
+    }
+    found
+}
+
+/// Lets each function of `starts` decode first.
+pub(crate) fn decode_early(program: &mut Program, starts: &HashSet<BytePos>, early: &[Stmt]) {
+    struct Insert<'a> {
+        starts: &'a HashSet<BytePos>,
+        early: &'a [Stmt],
+    }
+    impl VisitMut for Insert<'_> {
+        fn visit_mut_function(&mut self, node: &mut Function) {
+            if self.starts.contains(&node.span.lo)
+                && let Some(body) = &mut node.body
+            {
+                let at = body.stmts.iter().take_while(|statement| is_directive(statement)).count();
+                body.stmts.splice(at..at, self.early.iter().cloned());
+            }
+        }
+    }
+    program.visit_mut_with(&mut Insert { starts, early });
+}
+
+/// The names that `export { … }` lists.
+fn listed(module: &Module) -> HashSet<Id> {
+    let mut found = HashSet::new();
+    for item in &module.body {
+        let ModuleItem::ModuleDecl(ModuleDecl::ExportNamed(NamedExport { specifiers, src: None, .. })) = item
+        else {
+            continue;
+        };
+        for specifier in specifiers {
+            if let ExportSpecifier::Named(ExportNamedSpecifier {
+                orig: ModuleExportName::Ident(name), ..
+            }) = specifier
+            {
+                found.insert(name.to_id());
+            }
+        }
+    }
+    found
+}
+
+/// Returns the function that an item of the top level declares and exports.
+fn exported<'a>(item: &'a ModuleItem, listed: &HashSet<Id>) -> Option<&'a Function> {
+    match item {
+        ModuleItem::ModuleDecl(ModuleDecl::ExportDecl(ExportDecl { decl: Decl::Fn(it), .. })) => {
+            Some(&it.function)
+        }
+        ModuleItem::ModuleDecl(ModuleDecl::ExportDefaultDecl(ExportDefaultDecl {
+            decl: DefaultDecl::Fn(it),
+            ..
+        })) => Some(&it.function),
+        ModuleItem::Stmt(Stmt::Decl(Decl::Fn(it))) if listed.contains(&it.ident.to_id()) => {
+            Some(&it.function)
+        }
+        _ => None,
+    }
+}

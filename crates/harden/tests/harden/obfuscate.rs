@@ -1,0 +1,272 @@
+//! What obfuscation hides, what it leaves alone, and that programs do the same afterwards.
+
+use std::path::Path;
+
+use protected_harden::{HardenError, Mark, Obfuscation, Options, Profile, SourcePlace};
+use protected_model::secret::BuildSecret;
+
+use crate::support::{Built, Package, contents, node};
+
+fn options(obfuscation: Obfuscation) -> Options {
+    Options { obfuscation, ..Options::default() }
+}
+
+fn profile(profile: Profile) -> Options {
+    options(Obfuscation { profile, ..Obfuscation::default() })
+}
+
+fn built(package: &Package, options: &Options) -> Built {
+    package.harden(options).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// A program whose names and texts nobody has by chance.
+const SECRETS: &str = "'use strict';\nclass Ledger { constructor() { this.balanceInCents = 1200; } addEntry(amount) { this.balanceInCents += amount; return `balance is ${this.balanceInCents}`; } get isOverdrawn() { return this.balanceInCents < 0; } }\nfunction openLedger({ startAmount = 5, ...others } = {}) { const ledger = new Ledger(); ledger.addEntry(startAmount); return { ledger, others, note: 'opened by hand' }; }\nmodule.exports.run = function () { const { ledger, others, note } = openLedger({ startAmount: 7, extra: 'spare' }); return [ledger.addEntry(1), ledger.isOverdrawn, others.extra, note].join(' / '); };\n";
+
+const HIDDEN: &[&str] = &[
+    "balance",
+    "InCents",
+    "addEntry",
+    "isOverdrawn",
+    "startAmount",
+    "opened by hand",
+    "spare",
+    "extra",
+    "ledger",
+    "Ledger",
+    "others",
+    "note",
+    "join",
+];
+
+#[test]
+fn names_and_texts_are_gone_and_the_program_does_the_same() {
+    let package = Package::of(&[("index.js", SECRETS)]);
+    let script = "console.log(require('./index.js').run())";
+    let expected = node(package.folder.path(), &["-e", script]);
+    for level in [Profile::Standard, Profile::Strong] {
+        for seed in 0..12 {
+            let secret = Some(BuildSecret::new(format!("secret {seed}")));
+            let built =
+                built(&package, &options(Obfuscation { profile: level, secret, ..Obfuscation::default() }));
+            let text = built.text("index.js");
+            let told: Vec<_> = HIDDEN.iter().filter(|word| text.contains(**word)).collect();
+            assert!(told.is_empty(), "{told:?} in {text}");
+            assert_eq!(built.node(script), expected, "{text}");
+            assert!(built.hardened.protection.obfuscated);
+            assert!(built.hardened.unprotected.is_empty());
+        }
+    }
+    let plain = built(&package, &profile(Profile::Light));
+    assert!(
+        plain.text("index.js").contains("balanceInCents"),
+        "a test that finds nothing anywhere proves nothing"
+    );
+    assert!(!plain.hardened.protection.obfuscated);
+}
+
+#[test]
+fn the_seed_decides_every_byte() {
+    let package =
+        Package::of(&[("index.js", SECRETS), ("lib/other.mjs", "export const text = 'some other text';")]);
+    let with = |secret: Option<&str>, threads| {
+        let secret = secret.map(BuildSecret::new);
+        let obfuscation = Obfuscation { profile: Profile::Strong, secret, ..Obfuscation::default() };
+        contents(
+            &built(&package, &Options { obfuscation, threads: Some(threads), ..Options::default() })
+                .artifact(),
+        )
+    };
+    assert_eq!(with(Some("a"), 1), with(Some("a"), 2));
+    assert_eq!(with(None, 1), with(None, 2));
+    assert_ne!(with(Some("a"), 1)["index.js"], with(Some("b"), 1)["index.js"]);
+    assert_ne!(with(Some("a"), 1)["index.js"], with(None, 1)["index.js"]);
+}
+
+#[test]
+fn a_mark_changes_the_numbers_and_nothing_that_the_program_does() {
+    let package = Package::of(&[("index.js", SECRETS)]);
+    let with = |mark: Option<Mark>| {
+        let built = built(
+            &package,
+            &options(Obfuscation { profile: Profile::Standard, mark, ..Obfuscation::default() }),
+        );
+        (built.text("index.js"), built.node("console.log(require('./index.js').run())"))
+    };
+    let (unmarked, expected) = with(None);
+    let (first, one) = with(Some(Mark::derive(b"secret", "customer-a 1.0.0")));
+    let (second, two) = with(Some(Mark::derive(b"secret", "customer-b 1.0.0")));
+    assert_eq!((&one, &two), (&expected, &expected));
+    assert!(unmarked != first && first != second && second != unmarked);
+}
+
+#[test]
+fn directives_patterns_and_reserved_names_are_heard() {
+    let text = "/* @protect light */\nfunction plain(value) { return value.plainProperty + 'plain text'; }\nfunction hidden(value) { return value.hiddenProperty + 'hidden text' + value.reservedProperty; }\nexports.all = (value) => plain(value) + hidden(value);\n";
+    let package = Package::of(&[("index.js", text), ("other.js", text)]);
+    let obfuscation = Obfuscation {
+        profile: Profile::Standard,
+        files: vec![("other.*".to_owned(), Profile::Light)],
+        reserved_names: ["reservedProperty".to_owned()].into(),
+        ..Obfuscation::default()
+    };
+    let built = built(&package, &options(obfuscation));
+    let (index, other) = (built.text("index.js"), built.text("other.js"));
+    for (word, seen) in [
+        ("plainProperty", true),
+        ("plain text", true),
+        ("reservedProperty", true),
+        ("hiddenProperty", false),
+        ("hidden text", false),
+    ] {
+        assert_eq!(index.contains(word), seen, "{word} in {index}");
+        assert!(other.contains(word), "{word} in {other}");
+    }
+}
+
+#[test]
+fn a_directive_is_heard_where_nothing_else_asks_for_obfuscation() {
+    let package = Package::of(&[(
+        "index.ts",
+        "// @protect strong\nexport function hidden(a: { hiddenProperty: string }): string { return a.hiddenProperty; }\nexport const shown = (a: any) => a.shownProperty;\n",
+    )]);
+    let built = built(&package, &Options::default());
+    let text = built.text("index.js");
+    assert!(!text.contains("hiddenProperty") && text.contains("shownProperty"), "{text}");
+}
+
+#[test]
+fn a_directive_or_pattern_that_says_nothing_known_is_an_error() {
+    let package =
+        Package::of(&[("index.js", "exports.a = 1;\n  /* @protect storng */ exports.f = () => 1;\n")]);
+    let error = package.harden(&Options::default()).err().map(|error| error.to_string()).unwrap_or_default();
+    assert!(
+        error.starts_with(
+            "index.js:2:6: `@protect storng` names no profile: expected `light`, `standard` or `strong`"
+        ),
+        "{error}"
+    );
+    let files = vec![("src/[".to_owned(), Profile::Light)];
+    let error = package.harden(&options(Obfuscation { files, ..Obfuscation::default() }));
+    assert!(matches!(error, Err(HardenError::Pattern(_))));
+}
+
+#[test]
+fn hot_functions_keep_what_would_cost_time() {
+    let text = "exports.hot = function (a) { return { firstKey: a, secondKey: 40000 }; };\nexports.cold = function (a) { return { thirdKey: a, fourthKey: 50000 }; };\n";
+    let package = Package::of(&[("index.js", text)]);
+    // Where V8 says that the function starts: at its parameters.
+    let hot = vec![SourcePlace { path: "index.js".to_owned(), line: 1, column: 24 }];
+    let built =
+        built(&package, &options(Obfuscation { profile: Profile::Standard, hot, ..Obfuscation::default() }));
+    let text = built.text("index.js");
+    assert!(text.contains("firstKey") && text.contains("secondKey") && !text.contains("thirdKey"), "{text}");
+}
+
+#[test]
+fn what_others_read_in_the_text_stays() {
+    let package = Package::of(&[
+        (
+            "index.cjs",
+            "Object.defineProperty(exports, '__esModule', { value: true }); exports.first = require('node:path').sep; exports.mode = process.env.NODE_ENV; Object.defineProperty(exports, 'second', { enumerable: true, get: function () { return lib.value; } }); const lib = { value: 'second value' };",
+        ),
+        (
+            "entry.mjs",
+            "import data, { first as renamed } from './index.cjs'; import.meta.url; export { renamed }; export const mode = process.env.NODE_ENV, lazy = () => import('./index.cjs'); export default new URL('./index.cjs', import.meta.url).pathname.length + data.first;",
+        ),
+    ]);
+    let built = built(&package, &profile(Profile::Strong));
+    let (index, entry) = (built.text("index.cjs"), built.text("entry.mjs"));
+    for word in
+        ["\"__esModule\"", "exports.first=", "require(\"node:path\")", "process.env.NODE_ENV", "\"second\""]
+    {
+        assert!(index.contains(word), "{word} in {index}");
+    }
+    for word in [
+        "import.meta.url",
+        "import(\"./index.cjs\")",
+        "\"./index.cjs\",import.meta.url",
+        "process.env.NODE_ENV",
+    ] {
+        assert!(entry.contains(word), "{word} in {entry}");
+    }
+    assert!(!index.contains("second value") && !entry.contains("pathname"), "{index}\n{entry}");
+    let script = "import('./entry.mjs').then(async (it) => { console.log(Object.keys(it), (await it.lazy()).second, it.mode) })";
+    assert_eq!(built.node(script).trim(), node(package.folder.path(), &["-e", script]).trim());
+}
+
+#[test]
+fn functions_that_run_before_their_module_does_find_their_strings() {
+    let package = Package::of(&[
+        (
+            "main.mjs",
+            "import { early, later } from './b.mjs'; import { seen } from './a.mjs'; console.log(early, later(), seen);",
+        ),
+        (
+            "a.mjs",
+            "import { noted } from './b.mjs'; export function greet(name) { return inner(name) + ' from a'; } function inner(name) { return 'hello ' + name.toUpperCase(); } export default function (x = 'a default') { return 'anonymous ' + x; } function listed({ value = 'in a pattern' }) { return 'listed ' + value + inner('x'); } export { listed as other }; export const seen = 'seen';",
+        ),
+        (
+            "b.mjs",
+            "import first, { greet, other } from './a.mjs'; export const early = greet('world') + first() + other({}); export const noted = 'noted text'; export const later = () => greet('again') + first('given');",
+        ),
+    ]);
+    let expected = node(package.folder.path(), &["main.mjs"]);
+    assert!(expected.contains("hello WORLD from a"), "{expected}");
+    for level in [Profile::Standard, Profile::Strong] {
+        let built = built(&package, &profile(level));
+        assert_eq!(node(&built.artifact(), &["main.mjs"]), expected, "{}", built.text("a.mjs"));
+        assert!(!built.text("a.mjs").contains("hello"));
+    }
+}
+
+#[test]
+fn scripts_add_no_name_that_another_could_have() {
+    let script = |name: &str| {
+        format!(
+            "var shared{name} = 'text {name}'; function say{name}() {{ return shared{name}.toUpperCase() + ' ünï'; }}"
+        )
+    };
+    let package = Package::of(&[("one.js", &script("One")), ("two.js", &script("Two"))]);
+    let built = built(&package, &profile(Profile::Strong));
+    let run = "const vm = require('vm'), fs = require('fs'), context = vm.createContext({}); for (const file of ['one.js', 'two.js', 'one.js']) vm.runInContext(fs.readFileSync(file, 'utf8'), context); console.log(vm.runInContext('sayOne() + sayTwo()', context)); console.log(Object.keys(context).filter((name) => !name.startsWith('$')).sort().join())";
+    assert_eq!(built.node(run), node(package.folder.path(), &["-e", run]));
+    assert!(!built.text("one.js").contains("toUpperCase"));
+}
+
+#[test]
+fn the_whole_of_a_bundle_for_browsers_is_hidden() {
+    let umd = "(function (root, factory) { typeof exports === 'object' && typeof module !== 'undefined' ? factory(exports) : typeof define === 'function' && define.amd ? define(['exports'], factory) : factory(root.lib = {}); })(this, function (exports) { 'use strict'; function hiddenName(value) { return 'hidden text ' + value.hiddenProperty; } exports.run = () => hiddenName({ hiddenProperty: 'x' }); });";
+    let package = Package::of(&[("index.js", umd)]);
+    let built = built(&package, &profile(Profile::Standard));
+    let text = built.text("index.js");
+    assert!(!text.contains("hidden"), "{text}");
+    assert_eq!(built.node("console.log(require('./index.js').run())"), "hidden text x\n");
+    let browser = "const vm = require('vm'), context = vm.createContext({}); vm.runInContext(require('fs').readFileSync('index.js', 'utf8'), context); console.log(context.lib.run(), Object.keys(context))";
+    assert_eq!(built.node(browser), node(package.folder.path(), &["-e", browser]));
+}
+
+#[test]
+fn a_file_whose_names_can_be_seen_is_left_and_listed() {
+    let package = Package::of(&[(
+        "index.js",
+        "exports.run = (code) => { const visible = 'shown text'; return eval(code); };",
+    )]);
+    let built = built(&package, &profile(Profile::Strong));
+    assert!(built.text("index.js").contains("shown text"));
+    let reason = &built.hardened.unprotected["index.js"];
+    assert!(reason.contains("a direct `eval`"), "{reason}");
+}
+
+#[test]
+fn secrets_are_in_no_file() {
+    let package = Package::of(&[("index.js", SECRETS)]);
+    let secret = Some(BuildSecret::new("a very secret build secret"));
+    let built =
+        built(&package, &options(Obfuscation { profile: Profile::Strong, secret, ..Obfuscation::default() }));
+    for folder in [built.artifact(), built.escrow()] {
+        let folder: &Path = &folder;
+        for (path, content) in contents(folder) {
+            assert!(!String::from_utf8_lossy(&content).contains("very secret"), "{path}");
+        }
+    }
+}
