@@ -165,7 +165,7 @@ impl VisitMut for Extract<'_, '_> {
             }
             // `delete "a"` is true; `delete a` asks whether a variable can go.
             Expr::Unary(UnaryExpr { op: UnaryOp::Delete, arg, .. })
-                if !matches!(unwrapped(arg), Expr::Member(_) | Expr::OptChain(_)) => {}
+                if matches!(unwrapped(arg), Expr::Lit(_) | Expr::Tpl(_)) => {}
             // A tag is handed the very text of its template.
             Expr::TaggedTpl(tagged) => {
                 tagged.tag.visit_mut_with(self);
