@@ -11,6 +11,8 @@ use swc_core::{
     },
 };
 
+use crate::obfuscate::{Level, Work};
+
 /// How much a function's form may cost when it runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Cost {
@@ -20,6 +22,40 @@ pub(super) enum Cost {
     Warm,
     /// It holds a loop or runs in one.
     Hot,
+}
+
+/// Returns how each function of a program is treated, by the place where it starts.
+pub(super) fn levels(program: &Program, work: &Work<'_>) -> HashMap<BytePos, Level> {
+    struct Finder<'a, 'w> {
+        work: &'a Work<'w>,
+        around: Level,
+        levels: HashMap<BytePos, Level>,
+    }
+    impl Finder<'_, '_> {
+        fn function<T: VisitWith<Self>>(&mut self, at: BytePos, node: &T) {
+            let around = self.around;
+            self.around = self.work.enter(around, at);
+            self.levels.insert(at, self.around);
+            node.visit_children_with(self);
+            self.around = around;
+        }
+    }
+    impl Visit for Finder<'_, '_> {
+        fn visit_function(&mut self, node: &Function) {
+            self.function(node.span.lo, node);
+        }
+
+        fn visit_constructor(&mut self, node: &Constructor) {
+            self.function(node.span.lo, node);
+        }
+
+        fn visit_arrow_expr(&mut self, node: &ArrowExpr) {
+            self.function(node.span.lo, node);
+        }
+    }
+    let mut finder = Finder { work, around: work.level(), levels: HashMap::new() };
+    program.visit_with(&mut finder);
+    finder.levels
 }
 
 /// Which functions of a program are likely to run often, by the place where they start.

@@ -4,9 +4,9 @@
 //! What moves is only what cannot tell: a declaration moves to the start of its list when nothing can meet it
 //! before its place, and a list in which one cannot is flattened round it.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
-use swc_core::ecma::{ast::*, utils::find_pat_ids};
+use swc_core::ecma::{ast::*, utils::find_pat_ids, visit::VisitMutWith};
 
 use super::{
     Shaper,
@@ -14,7 +14,7 @@ use super::{
         again, arm, assign, block, branch, choose, declare, forever, fresh, give, label, leave, name, run,
         set, switch, until, while_,
     },
-    scope::{Order, has_scope},
+    scope::{Order, Rename, has_scope, naming},
 };
 use crate::obfuscate::state::{binary, number};
 
@@ -114,11 +114,21 @@ struct Flow {
     /// Names to declare before the blocks.
     vars: Vec<Ident>,
     lets: Vec<Ident>,
+    /// New names for what was declared in a block of its own.
+    renamed: HashMap<Id, Ident>,
 }
 
 impl Flow {
     fn new(at_most: usize) -> Self {
-        Self { blocks: Vec::new(), current: None, room: 0, at_most, vars: Vec::new(), lets: Vec::new() }
+        Self {
+            blocks: Vec::new(),
+            current: None,
+            room: 0,
+            at_most,
+            vars: Vec::new(),
+            lets: Vec::new(),
+            renamed: HashMap::new(),
+        }
     }
 
     fn start(&mut self) -> usize {
@@ -160,7 +170,10 @@ impl Flow {
         match statement {
             Stmt::Empty(_) => {}
             Stmt::Decl(Decl::Var(variables)) => self.declaration(shaper, *variables),
-            Stmt::Block(inner) if !has_scope(&inner.stmts) => {
+            Stmt::Block(inner) if opens(&inner.stmts) => {
+                for statement in &inner.stmts {
+                    self.rename(statement);
+                }
                 for statement in inner.stmts {
                     self.statement(shaper, statement);
                 }
@@ -269,6 +282,16 @@ impl Flow {
         }
     }
 
+    /// Gives what a block declares for itself names that nothing outside has.
+    fn rename(&mut self, statement: &Stmt) {
+        if let Stmt::Decl(Decl::Var(variables)) = statement
+            && variables.kind != VarDeclKind::Var
+        {
+            let ids: Vec<Id> = find_pat_ids(&variables.decls);
+            self.renamed.extend(ids.into_iter().map(|id| (id, fresh("inner"))));
+        }
+    }
+
     fn fork(&mut self, shaper: &mut Shaper<'_, '_>, test: Box<Expr>, yes: Vec<Stmt>, no: Vec<Stmt>) {
         if self.current.is_none() {
             let first = self.start();
@@ -322,14 +345,35 @@ impl Flow {
     }
 }
 
-/// Whether a statement that is an arm declares nothing for itself.
+/// Whether a statement that is an arm can be part of the list round it.
 fn is_plain(statement: &Stmt) -> bool {
     match statement {
-        Stmt::Block(block) => !has_scope(&block.stmts),
+        Stmt::Block(block) => opens(&block.stmts),
         // `if (x) function f() {}`
         Stmt::Decl(_) => false,
         _ => true,
     }
+}
+
+/// Whether the statements of a block can stand in the list round it once their names are new.
+fn opens(stmts: &[Stmt]) -> bool {
+    if !has_scope(stmts) {
+        return true;
+    }
+    let order = Order::of(stmts);
+    // A function or class takes its name from such a variable, which then cannot get another.
+    let naming = naming(stmts);
+    let is_free = |variables: &VarDecl| {
+        let ids: Vec<Id> = find_pat_ids(&variables.decls);
+        ids.iter().all(|id| !naming.contains(id))
+    };
+    (0..stmts.len()).all(|index| match &stmts[index] {
+        Stmt::Decl(Decl::Var(variables)) => {
+            variables.kind == VarDeclKind::Var || order.may_open(stmts, index) && is_free(variables)
+        }
+        Stmt::Decl(_) => false,
+        _ => true,
+    })
 }
 
 /// How the blocks are told apart.
@@ -377,8 +421,18 @@ impl Dispatch {
 }
 
 fn emit(shaper: &mut Shaper<'_, '_>, flow: Flow, made: &mut Vec<Stmt>, after: After) {
-    let Flow { mut blocks, vars, lets, .. } = flow;
+    let Flow { mut blocks, vars, mut lets, renamed, .. } = flow;
     shaper.add_vars(vars, made);
+    if !renamed.is_empty() {
+        let mut rename = Rename(&renamed);
+        for block in &mut blocks {
+            block.stmts.visit_mut_with(&mut rename);
+            if let End::Branches { test, .. } = &mut block.end {
+                test.visit_mut_with(&mut rename);
+            }
+        }
+        lets.iter_mut().for_each(|name| name.visit_mut_with(&mut rename));
+    }
     // Blocks that nothing leads to.
     for _ in 0..shaper.work.random.below(shaper.false_blocks() + 1) {
         let stmts = shaper.junk(false);

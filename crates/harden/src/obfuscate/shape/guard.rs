@@ -18,6 +18,8 @@ pub(super) fn guard(shaper: &mut Shaper<'_, '_>, stmts: &mut Vec<Stmt>, loops: b
     let (mut functions, mut rest): (Vec<Stmt>, Vec<Stmt>) =
         stmts.drain(..).partition(|statement| matches!(statement, Stmt::Decl(Decl::Fn(_))));
     let nests = functions.is_empty() || !has_scope(&rest);
+    // A small function with a branch looks like many others; with a loop or a `switch` it does not.
+    let is_small = rest.len() < 3;
     let mut forms = vec![Form::Aside, Form::Aside];
     if nests && !rest.is_empty() {
         forms.extend([Form::Otherwise, Form::Otherwise, Form::Case]);
@@ -25,15 +27,15 @@ pub(super) fn guard(shaper: &mut Shaper<'_, '_>, stmts: &mut Vec<Stmt>, loops: b
             forms.push(Form::Round);
         }
     }
-    if result(&mut rest).is_some() {
+    if !is_small && result(&mut rest).is_some() {
         forms.extend([Form::Result, Form::Result]);
     }
     let form = *shaper.work.random.pick(&forms);
     match form {
-        Form::Aside => aside(shaper, &mut rest),
+        Form::Aside => aside(shaper, &mut rest, is_small),
         Form::Otherwise => {
             let holds = shaper.work.random.one_in(2);
-            let (test, other) = (shaper.condition(holds), shaper.junk(true));
+            let (test, other) = (shaper.condition(holds), shaper.junk(false));
             let rest = std::mem::take(&mut rest);
             let (yes, no) = if holds { (rest, other) } else { (other, rest) };
             functions.push(branch(test, arm(yes), Some(arm(no))));
@@ -84,13 +86,22 @@ enum Form {
     Result,
 }
 
-/// if (state > 1) other(); body
-fn aside(shaper: &mut Shaper<'_, '_>, rest: &mut Vec<Stmt>) {
+/// while (state > 1) other(); body
+fn aside(shaper: &mut Shaper<'_, '_>, rest: &mut Vec<Stmt>, is_small: bool) {
     let reached = rest.iter().position(|statement| leaves(std::slice::from_ref(statement)));
     let at = shaper.work.random.below(reached.unwrap_or(rest.len()) + 1);
-    let test = shaper.condition(false);
     let other = shaper.junk(true);
-    rest.insert(at, branch(test, arm(other), None));
+    let form = shaper.work.random.below(if is_small { 2 } else { 4 });
+    let statement = match form {
+        0 => while_(shaper.condition(false), *arm(other)),
+        1 => {
+            let value = shaper.work.constants.next();
+            let never = shaper.distinct_from(value);
+            switch(shaper.number(value), vec![(Some(number(never.into())), other)])
+        }
+        _ => branch(shaper.condition(false), arm(other), None),
+    };
+    rest.insert(at, statement);
 }
 
 /// do { body } while (state > 1)

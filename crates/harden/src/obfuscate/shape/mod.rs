@@ -6,14 +6,16 @@
 
 mod build;
 mod cost;
+mod dispatch;
 mod flatten;
 mod guard;
+mod outline;
 mod pieces;
 mod scope;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use swc_core::{
     common::{BytePos, DUMMY_SP, SyntaxContext},
@@ -30,17 +32,36 @@ use self::{
     flatten::After,
     pieces::Pieces,
 };
-use super::{State, Work};
+use super::{Level, State, Work};
 use crate::Profile;
 
 /// Changes the shape of every function of a program.
 pub(crate) fn reshape(program: &mut Program, work: &mut Work<'_>, state: &State) {
     let heat = Heat::of(program);
+    let levels = cost::levels(program, work);
     let unresolved = SyntaxContext::empty().apply_mark(work.session.unresolved);
     let pieces = Pieces::of(program, unresolved, &mut work.random);
-    let mut shaper =
-        Shaper { work, state, pieces, heat, in_scope: Vec::new(), labels: 0, has_fixed_parameters: false };
+    let mut shaper = Shaper {
+        work,
+        state,
+        pieces,
+        heat,
+        levels,
+        is_strong: false,
+        is_module: program.is_module(),
+        in_scope: Vec::new(),
+        labels: 0,
+        has_fixed_parameters: false,
+    };
+    let seen = shaper.work.names.prefix.is_some();
+    let any_is_strong = shaper.levels.values().any(|level| level.profile == Profile::Strong);
+    if any_is_strong && !seen {
+        outline::outline(program, &mut shaper);
+    }
     program.visit_mut_with(&mut shaper);
+    if any_is_strong {
+        dispatch::merge(program, &mut shaper, seen);
+    }
 }
 
 struct Shaper<'a, 'w> {
@@ -48,6 +69,10 @@ struct Shaper<'a, 'w> {
     state: &'a State,
     pieces: Pieces,
     heat: Heat,
+    levels: HashMap<BytePos, Level>,
+    /// Whether the function being changed may become slower and larger than in `standard`.
+    is_strong: bool,
+    is_module: bool,
     /// Variables of the function being changed.
     in_scope: Vec<Ident>,
     labels: usize,
@@ -118,16 +143,21 @@ impl Shaper<'_, '_> {
         self.labels
     }
 
-    fn is_strong(&self) -> bool {
-        self.work.profile == Profile::Strong
+    /// Returns how far the function that starts at `at` is changed.
+    fn profile(&self, at: BytePos) -> Profile {
+        self.levels.get(&at).map_or(self.work.profile, |level| level.profile)
+    }
+
+    fn cost(&self, at: BytePos) -> Cost {
+        if self.levels.get(&at).is_some_and(|level| level.hot) { Cost::Hot } else { self.heat.cost_class(at) }
     }
 
     fn blocks_at_most(&self) -> usize {
-        if self.is_strong() { 40 } else { 12 }
+        if self.is_strong { 40 } else { 12 }
     }
 
     fn false_blocks(&self) -> usize {
-        if self.is_strong() { 2 } else { 1 }
+        if self.is_strong { 2 } else { 1 }
     }
 
     fn add_vars(&mut self, vars: Vec<Ident>, made: &mut Vec<Stmt>) {
@@ -146,8 +176,9 @@ impl Shaper<'_, '_> {
             stmts.append(&mut rest);
             return;
         }
-        let cost = self.heat.cost_class(at);
-        let flattens = cost == Cost::Cold || cost == Cost::Warm && self.is_strong();
+        let cost = self.cost(at);
+        self.is_strong = self.profile(at) == Profile::Strong;
+        let flattens = cost == Cost::Cold || cost == Cost::Warm && self.is_strong;
         if !(flattens && flatten::flatten(self, &mut rest, After::Return)) {
             guard::guard(self, &mut rest, cost != Cost::Hot);
         }
@@ -179,9 +210,18 @@ fn may_have_default(names: &[Ident], body: &FunctionBody) -> bool {
 }
 
 impl VisitMut for Shaper<'_, '_> {
+    fn visit_mut_fn_decl(&mut self, node: &mut FnDecl) {
+        // A dispatcher takes plain parameters, and an exported function may run before the state is set.
+        self.has_fixed_parameters = self.is_module || self.profile(node.function.span.lo) == Profile::Strong;
+        node.function.visit_mut_with(self);
+    }
+
     fn visit_mut_function(&mut self, node: &mut Function) {
         let is_fixed = std::mem::take(&mut self.has_fixed_parameters);
         node.visit_mut_children_with(self);
+        if self.profile(node.span.lo) == Profile::Light {
+            return;
+        }
         let is_free = !is_fixed && !scope::reads_arguments(node);
         let Some(body) = &mut node.body else { return };
         self.in_scope = find_pat_ids(&node.params);
@@ -193,8 +233,16 @@ impl VisitMut for Shaper<'_, '_> {
         self.body(node.span.lo, &mut body.stmts);
     }
 
+    fn visit_mut_export_default_decl(&mut self, node: &mut ExportDefaultDecl) {
+        self.has_fixed_parameters = node.decl.is_fn_expr();
+        node.visit_mut_children_with(self);
+    }
+
     fn visit_mut_constructor(&mut self, node: &mut Constructor) {
         node.visit_mut_children_with(self);
+        if self.profile(node.span.lo) == Profile::Light {
+            return;
+        }
         let Some(body) = &mut node.body else { return };
         self.in_scope = find_pat_ids(&node.params);
         self.body(node.span.lo, &mut body.stmts);
@@ -203,6 +251,9 @@ impl VisitMut for Shaper<'_, '_> {
     fn visit_mut_arrow_expr(&mut self, node: &mut ArrowExpr) {
         self.has_fixed_parameters = false;
         node.visit_mut_children_with(self);
+        if self.profile(node.span.lo) == Profile::Light {
+            return;
+        }
         if let ArrowFunctionBody::Expr(value) = &mut *node.body {
             let value = std::mem::take(value);
             *node.body = ArrowFunctionBody::FunctionBody(FunctionBody {

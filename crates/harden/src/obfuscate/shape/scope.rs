@@ -1,11 +1,14 @@
-//! What a statement list declares and reads: whether a declaration may move to the start of its list.
+//! What a statement list declares and reads: whether a declaration may move, and which names it may get.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
-use swc_core::ecma::{
-    ast::*,
-    utils::find_pat_ids,
-    visit::{Visit, VisitWith},
+use swc_core::{
+    common::DUMMY_SP,
+    ecma::{
+        ast::*,
+        utils::find_pat_ids,
+        visit::{Visit, VisitMut, VisitMutWith, VisitWith},
+    },
 };
 
 use crate::js::hazards::unwrapped;
@@ -59,6 +62,56 @@ impl Visit for Assigned {
         if let ForHead::Pat(pattern) = node {
             let ids: Vec<Id> = find_pat_ids(pattern);
             self.0.extend(ids);
+        }
+        node.visit_children_with(self);
+    }
+}
+
+/// The variables from which a function or class without a name of its own takes its `name`.
+pub(super) fn naming(stmts: &[Stmt]) -> HashSet<Id> {
+    let mut naming = Naming::default();
+    for statement in stmts {
+        statement.visit_with(&mut naming);
+    }
+    naming.0
+}
+
+#[derive(Default)]
+struct Naming(HashSet<Id>);
+
+impl Naming {
+    fn bound(&mut self, name: &Ident, value: &Expr) {
+        if matches!(unwrapped(value), Expr::Fn(_) | Expr::Arrow(_) | Expr::Class(_)) {
+            self.0.insert(name.to_id());
+        }
+    }
+}
+
+impl Visit for Naming {
+    fn visit_var_declarator(&mut self, node: &VarDeclarator) {
+        if let (Pat::Ident(name), Some(value)) = (&node.name, &node.init) {
+            self.bound(name, value);
+        }
+        node.visit_children_with(self);
+    }
+
+    fn visit_assign_expr(&mut self, node: &AssignExpr) {
+        if let AssignTarget::Simple(SimpleAssignTarget::Ident(name)) = &node.left {
+            self.bound(name, &node.right);
+        }
+        node.visit_children_with(self);
+    }
+
+    fn visit_assign_pat(&mut self, node: &AssignPat) {
+        if let Pat::Ident(name) = &*node.left {
+            self.bound(name, &node.right);
+        }
+        node.visit_children_with(self);
+    }
+
+    fn visit_assign_pat_prop(&mut self, node: &AssignPatProp) {
+        if let Some(value) = &node.value {
+            self.bound(&node.key, value);
         }
         node.visit_children_with(self);
     }
@@ -137,4 +190,65 @@ fn pattern_reads(pattern: &Pat) -> HashSet<Id> {
     let mut reads = Reads(HashSet::new());
     pattern.visit_with(&mut reads);
     reads.0
+}
+
+/// The names that a function's body declares with `var`.
+pub(super) fn vars(body: &FunctionBody) -> Vec<Id> {
+    let mut vars = Vars::default();
+    body.visit_with(&mut vars);
+    vars.0
+}
+
+#[derive(Default)]
+struct Vars(Vec<Id>);
+
+impl Visit for Vars {
+    fn visit_var_decl(&mut self, node: &VarDecl) {
+        if node.kind == VarDeclKind::Var {
+            let ids: Vec<Id> = find_pat_ids(&node.decls);
+            self.0.extend(ids);
+        }
+        node.visit_children_with(self);
+    }
+
+    fn visit_function(&mut self, _: &Function) {}
+    fn visit_arrow_expr(&mut self, _: &ArrowExpr) {}
+    fn visit_class(&mut self, _: &Class) {}
+}
+
+/// Puts new names in the place of others.
+pub(super) struct Rename<'a>(pub(super) &'a HashMap<Id, Ident>);
+
+impl VisitMut for Rename<'_> {
+    fn visit_mut_ident(&mut self, node: &mut Ident) {
+        if let Some(new) = self.0.get(&node.to_id()) {
+            (node.sym, node.ctxt) = (new.sym.clone(), new.ctxt);
+        }
+    }
+
+    fn visit_mut_prop(&mut self, node: &mut Prop) {
+        // `{ a }` is the property `a`, whatever the variable is called.
+        if let Prop::Shorthand(name) = node
+            && self.0.contains_key(&name.to_id())
+        {
+            let key = PropName::Ident(IdentName::new(name.sym.clone(), name.span));
+            *node = Prop::KeyValue(KeyValueProp { key, value: Box::new(Expr::Ident(name.clone())) });
+        }
+        node.visit_mut_children_with(self);
+    }
+
+    fn visit_mut_object_pat_prop(&mut self, node: &mut ObjectPatProp) {
+        if let ObjectPatProp::Assign(AssignPatProp { key, value, .. }) = node
+            && self.0.contains_key(&key.to_id())
+        {
+            let name = PropName::Ident(IdentName::new(key.sym.clone(), key.span));
+            let target = Pat::Ident(key.clone());
+            let target = match value.take() {
+                Some(right) => Pat::Assign(AssignPat { span: DUMMY_SP, left: Box::new(target), right }),
+                None => target,
+            };
+            *node = ObjectPatProp::KeyValue(KeyValuePatProp { key: name, value: Box::new(target) });
+        }
+        node.visit_mut_children_with(self);
+    }
 }

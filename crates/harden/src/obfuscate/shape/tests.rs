@@ -41,7 +41,14 @@ pub(super) fn reshaped(source: &str, seed: &str, profile: Profile) -> String {
         let random = Seed::derive(None, &Sha256::of(seed)).random("shape");
         let constants = Constants::new(random.fork("constants"));
         let state = State::new(vec![(state_variable(&program), value)]);
-        let mut work = Work { session, profile, random, constants, names: Default::default() };
+        let mut work = Work {
+            session,
+            profile,
+            random,
+            constants,
+            functions: Default::default(),
+            names: Default::default(),
+        };
         reshape(&mut program, &mut work, &state);
         let kept = Kept { top_level: false, private_names: false, names: Default::default() };
         shorten(session, &mut program, &kept);
@@ -272,5 +279,53 @@ fn effects_keep_their_order() {
          const o = { get x() { console.log('get'); return 1 } }; function g() { let { x, ['x']: y = log(9) } = o; console.log(x, y); delete o.x; void log(1); return 'x' in o }
          console.log(g());
          var fib = (n) => n < 2 ? n : fib(n - 1) + fib(n - 2); console.log(fib(12));",
+    );
+}
+
+#[test]
+fn declarations_in_arms() {
+    same(
+        "function f(a) { console.log(a); if (a) { let b = a * 2; const c = b + 1; console.log({ b, c }); if (c > 5) { let b = 'in'; console.log(b); return { b } } } else { let b = 'no'; let { d, e = b } = { d: 1 }; console.log(b, d, e) } let b = 'out'; return b }
+         console.log(f(1), f(5), f(0));
+         function g(a) { console.log(a); if (a) { const h = () => x; let x = 2; console.log(h()); return h } else { let h = function () {}; console.log(h.name.length > 0); try { y; let y } catch (e) { console.log(e.name) } return h } }
+         console.log(g(1)(), typeof g(0));
+         function k(a) { let all = []; if (a) { let i = a; all.push(() => i); i++ } if (a > 1) { let i = a * 10; all.push(() => i) } console.log(all.length); return all.map((h) => h()) }
+         console.log(k(1), k(2), k(3));
+         function m(a) { console.log(a); if (a) { const fixed = 1; try { fixed = 2 } catch (e) { console.log(e.name) } return fixed } return 0 } console.log(m(1), m(0));",
+    );
+}
+
+#[test]
+fn functions_that_merge() {
+    same(
+        "function outer(n) { function one(a, b) { console.log(a, b); var c = a; return c + 1 } function two(a) { console.log('two', a); return one(a) }
+         function three() { console.log(3) } function recursive(n) { return n > 0 ? n + recursive(n - 1) : 0 }
+         function mine() { return this === undefined || this === globalThis } function value(a, b) { return a } function made() { this.a = 1 }
+         function counted() { return arguments.length } function inner(a) { const all = []; for (let i = 0; i < a; i++) all.push(() => i + a); return all.map((f) => f()) }
+         function rest(a, ...b) { return b.length } function named(a) { a = function () {}; return a.name.length } function fails(a) { throw new RangeError(a) }
+         function nested() { return g(); function g() { return 'g' } } function obj({ a }) { return a } function twice(a) { return a } function twice(a) { return a * 2 }
+         console.log(one(1, 2), two(3, 4, 5), three(1, 2), recursive(5), mine(), value.length, value(1), new made().a, counted(1, 2), inner(3), rest(1, 2), named(), nested(), obj({ a: 1 }), twice(4), one(...[8, 9]), typeof one === 'function');
+         try { fails('x') } catch (e) { console.log(e.message) } return n } console.log(outer(1));
+         function top(a) { return side(a) + 1 } function side(a) { var r = a * 2; if (r > 4) return r; return low(r) } function low(a) { let r = a - 1; return r } console.log(top(1), top(5), side(2));
+         function strict() { 'use strict'; return this === undefined } function sloppy() { return strict() } function plain() { return sloppy() } console.log(plain(), early()); function early() { return late() } function late() { return 'late' }",
+    );
+}
+
+#[test]
+fn expressions_that_move() {
+    same(
+        "const table = { list: [1, 2, 3], add(a, b) { return a + b }, get seen() { return table.list.length } };
+         function f(a, b) { const c = table.add(a + 1, b * 2) + table.seen; console.log(c); return table.list.indexOf(a) > 0 ? c + a : b - c } console.log(f(1, 2), f(2, 3));
+         function set(a, b) { a = a + 1; console.log(table.add(a, b + 1) * 2); return table.add(a + b, a) } console.log(set(1, 2));
+         function again(a) { var a; function b() { a = 5; return 1 } const d = a + b() * 2 + a + table.seen; return d } console.log(again(1));
+         function same(a) { var a = 9; return a * 2 + table.seen - a } console.log(same(1)); function over(a) { function a() {} return typeof a + table.seen + a.length } console.log(over(1));
+         function aliased(a) { arguments[0] = 7; return a * 2 + table.seen + a } console.log(aliased(1));
+         function late(a, b = () => c + a + table.seen, c = 1) { return b() + a * c + table.seen } console.log(late(1));
+         function keep(a) { delete a.x.y; return typeof missing + typeof a.z.w + (a?.b.c ?? 'none') + a.x.constructor.name.length } console.log(keep({ x: { y: 1 }, z: {} }));
+         function strict(a) { 'use strict'; try { Object.freeze(a); a.list.b = a.list.c + 1; a.x = a.x + 1 } catch (e) { return e.name + a.list.length + a.x } } console.log(strict({ list: [], x: 1 }));
+         function order(a) { return a.get() + a.get() * table.add(a.get(), 1) - a.get() } let n = 0; console.log(order({ get: () => { console.log(++n); return n } }));
+         class K { #p = 3; m(a) { return a.#p + a.#p * 2 + table.seen } has(a) { return #p in a && table.seen + a.m(a) > 2 } } console.log(new K().m(new K()), new K().has(new K()));
+         function places(a) { [a.b.c.d, a.b.c.e = a.b.c.d + 1] = [1]; for (a.b.c.d of [5]); ({ x: a.b.c.f } = { x: 2 }); a.b.c.d++; return JSON.stringify(a) + new (a.b.K.k.z)(a.b.c.d).constructor.name.length } console.log(places({ b: { c: {}, K: { k: { z: Map.bind(null, []) } } } }) !== 'none');
+         function deep(a) { return (b) => (c) => table.add(a + b, c * 2) + [a, b, c].length } console.log(deep(1)(2)(3)); function* gen(a) { const b = (yield a + 1) + table.add(a, a * 3); return b } const g = gen(2); console.log(g.next(), g.next(5));",
     );
 }
