@@ -31,7 +31,11 @@ const COMMANDS: &[Command] = &[
     Command { name: "demo", about: "run the main job end to end on this machine", run: demo::run_command },
     Command { name: "tools", about: "install the pinned tools that the tests use", run: tools::run_command },
     Command { name: "test", about: "run every check and every test", run: test::run_command },
-    Command { name: "bench", about: "measure beside npm and verdaccio, in one run", run: bench::run_command },
+    Command {
+        name: "bench",
+        about: "measure beside our peers, in one run: publish (as if not said) or harden",
+        run: bench::run_command,
+    },
     Command {
         name: "audit",
         about: "look the dependencies up in the RustSec advisories",

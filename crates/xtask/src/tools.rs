@@ -39,11 +39,17 @@ enum Source {
         /// Command name and script, relative to the package.
         commands: &'static [(&'static str, &'static str)],
     },
+    /// Packages that scripts of ours load or read, with no command of their own: name and version.
+    Libraries { packages: &'static [(&'static str, &'static str)] },
     /// A virtual environment with these packages.
     Python { packages: &'static [&'static str] },
 }
 
 const NODE: &str = "node-24";
+/// The minifiers, obfuscators and deobfuscators that the hardened build is measured beside.
+pub(crate) const HARDEN_PEERS: &str = "harden-peers";
+/// The packages that they and the hardened build are given.
+pub(crate) const HARDEN_INPUTS: &str = "harden-inputs";
 
 const TOOLS: &[Tool] = &[
     Tool { folder: NODE, purpose: Purpose::Tests, source: Source::Node { version: "24.21.0" } },
@@ -104,6 +110,61 @@ const TOOLS: &[Tool] = &[
             commands: &[("verdaccio", "bin/verdaccio")],
         },
     },
+    Tool {
+        folder: HARDEN_PEERS,
+        purpose: Purpose::Benchmarks,
+        source: Source::Libraries {
+            packages: &[
+                ("@swc/core", "1.16.22"),
+                ("oxc-minify", "0.157.0"),
+                ("esbuild", "0.28.2"),
+                ("terser", "5.51.4"),
+                ("uglify-js", "3.19.3"),
+                ("javascript-obfuscator", "5.8.0"),
+                ("js-confuser", "2.1.3"),
+                ("webcrack", "2.16.0"),
+                ("deobfuscator", "2.4.6"),
+                ("restringer", "2.2.0"),
+                // restringer runs what it deobfuscates in this, and leaves the choice of a version to us.
+                ("isolated-vm", "6.1.2"),
+                ("obfuscator-io-deobfuscator", "1.0.6"),
+                ("acorn", "8.19.0"),
+            ],
+        },
+    },
+    Tool {
+        folder: HARDEN_INPUTS,
+        purpose: Purpose::Benchmarks,
+        source: Source::Libraries {
+            packages: &[
+                ("acorn", "8.19.0"),
+                ("antd", "6.6.8"),
+                ("dayjs", "1.11.23"),
+                ("deepmerge", "4.3.1"),
+                ("echarts", "6.1.0"),
+                ("eventemitter3", "5.0.4"),
+                ("ini", "6.0.0"),
+                ("jquery", "3.8.0"),
+                ("js-yaml", "4.1.0"),
+                ("lodash", "4.17.21"),
+                ("marked", "4.3.0"),
+                ("micromatch", "4.0.8"),
+                ("minimist", "1.2.8"),
+                ("ms", "2.1.3"),
+                ("nanoid", "6.0.2"),
+                ("path-to-regexp", "9.0.0"),
+                ("picomatch", "4.0.7"),
+                ("qs", "6.17.1"),
+                ("react", "19.3.1"),
+                ("react-dom", "19.3.1"),
+                ("semver", "7.8.6"),
+                ("three", "0.187.0"),
+                ("typescript", "5.9.3"),
+                ("uuid", "14.0.3"),
+                ("validator", "13.15.35"),
+            ],
+        },
+    },
 ];
 
 const fn npm(
@@ -119,6 +180,7 @@ const SYSTEM: &[(&str, &str, Purpose)] = &[
     ("git", "git", Purpose::Tests),
     ("groovy", "groovy", Purpose::Tests),
     ("rsync", "rsync", Purpose::Tests),
+    ("time", "time", Purpose::Benchmarks),
     ("wrk", "wrk", Purpose::Benchmarks),
 ];
 
@@ -149,7 +211,7 @@ pub(crate) fn install(workspace: &Workspace, purpose: Purpose) -> Result<()> {
     let mut installed = Installed::read(&tools);
     for tool in TOOLS.iter().filter(|tool| wanted(tool.purpose)) {
         let pin = tool.source.pin();
-        if installed.has(tool.folder, &pin) && tools.join(tool.folder).join("bin").is_dir() {
+        if installed.has(tool.folder, &pin) && tools.join(tool.folder).join(tool.source.holds()).is_dir() {
             continue;
         }
         println!("installing {pin}");
@@ -176,7 +238,16 @@ impl Source {
                 let overrides = overrides.iter().map(|(name, version)| format!(" with {name}@{version}"));
                 format!("{package}@{version}{}", overrides.collect::<String>())
             }
+            Source::Libraries { packages } => named(packages).join(" "),
             Source::Python { packages } => packages.join(" "),
+        }
+    }
+
+    /// The folder that stands there once it is installed.
+    fn holds(&self) -> &'static str {
+        match self {
+            Source::Libraries { .. } => "node_modules",
+            Source::Node { .. } | Source::Npm { .. } | Source::Python { .. } => "bin",
         }
     }
 
@@ -184,7 +255,7 @@ impl Source {
         match self {
             Source::Node { version } => {
                 let package = node_package();
-                npm_install(folder, &package, version, &[])?;
+                npm_install(folder, &[format!("{package}@{version}")], &[])?;
                 write_command(
                     folder,
                     "node",
@@ -192,7 +263,7 @@ impl Source {
                 )
             }
             Source::Npm { package, version, overrides, commands } => {
-                npm_install(folder, package, version, overrides)?;
+                npm_install(folder, &[format!("{package}@{version}")], overrides)?;
                 for (name, script) in *commands {
                     let path = folder.join("node_modules").join(package).join(script);
                     if !path.is_file() {
@@ -207,6 +278,7 @@ impl Source {
                 }
                 Ok(())
             }
+            Source::Libraries { packages } => npm_install(folder, &named(packages), &[]),
             Source::Python { packages } => {
                 let python = find("python3").ok_or_else(|| {
                     Failure::new("no `python3` on PATH").hint("apt-get install python3 python3-venv")
@@ -239,8 +311,13 @@ fn node_package() -> String {
     }
 }
 
-/// Installs one package without running a script of it or of what it depends on.
-fn npm_install(folder: &Path, package: &str, version: &str, overrides: &[(&str, &str)]) -> Result<()> {
+/// Packages as npm names them on its command line.
+fn named(packages: &[(&str, &str)]) -> Vec<String> {
+    packages.iter().map(|(name, version)| format!("{name}@{version}")).collect()
+}
+
+/// Installs packages without running a script of them or of what they depend on.
+fn npm_install(folder: &Path, packages: &[String], overrides: &[(&str, &str)]) -> Result<()> {
     let npm = find("npm")
         .ok_or_else(|| Failure::new("no `npm` on PATH").hint("install Node.js 20 or newer, with npm"))?;
     let overrides: BTreeMap<_, _> = overrides.iter().copied().collect();
@@ -251,7 +328,7 @@ fn npm_install(folder: &Path, package: &str, version: &str, overrides: &[(&str, 
             .args(["install", "--ignore-scripts", "--no-package-lock", "--no-audit", "--no-fund"])
             .args(["--no-update-notifier", "--loglevel=error", "--prefix"])
             .arg(folder)
-            .arg(format!("{package}@{version}")),
+            .args(packages),
     )?;
     Ok(())
 }
@@ -374,6 +451,14 @@ mod tests {
                         version.split('.').all(|part| part.parse::<u32>().is_ok()),
                         "{version} is not exact"
                     );
+                }
+                Source::Libraries { packages } => {
+                    for (name, version) in *packages {
+                        assert!(
+                            version.split('.').all(|part| part.parse::<u32>().is_ok()),
+                            "{version} of {name} is not exact"
+                        );
+                    }
                 }
                 Source::Python { packages } => {
                     for package in *packages {
