@@ -14,6 +14,7 @@ Map call(Map settings = [:]) {
         tag          : 'PROTECTED_REGISTRY_TAG',
         with         : 'PROTECTED_REGISTRY_WITH',
         out          : 'PROTECTED_REGISTRY_OUT',
+        profile      : 'PROTECTED_REGISTRY_PROFILE',
         dryRun       : 'PROTECTED_REGISTRY_DRY_RUN',
         fractalopsUrl: 'FRACTALOPS_BASE_URL',
         caFile       : 'PROTECTED_REGISTRY_CA_FILE',

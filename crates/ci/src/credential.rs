@@ -39,10 +39,12 @@ pub const SCRUBBED: &[&str] = &[
     "NPM_TOKEN",
     "YARN_NPM_AUTH_IDENT",
     "YARN_NPM_AUTH_TOKEN",
-    // Keys and vaults.
+    // Keys and vaults. The build secret tells every choice of a hardened build.
     "BAO_TOKEN",
     "COSIGN_PASSWORD",
     "COSIGN_PRIVATE_KEY",
+    "PROTECTED_REGISTRY_BUILD_SECRET",
+    "PROTECTED_REGISTRY_BUILD_SECRET_FILE",
     "SSH_AGENT_PID",
     "SSH_AUTH_SOCK",
     "VAULT_TOKEN",

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use protected_model::{
-    name::{PackageName, ProjectSlug},
+    name::{DeliveryLabel, PackageName, ProjectSlug},
     service_url::ServiceUrl,
     version::{DistTag, PackageVersion},
 };
@@ -81,7 +81,7 @@ pub(crate) struct Publish {
     #[command(flatten)]
     pub(crate) build: Build,
     /// Publish this tarball as it is, instead of hardening a source folder
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["source", "out"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["source", "out", "profile"])]
     pub(crate) tarball: Option<PathBuf>,
     /// Dist-tag to set; needed for a prerelease and for a version below `latest`
     #[arg(long)]
@@ -121,6 +121,22 @@ pub(crate) struct Build {
     /// Folder for the build; protected-build/<name>-<version> when not given
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
+    /// How far code is obfuscated
+    #[arg(long, value_enum)]
+    pub(crate) profile: Option<Profile>,
+}
+
+/// How far code is obfuscated.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Profile {
+    /// Names are shortened, and that is all
+    #[default]
+    Light,
+    /// Strings and property names are encoded, and functions lose their shape
+    Standard,
+    /// What can be hidden is hidden, at a cost
+    Strong,
 }
 
 /// Install a package with a token that lives for fifteen minutes
@@ -181,6 +197,9 @@ pub(crate) struct ProtectBuild {
     /// Build only: no identity is needed and FractalOps is not asked
     #[arg(long)]
     pub(crate) no_record: bool,
+    /// Mark this copy as that of one delivery, such as acme-1.2.0; such a copy is not put on record
+    #[arg(long, value_name = "DELIVERY")]
+    pub(crate) mark: Option<DeliveryLabel>,
 }
 
 /// Exchange the CI identity for an npm token and write it to a private .npmrc

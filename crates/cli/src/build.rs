@@ -8,14 +8,14 @@ use std::{
     time::Instant,
 };
 
-use protected_harden::{HardenError, Hardened};
+use protected_harden::{HardenError, Hardened, Options};
 use protected_model::{
     api::build::{BuildRecordRequest, Document},
     build::{BuildManifest, Source},
     digest::Sha256,
     identity::RunIdentity,
     integrity::{self, ArtifactDigest, IntegrityManifest},
-    name::{PackageName, ProjectSlug},
+    name::{DeliveryLabel, PackageName, ProjectSlug},
     version::{DistTag, PackageVersion},
 };
 use protected_npm::{
@@ -23,10 +23,11 @@ use protected_npm::{
     package_json::PackageJson,
 };
 
+use serde::{Deserialize, Serialize};
+
 use crate::{
     context::{self, Context, Session},
     error::{CommandError, Kind},
-    settings::LegalComments,
 };
 
 /// Where builds go when nothing else is said, below the working directory.
@@ -34,6 +35,18 @@ const DEFAULT_FOLDER: &str = "protected-build";
 
 /// The file by which a folder is known as one of our builds, and so may be replaced.
 const MARK: &str = "evidence/build-manifest.json";
+
+/// The file that says which delivery a build is marked for. It stands beside the artifact, never in it.
+pub(crate) const DELIVERY: &str = "delivery.json";
+const DELIVERY_MEDIA_TYPE: &str = "application/vnd.protected-registry.marked-copy.v1+json";
+
+/// Which delivery a build is marked for.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Delivery {
+    schema: String,
+    pub(crate) delivery: DeliveryLabel,
+}
 
 /// A package folder that was looked at and not yet built.
 pub(crate) struct Package {
@@ -113,22 +126,15 @@ pub(crate) async fn build(
     context: &Context,
     package: Package,
     out: Option<PathBuf>,
+    options: Options,
+    mark: Option<DeliveryLabel>,
     stop: Arc<AtomicBool>,
 ) -> Result<Built, CommandError> {
-    let harden = &context.settings.file.harden;
-    let options = protected_harden::Options {
-        keep_names: harden.keep_names,
-        legal_comments: match harden.legal_comments {
-            None | Some(LegalComments::File) => protected_harden::LegalComments::File,
-            Some(LegalComments::Keep) => protected_harden::LegalComments::Keep,
-            Some(LegalComments::Remove) => protected_harden::LegalComments::Remove,
-        },
-        ..protected_harden::Options::default()
-    };
     let source = source(context.unverified_identity());
     let default = context.settings.working_directory.join(DEFAULT_FOLDER);
     let started = Instant::now();
-    let built = context::compute(move || run(package, out, &default, &options, source, &stop)).await?;
+    let work = Work { package, out, default, options, mark, source };
+    let built = context::compute(move || run(work, &stop)).await?;
     let how = format!(
         "{} files, {}",
         built.packed.files.len(),
@@ -138,19 +144,26 @@ pub(crate) async fn build(
     Ok(built)
 }
 
-fn run(
+/// A build to do.
+struct Work {
     package: Package,
     out: Option<PathBuf>,
-    default: &Path,
-    options: &protected_harden::Options,
+    /// Where builds go when `out` does not say.
+    default: PathBuf,
+    options: Options,
+    mark: Option<DeliveryLabel>,
     source: Source,
-    stop: &AtomicBool,
-) -> Result<Built, CommandError> {
+}
+
+fn run(work: Work, stop: &AtomicBool) -> Result<Built, CommandError> {
+    let Work { package, out, default, options, mark, source } = work;
     let is_default = out.is_none();
     let base = package.name.as_str().replace('/', "-").replace('@', "");
-    let out = out.unwrap_or_else(|| default.join(format!("{base}-{}", package.version)));
+    // No version has a `~`: the copies of one version stand beside it.
+    let copy = mark.as_ref().map_or_else(String::new, |mark| format!("~{mark}"));
+    let out = out.unwrap_or_else(|| default.join(format!("{base}-{}{copy}", package.version)));
     check_replaceable(&out)?;
-    check_apart(&package.folder, &out, default)?;
+    check_apart(&package.folder, &out, &default)?;
     let parent = out.parent().unwrap_or(Path::new("."));
     let cannot = |doing: &str, path: &Path, error: std::io::Error| {
         CommandError::new(Kind::Failed, format!("cannot {doing} `{}`: {error}", path.display()))
@@ -179,7 +192,7 @@ fn run(
     }
     restrict(&private).map_err(|error| cannot("restrict", &private, error))?;
 
-    let outside = [canonical(default), canonical(&out), canonical(root)];
+    let outside = [canonical(&default), canonical(&out), canonical(root)];
     let listed = pack::list(&package.folder).map_err(|error| packing(&package.folder, &error))?;
     let files: Vec<_> = listed
         .into_iter()
@@ -204,7 +217,7 @@ fn run(
         tsconfig: tsconfig.as_deref(),
         artifact: &artifact,
         escrow: &private,
-        options,
+        options: &options,
         cancelled: stop,
     })
     .map_err(|error| hardening(&error))?;
@@ -216,6 +229,11 @@ fn run(
     for (document, name) in documents.iter().zip(["integrity.json", "build-manifest.json"]) {
         let file = evidence.join(name);
         fs::write(&file, &document.inline).map_err(|error| cannot("write", &file, error))?;
+    }
+    if let Some(mark) = mark {
+        let file = root.join(DELIVERY);
+        let delivery = Delivery { schema: DELIVERY_MEDIA_TYPE.to_owned(), delivery: mark };
+        fs::write(&file, integrity::canonical(&delivery)).map_err(|error| cannot("write", &file, error))?;
     }
     if out.exists() {
         fs::remove_dir_all(&out).map_err(|error| cannot("replace the former build", &out, error))?;

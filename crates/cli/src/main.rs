@@ -9,6 +9,7 @@ mod console;
 mod context;
 mod environment;
 mod error;
+mod hardening;
 mod settings;
 mod summary;
 

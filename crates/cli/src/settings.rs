@@ -18,6 +18,7 @@ use serde::Deserialize;
 use crate::{
     args::{Build, Format, Global, InstallWith, PublishWith},
     error::CommandError,
+    hardening::HardenSection,
 };
 
 /// The configuration file's name.
@@ -76,29 +77,6 @@ pub(crate) struct PublishSection {
 pub(crate) struct InstallSection {
     /// Package manager.
     pub(crate) with: Option<InstallWith>,
-}
-
-/// `[harden]`
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct HardenSection {
-    /// Keep the names of functions and classes, for code that reads them at run time.
-    #[serde(default)]
-    pub(crate) keep_names: bool,
-    /// What becomes of licence comments: moved to LEGAL.txt unless told otherwise.
-    pub(crate) legal_comments: Option<LegalComments>,
-}
-
-/// What becomes of licence comments.
-#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum LegalComments {
-    /// They stay where they are.
-    Keep,
-    /// They move to `LEGAL.txt`.
-    File,
-    /// They are dropped.
-    Remove,
 }
 
 /// Everything that settings come from.
@@ -330,6 +308,11 @@ impl Settings {
     pub(crate) fn out(&self, flag: Option<PathBuf>) -> Result<Option<PathBuf>, CommandError> {
         let file = self.file.publish.out.as_ref().map(|path| self.base.join(path));
         Ok(self.value(flag, "OUT", file)?.map(|path| self.working_directory.join(path)))
+    }
+
+    /// Returns where a path in the configuration file leads.
+    pub(crate) fn path_of_file(&self, path: &Path) -> PathBuf {
+        self.base.join(path)
     }
 
     /// Settles project, source and out of a build.

@@ -3,6 +3,7 @@
 //! One file per step in `step/`; each works on the whole tree and is recorded with the digests of the tree
 //! before and after it. The compiler (swc) is spoken to in `js/` and in the steps, nowhere else.
 
+mod cpu_profile;
 mod css;
 mod entry_points;
 mod error;
@@ -17,11 +18,13 @@ mod tree;
 mod tsconfig;
 mod workers;
 
+pub use cpu_profile::{CpuProfileError, hot_functions};
 pub use error::{CodeFrame, HardenError};
 pub use obfuscate::{Mark, Seed};
 pub use request::{
     EcmaVersion, Hardened, LegalComments, Obfuscation, Options, Profile, Request, SourceFile, SourcePlace,
 };
+
 
 use protected_model::{
     build::{Protection, SourceMaps, StepStatus},

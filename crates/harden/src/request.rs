@@ -103,6 +103,14 @@ pub struct Obfuscation {
     pub mark: Option<Mark>,
 }
 
+impl Obfuscation {
+    /// Returns whether any file is obfuscated.
+    pub fn is_wanted(&self) -> bool {
+        let mut profiles = self.files.iter().map(|(_, profile)| *profile).chain([self.profile]);
+        profiles.any(|profile| profile > Profile::Light)
+    }
+}
+
 /// How far code is obfuscated. Cost and resistance of each stand in `docs/hardening.md`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Profile {

@@ -256,6 +256,10 @@ id! {
     CustomerSlug, "customer slug"
 }
 id! {
+    /// A delivery to a customer, such as `acme-1.2.0`, by which a marked copy is known again.
+    DeliveryLabel, "delivery label"
+}
+id! {
     /// The state of the entitlements that a decision was made on.
     EntitlementSnapshotId, "entitlement snapshot id"
 }

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::{args::ProtectBuild, build, context::Context, error::CommandError};
+use crate::{args::ProtectBuild, build, context::Context, error::CommandError, hardening};
 
 /// Builds one package.
 ///
@@ -11,12 +11,18 @@ use crate::{args::ProtectBuild, build, context::Context, error::CommandError};
 pub(crate) async fn run(context: &Context, arguments: ProtectBuild) -> Result<(), CommandError> {
     let settings = &context.settings;
     settings.no_dry_run("protect-build")?;
-    let no_record = settings.switch(arguments.no_record, "NO_RECORD")?;
+    let mark = settings.value(arguments.mark.clone(), "MARK", None)?;
+    // A version has one build on record; a marked copy is another one for each customer.
+    let no_record = settings.switch(arguments.no_record, "NO_RECORD")? || mark.is_some();
     let expected = settings.package(arguments.package.clone())?;
     let version = settings.value(arguments.version.clone(), "VERSION", None)?;
     let (source, out) = settings.build(&arguments.build)?;
     let package = build::look_at(&source, expected.as_ref(), version.as_ref())?;
+    let options = hardening::options(context, &package, arguments.build.profile, mark.as_ref())?;
     context.console.say(format!("{}@{}", package.name, package.version));
+    if let Some(mark) = &mark {
+        context.console.say(format!("  mark      {mark}: this copy is not put on record"));
+    }
     let recording = if no_record {
         None
     } else {
@@ -24,7 +30,7 @@ pub(crate) async fn run(context: &Context, arguments: ProtectBuild) -> Result<()
         let http = context.http()?;
         Some((context.log_in(&http).await?, project))
     };
-    let built = build::build(context, package, out, context.cancel.shared_flag()).await;
+    let built = build::build(context, package, out, options, mark, context.cancel.shared_flag()).await;
     context.cancel.check()?;
     let built = built?;
     let manifest = &built.manifest;

@@ -23,7 +23,7 @@ use crate::{
     console::human_size,
     context::{Context, Session},
     error::{CommandError, Kind},
-    summary,
+    hardening, summary,
 };
 
 /// What is published: a build of ours, or a tarball as it is.
@@ -111,6 +111,7 @@ async fn prepare(
     let (source, out) = settings.build(&arguments.build)?;
     let package = build::look_at(&source, expected.as_ref(), None)?;
     check_tag(&package.version, tag.or(package.publish_tag.as_ref()))?;
+    let options = hardening::options(context, &package, arguments.build.profile, None)?;
     let (name, version) = (package.name.clone(), package.version.clone());
     context.console.say(format!("{name}@{version}"));
     let stop = context.cancel.shared_flag();
@@ -122,7 +123,8 @@ async fn prepare(
         session
     };
     // Both are always awaited: a build that is stopped still removes what it began.
-    let (session, built) = tokio::join!(log_in, build::build(context, package, out, stop.clone()));
+    let (session, built) =
+        tokio::join!(log_in, build::build(context, package, out, options, None, stop.clone()));
     context.cancel.check()?;
     let session = session?;
     let built = built?;

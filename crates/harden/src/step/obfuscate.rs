@@ -29,10 +29,7 @@ use crate::{
 pub(super) const STEP: Step = Step { name: "obfuscate", tool: OURS, wanted, config, run };
 
 fn wanted(options: &Options, tree: &Tree) -> bool {
-    let obfuscation = &options.obfuscation;
-    tree.has_directives
-        || obfuscation.profile > Profile::Light
-        || obfuscation.files.iter().any(|(_, profile)| *profile > Profile::Light)
+    tree.has_directives || options.obfuscation.is_wanted()
 }
 
 fn config(context: &Context<'_>) -> Result<Value, HardenError> {
