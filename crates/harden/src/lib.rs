@@ -14,6 +14,7 @@ mod obfuscate;
 mod request;
 mod source_map;
 mod step;
+mod trace;
 mod tree;
 mod tsconfig;
 mod workers;
@@ -25,6 +26,7 @@ pub use request::{
     EcmaVersion, Hardened, LegalComments, Obfuscation, Options, Profile, Request, SourceFile, SourcePlace,
 };
 
+pub use trace::{MAX_FALSE_MATCH_LOG10, Match, Numbers};
 
 use protected_model::{
     build::{Protection, SourceMaps, StepStatus},
