@@ -11,6 +11,8 @@ mod format;
 mod js;
 mod json;
 mod obfuscate;
+mod pattern;
+mod recorded;
 mod request;
 mod source_map;
 mod step;
@@ -22,6 +24,8 @@ mod workers;
 pub use cpu_profile::{CpuProfileError, hot_functions};
 pub use error::{CodeFrame, HardenError};
 pub use obfuscate::{Mark, Seed};
+pub use pattern::{PathPattern, PathPatternError};
+pub use recorded::RecordError;
 pub use request::{
     EcmaVersion, Hardened, LegalComments, Obfuscation, Options, Profile, Request, SourceFile, SourcePlace,
 };
@@ -29,7 +33,7 @@ pub use request::{
 pub use trace::{MAX_FALSE_MATCH_LOG10, Match, Numbers};
 
 use protected_model::{
-    build::{Protection, SourceMaps, StepStatus},
+    build::{Hardening, Protection, SourceMaps, StepStatus},
     secret::Secret,
 };
 
@@ -45,6 +49,13 @@ pub fn harden(request: &Request<'_>) -> Result<Hardened, HardenError> {
     let source_tree_sha256 = tree.sha256();
     let secret = request.options.obfuscation.secret.as_ref().map(|secret| secret.reveal().as_bytes());
     let seed = Seed::derive(secret, &source_tree_sha256);
+    let obfuscation = &request.options.obfuscation;
+    let hardening = Hardening {
+        profile: obfuscation.profile.name().to_owned(),
+        seed_commitment: seed.commitment(),
+        secret: obfuscation.secret.is_some(),
+        marked: obfuscation.mark.is_some(),
+    };
     let mut context = Context { request, workers: &workers, package, version, seed, escrow: None };
     let pipeline = step::run(&mut context, &mut tree)?;
     if !request.options.escrow {
@@ -57,6 +68,7 @@ pub fn harden(request: &Request<'_>) -> Result<Hardened, HardenError> {
     Ok(Hardened {
         pipeline,
         protection: Protection { obfuscated, encrypted: false, source_maps: SourceMaps::Withheld },
+        hardening,
         escrow,
         source_tree_sha256,
         artifact: tree.digests(),

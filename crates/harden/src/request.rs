@@ -7,7 +7,7 @@ use std::{
 };
 
 use protected_model::{
-    build::{Escrow, PipelineStep, Protection},
+    build::{Escrow, Hardening, PipelineStep, Protection},
     digest::Sha256,
     integrity::FileDigest,
     secret::BuildSecret,
@@ -160,6 +160,20 @@ pub enum LegalComments {
     Remove,
 }
 
+impl LegalComments {
+    /// Every policy.
+    pub const ALL: [Self; 3] = [Self::Keep, Self::File, Self::Remove];
+
+    /// Returns the name that configuration and manifests use.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Keep => "keep",
+            Self::File => "file",
+            Self::Remove => "remove",
+        }
+    }
+}
+
 /// A version of ECMAScript, by year.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[expect(missing_docs, reason = "the names say it")]
@@ -182,6 +196,8 @@ pub struct Hardened {
     pub pipeline: Vec<PipelineStep>,
     /// What the result is.
     pub protection: Protection,
+    /// What the choices followed from.
+    pub hardening: Hardening,
     /// What was published less protected than asked, and why, by the path it is published under.
     pub unprotected: BTreeMap<String, String>,
     /// The source maps' digest.

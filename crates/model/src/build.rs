@@ -6,7 +6,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    digest::Sha256, integrity::ArtifactDigest, key_ref::KeyRef, name::PackageName, version::PackageVersion,
+    digest::Sha256,
+    integrity::{ArtifactDigest, canonical},
+    key_ref::KeyRef,
+    name::PackageName,
+    version::PackageVersion,
 };
 
 /// The media type of a [`BuildManifest`].
@@ -27,6 +31,9 @@ pub struct BuildManifest {
     pub pipeline: Vec<PipelineStep>,
     /// What the result is.
     pub protection: Protection,
+    /// What the choices of the build follow from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hardening: Option<Hardening>,
     /// What was published as it was, and why, by path.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub unprotected: BTreeMap<String, String>,
@@ -65,6 +72,9 @@ pub struct PipelineStep {
     pub tool_version: String,
     /// Digest of the step's parameters as canonical JSON.
     pub config_sha256: Sha256,
+    /// The parameters themselves, from which the step can be repeated. No secret is among them.
+    #[serde(default, skip_serializing_if = "serde_json::Value::is_null")]
+    pub parameters: serde_json::Value,
     /// How it went.
     pub status: StepStatus,
     /// How many files it changed or made.
@@ -86,6 +96,27 @@ pub enum StepStatus {
     Completed,
     /// There was no file for it.
     NothingToDo,
+}
+
+/// What the choices of a hardened build follow from, as far as it may be told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Hardening {
+    /// How far code is obfuscated where nothing else is said: `light`, `standard` or `strong`.
+    pub profile: String,
+    /// Digest of the seed: whoever has the source and the build secret can check that it was theirs.
+    pub seed_commitment: Sha256,
+    /// Whether the seed follows from a build secret beside the source.
+    pub secret: bool,
+    /// Whether the copy is marked as that of one delivery.
+    pub marked: bool,
+}
+
+impl PipelineStep {
+    /// Returns whether the digest of the parameters is that of the parameters.
+    pub fn has_its_parameters(&self) -> bool {
+        self.parameters.is_null() || Sha256::of(canonical(&self.parameters)) == self.config_sha256
+    }
 }
 
 /// What a protected package is.

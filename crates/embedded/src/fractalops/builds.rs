@@ -15,7 +15,7 @@ use protected_model::{
         evidence::{self, EvidenceRecord, Subject},
         problem::Code,
     },
-    build::{Escrow, PipelineStep, Protection, Source, SourceMaps},
+    build::{Escrow, Hardening, PipelineStep, Protection, Source, SourceMaps},
     digest::{Integrity, Sha256},
     integrity::ArtifactDigest,
     name::{PackageName, ProjectSlug, TenantId},
@@ -66,6 +66,8 @@ pub(crate) struct Build {
     pub(crate) source: Source,
     pub(crate) pipeline: Vec<PipelineStep>,
     pub(crate) protection: Protection,
+    #[serde(default)]
+    pub(crate) hardening: Option<Hardening>,
     pub(crate) source_map_escrow: Option<Escrow>,
     pub(crate) satisfied: Vec<ArtifactPolicy>,
     pub(crate) evidence: Vec<EvidenceRecord>,
@@ -262,6 +264,16 @@ fn check_documents(wanted: &BuildRecordRequest) -> Answer<()> {
         let name: String = name.chars().take(40).collect();
         return refuse(format!("`{name}`: expected 1 to {NAME_BYTES} visible ASCII characters"));
     }
+    if let Some(step) = wanted.pipeline.iter().find(|step| !step.has_its_parameters()) {
+        let (step, said) = (&step.step, step.config_sha256);
+        return refuse(format!("the parameters of the step `{step}` have another SHA-256 than {said}"));
+    }
+    if let Some(hardening) = wanted.hardening.as_ref().filter(|hardening| !is_name(&hardening.profile)) {
+        let profile: String = hardening.profile.chars().take(40).collect();
+        return refuse(format!(
+            "the profile `{profile}`: expected 1 to {NAME_BYTES} visible ASCII characters"
+        ));
+    }
     let file = &wanted.artifact.filename;
     if !is_name(file) || file.contains(['/', '\\']) || !file.ends_with(".tgz") {
         return refuse("the artifact's file name must be that of a tarball, without a folder".to_owned());
@@ -367,6 +379,7 @@ impl NewBuild {
             source: wanted.source,
             pipeline: wanted.pipeline,
             protection: wanted.protection,
+            hardening: wanted.hardening,
             source_map_escrow: wanted.source_map_escrow,
             satisfied,
             evidence,

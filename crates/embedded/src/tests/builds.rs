@@ -260,3 +260,32 @@ async fn npm_exchanges_one_id_token_once_for_each_package() {
     assert_eq!(ask("@acme%2fcore").await.status, 201);
     refused(&service.exchange(bearer.reveal(), None).await, 400, "invalid_id_token");
 }
+
+#[tokio::test]
+async fn a_build_says_what_its_choices_follow_from() {
+    let service = Service::start().await;
+    let session = service.session("release").await;
+    let mut body = build("1.0.0", b"one");
+    let parameters = json!({"keep_names": false});
+    body["pipeline"][1]["parameters"] = parameters.clone();
+    body["hardening"] = json!({
+        "profile": "standard", "seed_commitment": Sha256::of("seed"), "secret": true, "marked": false,
+    });
+    // A digest that is not that of the parameters says nothing about what was done.
+    refused(&service.post(PATH, &session, &body).await, 422, "invalid_document");
+    body["pipeline"][1]["config_sha256"] =
+        json!(Sha256::of(protected_model::integrity::canonical(&parameters)));
+    for (member, value) in [
+        ("profile", json!("")),
+        ("profile", json!("é")),
+        ("seed_commitment", json!("00")),
+        ("seed", json!(Sha256::of("seed"))),
+    ] {
+        let mut odd = body.clone();
+        odd["hardening"][member] = value;
+        let response = service.post(PATH, &session, &odd).await;
+        assert!((400..500).contains(&response.status), "{member}: {}", response.status);
+    }
+    let response = service.post(PATH, &session, &body).await;
+    assert_eq!(response.status, 201, "{:?}", response.body());
+}

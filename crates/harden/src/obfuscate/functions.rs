@@ -17,6 +17,7 @@ use swc_core::{
 use crate::{
     Obfuscation, Profile, SourcePlace,
     js::Session,
+    pattern::PathPattern,
     source_map::{Lines, Place, SourceMap},
 };
 
@@ -141,22 +142,22 @@ fn directives(path: &str, content: &str) -> Result<Vec<(Place, Profile)>, Direct
 }
 
 /// The patterns of the configuration, ready to match.
-pub(crate) struct Patterns(Vec<(globset::GlobMatcher, Profile)>);
+pub(crate) struct Patterns(Vec<(PathPattern, Profile)>);
 
 impl Patterns {
     /// # Errors
     /// A pattern that is none, and why.
     pub(crate) fn new(files: &[(String, Profile)]) -> Result<Self, String> {
         let matcher = |(pattern, profile): &(String, Profile)| {
-            let glob = globset::GlobBuilder::new(pattern).literal_separator(true).build();
-            glob.map(|glob| (glob.compile_matcher(), *profile)).map_err(|error| error.to_string())
+            let pattern = PathPattern::new(pattern);
+            pattern.map(|pattern| (pattern, *profile)).map_err(|error| error.to_string())
         };
         files.iter().map(matcher).collect::<Result<_, _>>().map(Self)
     }
 
     /// What the last pattern that matches says.
     pub(crate) fn profile(&self, path: &str) -> Option<Profile> {
-        self.0.iter().rev().find(|(glob, _)| glob.is_match(path)).map(|(_, profile)| *profile)
+        self.0.iter().rev().find(|(pattern, _)| pattern.matches(path)).map(|(_, profile)| *profile)
     }
 }
 

@@ -40,18 +40,10 @@ fn config(context: &Context<'_>) -> Result<Value, HardenError> {
     let options = context.request.options;
     Ok(json!({
         "keep_names": options.keep_names,
-        "legal_comments": legal_policy(options.legal_comments),
+        "legal_comments": options.legal_comments.name(),
         // The compiler parses and prints; which names and which syntax get shorter is decided here.
         "rules": env!("CARGO_PKG_VERSION"),
     }))
-}
-
-pub(super) fn legal_policy(policy: LegalComments) -> &'static str {
-    match policy {
-        LegalComments::Keep => "keep",
-        LegalComments::File => "file",
-        LegalComments::Remove => "remove",
-    }
 }
 
 /// What one file's minification found out beside its text.

@@ -26,6 +26,11 @@ const STEPS: &[Step] =
 /// The step after which a package may be called obfuscated.
 pub(crate) const OBFUSCATE: &str = obfuscate::STEP.name;
 
+/// Other steps that an option asks for.
+pub(crate) const MINIFY: &str = minify::STEP.name;
+pub(crate) const STRIP_SOURCE_MAPS: &str = strip_source_maps::STEP.name;
+pub(crate) const ESCROW: &str = escrow::STEP.name;
+
 /// The compiler behind the steps that say `swc`, by the version of its crate.
 const SWC: Tool = Tool { name: "swc", version: "83.0.0" };
 
@@ -39,7 +44,7 @@ struct Step {
     tool: Tool,
     /// Whether the options ask for it, or the sources do.
     wanted: fn(&Options, &Tree) -> bool,
-    /// Everything that decides its output beside the tree, for the build manifest's digest.
+    /// Everything that decides its output beside the tree and the seed, for the build manifest: no secret, no mark.
     config: fn(&Context<'_>) -> Result<serde_json::Value, HardenError>,
     /// Changes the tree and returns how many files it changed or made.
     run: fn(&mut Context<'_>, &mut Tree) -> Result<u64, HardenError>,
@@ -71,7 +76,7 @@ pub(crate) fn run(context: &mut Context<'_>, tree: &mut Tree) -> Result<Vec<Pipe
             continue;
         }
         let started = Instant::now();
-        let config = canonical(&(step.config)(context)?);
+        let parameters = (step.config)(context)?;
         let input = tree.sha256();
         let files = (step.run)(context, tree)?;
         let duration = started.elapsed();
@@ -80,7 +85,8 @@ pub(crate) fn run(context: &mut Context<'_>, tree: &mut Tree) -> Result<Vec<Pipe
             step: step.name.to_owned(),
             tool: step.tool.name.to_owned(),
             tool_version: step.tool.version.to_owned(),
-            config_sha256: Sha256::of(config),
+            config_sha256: Sha256::of(canonical(&parameters)),
+            parameters,
             status: if files == 0 { StepStatus::NothingToDo } else { StepStatus::Completed },
             files,
             input_tree_sha256: input,

@@ -37,12 +37,12 @@ fn config(context: &Context<'_>) -> Result<Value, HardenError> {
     let files: Vec<_> =
         obfuscation.files.iter().map(|(pattern, profile)| json!([pattern, profile.name()])).collect();
     Ok(json!({
+        "keep_names": context.request.options.keep_names,
         "profile": obfuscation.profile.name(),
         "files": files,
         "reserved_names": obfuscation.reserved_names,
-        "hot": obfuscation.hot.len(),
+        "hot": obfuscation.hot.iter().map(|place| json!([place.path, place.line, place.column])).collect::<Vec<_>>(),
         "self_defence": obfuscation.self_defence,
-        "seed_commitment": context.seed.commitment(),
         "rules": env!("CARGO_PKG_VERSION"),
     }))
 }

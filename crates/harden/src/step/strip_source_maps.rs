@@ -20,7 +20,7 @@ const LEGAL: &str = "LEGAL.txt";
 fn config(context: &Context<'_>) -> Result<Value, HardenError> {
     let options = context.request.options;
     Ok(json!({
-        "legal_comments": minify::legal_policy(options.legal_comments),
+        "legal_comments": options.legal_comments.name(),
         // Minified code has lost its comments before.
         "javascript": !options.minify,
     }))

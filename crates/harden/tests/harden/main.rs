@@ -5,4 +5,5 @@ mod behaviour;
 mod compile;
 mod fuzz;
 mod obfuscate;
+mod record;
 mod support;

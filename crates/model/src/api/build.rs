@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::evidence::EvidenceRecord;
 use crate::{
     action::ArtifactPolicy,
-    build::{Escrow, PipelineStep, Protection, Source},
+    build::{Escrow, Hardening, PipelineStep, Protection, Source},
     digest::Sha256,
     integrity::ArtifactDigest,
     name::{PackageName, ProjectSlug, TenantId},
@@ -35,6 +35,9 @@ pub struct BuildRecordRequest {
     pub pipeline: Vec<PipelineStep>,
     /// What the result is.
     pub protection: Protection,
+    /// What the choices of the build follow from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hardening: Option<Hardening>,
     /// The tarball.
     pub artifact: ArtifactDigest,
     /// Documents about it.
