@@ -16,7 +16,8 @@ then the file. --dry-run is PROTECTED_REGISTRY_DRY_RUN, and so on; --fractalops-
 variable counts as unset. docs/configuration.md lists them all.
 
 Exit codes: 0 done, 1 failed, 2 wrong usage or configuration, 3 no CI identity, 4 refused, 5 unavailable (try again), \
-6 the version exists or is on record with other content, 7 the package or its source is bad, 130 and 143 cancelled";
+6 the version exists or is on record with other content, 7 the package or its source is bad, \
+8 verify found a difference or trace no delivery, 130 and 143 cancelled";
 
 /// Publishes protected npm packages with the identity of a CI run
 #[derive(Debug, Parser)]
@@ -67,6 +68,8 @@ pub(crate) enum Command {
     Publish(Publish),
     Install(Install),
     ProtectBuild(ProtectBuild),
+    Verify(Verify),
+    Trace(Trace),
     Token(Token),
     Revoke(Revoke),
     Doctor(Doctor),
@@ -200,6 +203,39 @@ pub(crate) struct ProtectBuild {
     /// Mark this copy as that of one delivery, such as acme-1.2.0; such a copy is not put on record
     #[arg(long, value_name = "DELIVERY")]
     pub(crate) mark: Option<DeliveryLabel>,
+}
+
+/// Check that a package is what its build manifest says, or what its source gives when it is built again
+#[derive(Debug, Args)]
+pub(crate) struct Verify {
+    /// Tarball, or the folder of a build
+    pub(crate) artifact: Option<PathBuf>,
+    /// Folder of the source: build it again and compare every file
+    #[arg(long, value_name = "DIR")]
+    pub(crate) rebuild: Option<PathBuf>,
+    /// Build manifest, whose settings the source is built with; the one in evidence/ beside the tarball when not given
+    #[arg(long, value_name = "FILE")]
+    pub(crate) manifest: Option<PathBuf>,
+    /// Delivery that the copy is marked for; what delivery.json beside the tarball says when not given
+    #[arg(long, value_name = "DELIVERY")]
+    pub(crate) mark: Option<DeliveryLabel>,
+}
+
+/// Name the delivery that a leaked file came from
+#[derive(Debug, Args)]
+pub(crate) struct Trace {
+    /// Leaked files, whole or in pieces, and folders of them
+    #[arg(required = true)]
+    pub(crate) files: Vec<PathBuf>,
+    /// Delivery that may have leaked; may be given more than once
+    #[arg(long, value_name = "DELIVERY")]
+    pub(crate) delivery: Vec<DeliveryLabel>,
+    /// File of deliveries that may have leaked, one a line
+    #[arg(long, value_name = "FILE")]
+    pub(crate) deliveries: Option<PathBuf>,
+    /// Folder of marked builds that may have leaked; protected-build when no delivery is named
+    #[arg(long, value_name = "DIR")]
+    pub(crate) builds: Option<PathBuf>,
 }
 
 /// Exchange the CI identity for an npm token and write it to a private .npmrc

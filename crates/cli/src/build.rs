@@ -8,7 +8,7 @@ use std::{
     time::Instant,
 };
 
-use protected_harden::{HardenError, Hardened, Options};
+use protected_harden::{HardenError, Hardened, Mark, Numbers, Options};
 use protected_model::{
     api::build::{BuildRecordRequest, Document},
     build::{BuildManifest, Source},
@@ -28,13 +28,14 @@ use serde::{Deserialize, Serialize};
 use crate::{
     context::{self, Context, Session},
     error::{CommandError, Kind},
+    hardening::Unprotected,
 };
 
 /// Where builds go when nothing else is said, below the working directory.
-const DEFAULT_FOLDER: &str = "protected-build";
+pub(crate) const DEFAULT_FOLDER: &str = "protected-build";
 
 /// The file by which a folder is known as one of our builds, and so may be replaced.
-const MARK: &str = "evidence/build-manifest.json";
+pub(crate) const MANIFEST: &str = "evidence/build-manifest.json";
 
 /// The file that says which delivery a build is marked for. It stands beside the artifact, never in it.
 pub(crate) const DELIVERY: &str = "delivery.json";
@@ -49,12 +50,24 @@ pub(crate) struct Delivery {
 }
 
 /// A package folder that was looked at and not yet built.
+#[derive(Clone)]
 pub(crate) struct Package {
     pub(crate) folder: PathBuf,
     pub(crate) name: PackageName,
     pub(crate) version: PackageVersion,
     /// `publishConfig.tag`.
     pub(crate) publish_tag: Option<DistTag>,
+}
+
+/// A build to do.
+pub(crate) struct Work {
+    pub(crate) package: Package,
+    /// [`DEFAULT_FOLDER`] and a folder of its own there when not given.
+    pub(crate) out: Option<PathBuf>,
+    pub(crate) options: Options,
+    pub(crate) mark: Option<DeliveryLabel>,
+    /// What becomes of files that a step cannot work on.
+    pub(crate) unprotected: Unprotected,
 }
 
 /// A finished build.
@@ -66,6 +79,8 @@ pub(crate) struct Built {
     pub(crate) documents: Vec<Document>,
     /// What went in, in bytes.
     pub(crate) source_bytes: u64,
+    /// How many numbers of its mark stand in it, where it is marked.
+    pub(crate) mark_numbers: Option<usize>,
 }
 
 /// Reads a folder's package.json and holds it against what was asked for.
@@ -124,17 +139,13 @@ fn expect<T: PartialEq + std::fmt::Display>(
 /// raised. Nothing is left behind then.
 pub(crate) async fn build(
     context: &Context,
-    package: Package,
-    out: Option<PathBuf>,
-    options: Options,
-    mark: Option<DeliveryLabel>,
+    work: Work,
     stop: Arc<AtomicBool>,
 ) -> Result<Built, CommandError> {
     let source = source(context.unverified_identity());
     let default = context.settings.working_directory.join(DEFAULT_FOLDER);
     let started = Instant::now();
-    let work = Work { package, out, default, options, mark, source };
-    let built = context::compute(move || run(work, &stop)).await?;
+    let built = context::compute(move || run(work, &default, source, &stop)).await?;
     let how = format!(
         "{} files, {}",
         built.packed.files.len(),
@@ -144,26 +155,15 @@ pub(crate) async fn build(
     Ok(built)
 }
 
-/// A build to do.
-struct Work {
-    package: Package,
-    out: Option<PathBuf>,
-    /// Where builds go when `out` does not say.
-    default: PathBuf,
-    options: Options,
-    mark: Option<DeliveryLabel>,
-    source: Source,
-}
-
-fn run(work: Work, stop: &AtomicBool) -> Result<Built, CommandError> {
-    let Work { package, out, default, options, mark, source } = work;
+fn run(work: Work, default: &Path, source: Source, stop: &AtomicBool) -> Result<Built, CommandError> {
+    let Work { package, out, options, mark, unprotected } = work;
     let is_default = out.is_none();
     let base = package.name.as_str().replace('/', "-").replace('@', "");
     // No version has a `~`: the copies of one version stand beside it.
     let copy = mark.as_ref().map_or_else(String::new, |mark| format!("~{mark}"));
     let out = out.unwrap_or_else(|| default.join(format!("{base}-{}{copy}", package.version)));
     check_replaceable(&out)?;
-    check_apart(&package.folder, &out, &default)?;
+    check_apart(&package.folder, &out, default)?;
     let parent = out.parent().unwrap_or(Path::new("."));
     let cannot = |doing: &str, path: &Path, error: std::io::Error| {
         CommandError::new(Kind::Failed, format!("cannot {doing} `{}`: {error}", path.display()))
@@ -192,7 +192,7 @@ fn run(work: Work, stop: &AtomicBool) -> Result<Built, CommandError> {
     }
     restrict(&private).map_err(|error| cannot("restrict", &private, error))?;
 
-    let outside = [canonical(&default), canonical(&out), canonical(root)];
+    let outside = [canonical(default), canonical(&out), canonical(root)];
     let listed = pack::list(&package.folder).map_err(|error| packing(&package.folder, &error))?;
     let files: Vec<_> = listed
         .into_iter()
@@ -221,6 +221,12 @@ fn run(work: Work, stop: &AtomicBool) -> Result<Built, CommandError> {
         cancelled: stop,
     })
     .map_err(|error| hardening(&error))?;
+    check_ran(&options, &hardened)?;
+    unprotected.check(&package.name, &hardened.unprotected)?;
+    let mark_numbers = match (&mark, &options.obfuscation.mark) {
+        (Some(label), Some(mark)) => Some(read_back(&artifact, &hardened, label, mark)?),
+        _ => None,
+    };
 
     let packed =
         pack::pack_exactly(&artifact, &hardened.artifact).map_err(|error| packing(&artifact, &error))?;
@@ -243,7 +249,56 @@ fn run(work: Work, stop: &AtomicBool) -> Result<Built, CommandError> {
         let _ = fs::remove_dir_all(&staged);
         return Err(cannot("finish the build in", &out, error));
     }
-    Ok(Built { folder: out, packed, manifest, documents, source_bytes })
+    Ok(Built { folder: out, packed, manifest, documents, source_bytes, mark_numbers })
+}
+
+/// How many deliveries there may be besides the one that a marked copy is for, so that it is still named.
+const MOST_DELIVERIES: usize = 1_000_000;
+
+/// Reads the mark from the finished code, as [`trace`](crate::command) would from a leak, and returns how many of its
+/// numbers stand there. A copy that could not be told from others is refused before anybody gets it.
+fn read_back(
+    artifact: &Path,
+    hardened: &Hardened,
+    label: &DeliveryLabel,
+    mark: &Mark,
+) -> Result<usize, CommandError> {
+    let mut numbers = Numbers::default();
+    for file in &hardened.artifact {
+        let path = artifact.join(&file.path);
+        let content = fs::read(&path).map_err(|error| {
+            CommandError::new(Kind::Failed, format!("cannot read `{}` again: {error}", path.display()))
+        })?;
+        numbers.extend(&Numbers::of(&String::from_utf8_lossy(&content)));
+    }
+    let found = numbers.compare(mark, MOST_DELIVERIES);
+    if found.is_certain() {
+        return Ok(found.hits);
+    }
+    let message = format!(
+        "the package is too small to carry the mark of `{label}`: {} of its numbers stand in the code, and a leak could not be told from chance",
+        found.hits
+    );
+    Err(CommandError::new(Kind::BadInput, message).advise(
+        "obfuscate more of it: a mark stands in the code that the profiles `standard` and `strong` make",
+    ))
+}
+
+/// Refuses a build in which a step that was asked for is not there.
+fn check_ran(options: &Options, hardened: &Hardened) -> Result<(), CommandError> {
+    let asked = [
+        ("bundle", options.bundle),
+        ("minify", options.minify),
+        ("obfuscate", options.obfuscation.is_wanted()),
+        ("escrow", options.escrow),
+    ];
+    let ran = |name: &str| hardened.pipeline.iter().any(|step| step.step == name);
+    match asked.into_iter().find(|(name, asked)| *asked && !ran(name)) {
+        Some((name, _)) => {
+            Err(CommandError::new(Kind::Failed, format!("the step `{name}` is configured, and did not run")))
+        }
+        None => Ok(()),
+    }
 }
 
 /// Refuses a build that would replace its own source, or leave it out as a former build.
@@ -267,7 +322,7 @@ fn check_replaceable(out: &Path) -> Result<(), CommandError> {
         return Ok(());
     }
     let empty = fs::read_dir(out).is_ok_and(|mut entries| entries.next().is_none());
-    let mark = fs::read(out.join(MARK)).ok();
+    let mark = fs::read(out.join(MANIFEST)).ok();
     let build = mark.is_some_and(|json| serde_json::from_slice::<BuildManifest>(&json).is_ok());
     if empty || build {
         return Ok(());
@@ -301,6 +356,7 @@ fn documents(
         source: Source { tree_sha256: Some(hardened.source_tree_sha256), ..source },
         pipeline: hardened.pipeline,
         protection: hardened.protection,
+        hardening: Some(hardened.hardening),
         unprotected: hardened.unprotected,
         source_map_escrow: hardened.escrow,
         artifact,
@@ -339,6 +395,7 @@ pub(crate) async fn record(
         source: manifest.source.clone(),
         pipeline: manifest.pipeline.clone(),
         protection: manifest.protection,
+        hardening: manifest.hardening.clone(),
         artifact: manifest.artifact.clone(),
         manifests: built.documents.clone(),
         source_map_escrow: manifest.source_map_escrow.clone(),

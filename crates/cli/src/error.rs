@@ -25,6 +25,8 @@ pub(crate) enum Kind {
     Conflict,
     /// The package or its source is bad.
     BadInput,
+    /// What was looked at is not what it should be, or not known.
+    NotProven,
     /// A signal came.
     Cancelled(Signal),
 }
@@ -48,6 +50,7 @@ impl Kind {
             Self::Unavailable => 5,
             Self::Conflict => 6,
             Self::BadInput => 7,
+            Self::NotProven => 8,
             Self::Cancelled(Signal::Interrupt) => 130,
             Self::Cancelled(Signal::Terminate) => 143,
         })
@@ -63,6 +66,7 @@ impl Kind {
             Self::Unavailable => "unavailable",
             Self::Conflict => "conflict",
             Self::BadInput => "bad-input",
+            Self::NotProven => "not-proven",
             Self::Cancelled(_) => "cancelled",
         }
     }

@@ -1,7 +1,7 @@
 //! How a package is hardened: `[harden]` in the configuration file, `--profile`, `--mark` and the build secret.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
 };
@@ -9,7 +9,7 @@ use std::{
 use protected_harden::{Mark, Obfuscation, Options, SourcePlace, hot_functions};
 use protected_model::{
     environment::Environment,
-    name::DeliveryLabel,
+    name::{DeliveryLabel, PackageName},
     secret::{BuildSecret, Secret},
 };
 use schemars::JsonSchema;
@@ -62,6 +62,11 @@ pub(crate) struct HardenSection {
     /// CPU profile of V8 (.cpuprofile), relative to this file: the functions that took nine tenths of the package's
     /// time in it are kept out of the steps that cost time.
     pub(crate) cpu_profile: Option<PathBuf>,
+    /// Fail when a file would be published less protected than configured: in CI unless told otherwise.
+    pub(crate) fail_unprotected: Option<bool>,
+    /// Paths in the built package that may be published less protected than configured, as in an override's `files`.
+    #[serde(default)]
+    pub(crate) allow_unprotected: Vec<String>,
 }
 
 /// What becomes of licence comments.
@@ -116,6 +121,9 @@ pub(crate) fn options(
             files.push((pattern.clone(), (*profile).into()));
         }
     }
+    for pattern in &section.allow_unprotected {
+        check_pattern("`allow_unprotected` under [harden]", pattern)?;
+    }
     if section.reserved_names.contains("") {
         return Err(CommandError::usage("`reserved_names` under [harden] holds an empty name"));
     }
@@ -136,6 +144,13 @@ pub(crate) fn options(
             "give --profile standard, or write `profile = \"standard\"` under [harden] in {FILE_NAME}"
         )));
     }
+    if obfuscation.self_defence && !obfuscation.is_wanted() {
+        let message =
+            "`self_defence` under [harden] is a part of obfuscation, and the profile `light` makes none";
+        return Err(
+            CommandError::usage(message).advise("choose the profile `standard` or `strong`, or leave it out")
+        );
+    }
     Ok(Options {
         keep_names: section.keep_names,
         legal_comments: match section.legal_comments {
@@ -147,6 +162,86 @@ pub(crate) fn options(
         obfuscation,
         ..Options::default()
     })
+}
+
+/// What becomes of files that would be published less protected than configured.
+pub(crate) struct Unprotected {
+    fail: bool,
+    /// Whether `fail` follows from where this runs.
+    by_default: bool,
+    allowed: Vec<String>,
+}
+
+impl Unprotected {
+    /// As the configuration says: in CI such a file ends the build unless it is listed.
+    pub(crate) fn of(context: &Context) -> Self {
+        let section = &context.settings.file.harden;
+        let fail = section.fail_unprotected.unwrap_or(context.console.platform().is_some());
+        let by_default = section.fail_unprotected.is_none();
+        Self { fail, by_default, allowed: section.allow_unprotected.clone() }
+    }
+
+    /// Lets every file pass.
+    pub(crate) fn allowed() -> Self {
+        Self { fail: false, by_default: false, allowed: Vec::new() }
+    }
+
+    /// Returns whether the configuration lists the file.
+    pub(crate) fn lists(&self, path: &str) -> bool {
+        self.allowed.iter().any(|pattern| protected_harden::matches(pattern, path))
+    }
+
+    /// Returns whether a file that is not listed ends the build.
+    pub(crate) fn fails(&self) -> bool {
+        self.fail
+    }
+
+    /// Returns whether such a file would end the build in CI and does not here.
+    pub(crate) fn fails_elsewhere(&self) -> bool {
+        !self.fail && self.by_default
+    }
+
+    /// Returns the patterns that name none of `found`.
+    pub(crate) fn idle<'a>(&'a self, found: &'a BTreeMap<String, String>) -> impl Iterator<Item = &'a str> {
+        let idle = |pattern: &&String| !found.keys().any(|path| protected_harden::matches(pattern, path));
+        self.allowed.iter().filter(idle).map(String::as_str)
+    }
+
+    /// Says how to let files pass.
+    pub(crate) fn advice<'a>(&'a self, paths: impl Iterator<Item = &'a str>) -> String {
+        let listed = self.allowed.iter().map(String::as_str).chain(paths);
+        let listed = serde_json::json!(listed.collect::<Vec<_>>());
+        format!(
+            "to publish them as they are, list them in {FILE_NAME}:\n[harden]\nallow_unprotected = {listed}"
+        )
+    }
+
+    /// Refuses `found`, by path with the reason, where it holds a file that is not listed.
+    ///
+    /// # Errors
+    /// When such a file ends the build.
+    pub(crate) fn check(
+        &self,
+        package: &PackageName,
+        found: &BTreeMap<String, String>,
+    ) -> Result<(), CommandError> {
+        let files: Vec<_> = found.iter().filter(|(path, _)| self.fail && !self.lists(path)).collect();
+        if files.is_empty() {
+            return Ok(());
+        }
+        let count = if files.len() == 1 { "1 file".to_owned() } else { format!("{} files", files.len()) };
+        let mut message =
+            format!("{count} of `{package}` would be published less protected than configured:");
+        for (path, reason) in &files {
+            message.push_str(&format!("\n{path}: {reason}"));
+        }
+        let error = CommandError::new(Kind::BadInput, message).with_details(serde_json::json!({
+            "unprotected": files.iter().map(|(path, reason)| (path, reason)).collect::<BTreeMap<_, _>>(),
+        }));
+        Err(error
+            .advise("write the code otherwise, or leave the file out of the package")
+            .advise(self.advice(files.iter().map(|(path, _)| path.as_str()))))
+    }
 }
 
 /// Derives the mark of a delivery.

@@ -1,6 +1,7 @@
 //! Packing: the same bytes for the same files, on every machine.
 
 use std::{
+    collections::BTreeMap,
     fs::{self, File},
     io::{self, Read, Write},
     path::{Path, PathBuf},
@@ -233,6 +234,19 @@ impl Packed {
         packed.size = bytes.len() as u64;
         packed.bytes = bytes;
         Ok(packed)
+    }
+
+    /// Unpacks the files into memory, by their paths below the package.
+    ///
+    /// # Errors
+    /// As [`Packed::from_tarball`].
+    pub fn contents(&self) -> Result<BTreeMap<String, Vec<u8>>, PackError> {
+        let mut contents = BTreeMap::new();
+        let found = tarball::inspect(&self.bytes, |path, content| {
+            contents.insert(path.to_owned(), content.to_vec());
+        });
+        let path = PathBuf::from(&self.filename);
+        found.map(|_| contents).map_err(|source| PackError::Tarball { path, source })
     }
 
     /// Writes the tarball into `folder` under [`Packed::filename`] and returns its path.

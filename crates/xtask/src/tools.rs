@@ -79,6 +79,21 @@ const TOOLS: &[Tool] = &[
         source: npm("@yarnpkg/cli-dist", "4.18.1", &[("yarn", "bin/yarn.js")]),
     },
     Tool {
+        folder: "terser",
+        purpose: Purpose::Tests,
+        source: npm("terser", "5.51.4", &[("terser", "bin/terser")]),
+    },
+    Tool {
+        folder: "esbuild",
+        purpose: Purpose::Tests,
+        source: npm("esbuild", "0.28.2", &[("esbuild", "bin/esbuild")]),
+    },
+    Tool {
+        folder: "prettier",
+        purpose: Purpose::Tests,
+        source: npm("prettier", "3.10.1", &[("prettier", "bin/prettier.cjs")]),
+    },
+    Tool {
         folder: "gitlab-ci-local",
         purpose: Purpose::Tests,
         source: npm("gitlab-ci-local", "4.75.1", &[("gitlab-ci-local", "dist/index.js")]),

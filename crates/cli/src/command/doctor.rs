@@ -1,6 +1,6 @@
 //! `doctor`: checks, without publishing anything, whether a publish from here can work.
 
-use std::{fs, path::Path};
+use std::{collections::BTreeMap, fs, path::Path};
 
 use protected_http::Client;
 use protected_model::{action::ActionMode, api::npm_token::NpmTokenRequest, name::ProjectSlug};
@@ -8,9 +8,10 @@ use serde::Serialize;
 
 use crate::{
     args::Doctor,
-    build::{self, Package},
+    build::{self, Package, Work},
     context::{Context, Session},
     error::{CommandError, Kind},
+    hardening::{self, Unprotected},
 };
 
 /// Variables that hold a long-lived registry token: what this program makes needless.
@@ -82,6 +83,9 @@ impl Report<'_> {
 pub(crate) async fn run(context: &Context, arguments: Doctor) -> Result<(), CommandError> {
     let mut report = Report { context, checks: Vec::new(), first: None };
     let package = check_package(&mut report, &arguments);
+    if let Some(package) = &package {
+        check_hardening(&mut report, package).await?;
+    }
     check_leftovers(&mut report, package.as_ref().map(|package| package.folder.as_path()));
     let http = match context.http() {
         Ok(http) => Some(http),
@@ -128,6 +132,121 @@ fn check_package(report: &mut Report<'_>, arguments: &Doctor) -> Option<Package>
         Err(error) => {
             report.fail("package", &error);
             None
+        }
+    }
+}
+
+/// Settles how the package is hardened, and hardens it for nobody: only that tells what a build leaves unprotected.
+///
+/// # Errors
+/// Only when cancelled.
+async fn check_hardening(report: &mut Report<'_>, package: &Package) -> Result<(), CommandError> {
+    let context = report.context;
+    let options = match hardening::options(context, package, None, None) {
+        Ok(options) => options,
+        Err(error) => {
+            report.fail("hardening", &error);
+            return Ok(());
+        }
+    };
+    let obfuscation = &options.obfuscation;
+    let is_wanted = obfuscation.is_wanted();
+    let mut off = Vec::new();
+    if !options.bundle {
+        off.push("bundle (`bundle = true` under [harden])");
+    }
+    if !is_wanted {
+        off.push("obfuscate (`profile = \"standard\"`)");
+    }
+    let off = if off.is_empty() { "every step is on".to_owned() } else { format!("off: {}", off.join(", ")) };
+    report.add("hardening", Outcome::Ok, format!("profile {}; {off}", obfuscation.profile.name()));
+    match (&obfuscation.secret, is_wanted) {
+        (Some(_), _) => report.add("build secret", Outcome::Ok, "set"),
+        (None, false) => {
+            report.add("build secret", Outcome::Skipped, "nothing is obfuscated, so nothing follows from it")
+        }
+        (None, true) => {
+            let detail = "not set: every choice of the obfuscation follows from the source alone, and no copy can be marked";
+            let hints = vec![format!("set {} in CI; `openssl rand -hex 32` makes one", hardening::SECRET)];
+            report.push(Check {
+                what: "build secret",
+                outcome: Outcome::Warning,
+                detail: detail.to_owned(),
+                hints,
+            });
+        }
+    }
+    let scratch = match tempfile::tempdir() {
+        Ok(scratch) => scratch,
+        Err(error) => {
+            let message = format!("cannot make a folder to build in: {error}");
+            report.fail("protection", &CommandError::new(Kind::Failed, message));
+            return Ok(());
+        }
+    };
+    let out = Some(scratch.path().join("build"));
+    let work =
+        Work { package: package.clone(), out, options, mark: None, unprotected: Unprotected::allowed() };
+    let built = build::build(context, work, context.cancel.shared_flag()).await;
+    context.cancel.check()?;
+    match built {
+        Ok(built) => {
+            let unprotected = &built.manifest.unprotected;
+            check_unprotected(report, package, unprotected, built.packed.files.len());
+        }
+        Err(error) => report.fail("protection", &error),
+    }
+    Ok(())
+}
+
+/// Says which files a build would publish less protected than configured, and whether that ends it.
+fn check_unprotected(
+    report: &mut Report<'_>,
+    package: &Package,
+    found: &BTreeMap<String, String>,
+    files: usize,
+) {
+    let rule = Unprotected::of(report.context);
+    let listed: Vec<&str> = found.keys().map(String::as_str).filter(|path| rule.lists(path)).collect();
+    let others: BTreeMap<String, String> =
+        found.iter().filter(|(path, _)| !rule.lists(path)).map(|(a, b)| (a.clone(), b.clone())).collect();
+    for pattern in rule.idle(found) {
+        let detail = format!(
+            "`allow_unprotected` lists `{pattern}`, and no such file is less protected than configured"
+        );
+        report.add("protection", Outcome::Warning, detail);
+    }
+    if !listed.is_empty() {
+        let detail = format!("less protected, as `allow_unprotected` lets them be: {}", listed.join(", "));
+        report.add("protection", Outcome::Ok, detail);
+    }
+    if others.is_empty() {
+        report.add(
+            "protection",
+            Outcome::Ok,
+            format!("{} of {files} files as configured", files - listed.len()),
+        );
+        return;
+    }
+    for (path, reason) in &others {
+        let outcome = if rule.fails() { Outcome::Failed } else { Outcome::Warning };
+        report.add("unprotected", outcome, format!("{path}: {reason}"));
+    }
+    match rule.check(&package.name, found) {
+        Err(error) => {
+            let error =
+                CommandError { message: "a build from here fails for these files".to_owned(), ..error };
+            report.fail("protection", &error);
+        }
+        Ok(()) => {
+            let detail = if rule.fails_elsewhere() {
+                "a build from here goes on with these files; in CI it fails"
+            } else {
+                "a build goes on with these files, as `fail_unprotected` says"
+            };
+            let hints = vec![rule.advice(others.keys().map(String::as_str))];
+            let outcome = Outcome::Warning;
+            report.push(Check { what: "protection", outcome, detail: detail.to_owned(), hints });
         }
     }
 }

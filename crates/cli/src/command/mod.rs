@@ -7,6 +7,8 @@ mod protect_build;
 mod publish;
 mod revoke;
 mod token;
+mod trace;
+mod verify;
 
 use crate::{args::Command, context::Context, error::CommandError};
 
@@ -19,6 +21,8 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<(), Comma
         Command::Publish(arguments) => publish::run(context, arguments).await,
         Command::Install(arguments) => install::run(context, arguments).await,
         Command::ProtectBuild(arguments) => protect_build::run(context, arguments).await,
+        Command::Verify(arguments) => verify::run(context, arguments).await,
+        Command::Trace(arguments) => trace::run(context, arguments).await,
         Command::Token(arguments) => token::run(context, arguments).await,
         Command::Revoke(arguments) => revoke::run(context, arguments).await,
         Command::Doctor(arguments) => doctor::run(context, arguments).await,
@@ -37,6 +41,8 @@ impl Command {
             Self::Publish(_) => "publish",
             Self::Install(_) => "install",
             Self::ProtectBuild(_) => "protect-build",
+            Self::Verify(_) => "verify",
+            Self::Trace(_) => "trace",
             Self::Token(_) => "token",
             Self::Revoke(_) => "revoke",
             Self::Doctor(_) => "doctor",

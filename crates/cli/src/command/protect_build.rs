@@ -2,7 +2,13 @@
 
 use serde_json::json;
 
-use crate::{args::ProtectBuild, build, context::Context, error::CommandError, hardening};
+use crate::{
+    args::ProtectBuild,
+    build::{self, Work},
+    context::Context,
+    error::CommandError,
+    hardening::{self, Unprotected},
+};
 
 /// Builds one package.
 ///
@@ -30,10 +36,16 @@ pub(crate) async fn run(context: &Context, arguments: ProtectBuild) -> Result<()
         let http = context.http()?;
         Some((context.log_in(&http).await?, project))
     };
-    let built = build::build(context, package, out, options, mark, context.cancel.shared_flag()).await;
+    let label = mark.clone();
+    let unprotected = Unprotected::of(context);
+    let work = Work { package, out, options, mark, unprotected };
+    let built = build::build(context, work, context.cancel.shared_flag()).await;
     context.cancel.check()?;
     let built = built?;
     let manifest = &built.manifest;
+    if let (Some(mark), Some(numbers)) = (&label, built.mark_numbers) {
+        context.console.say(format!("  mark      {mark}: {numbers} of its numbers stand in the code"));
+    }
     let mut build_id = None;
     if let Some((session, project)) = &recording {
         build_id = Some(build::record(context, session, project, &built, false).await?);

@@ -18,12 +18,13 @@ use serde::Serialize;
 
 use crate::{
     args::{Publish, PublishWith},
-    build::{self, Built},
+    build::{self, Built, Work},
     client::{self, Destination},
     console::human_size,
     context::{Context, Session},
     error::{CommandError, Kind},
-    hardening, summary,
+    hardening::{self, Unprotected},
+    summary,
 };
 
 /// What is published: a build of ours, or a tarball as it is.
@@ -123,8 +124,9 @@ async fn prepare(
         session
     };
     // Both are always awaited: a build that is stopped still removes what it began.
-    let (session, built) =
-        tokio::join!(log_in, build::build(context, package, out, options, None, stop.clone()));
+    let unprotected = Unprotected::of(context);
+    let work = Work { package, out, options, mark: None, unprotected };
+    let (session, built) = tokio::join!(log_in, build::build(context, work, stop.clone()));
     context.cancel.check()?;
     let session = session?;
     let built = built?;
