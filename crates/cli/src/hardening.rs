@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use protected_harden::{Mark, Obfuscation, Options, SourcePlace, hot_functions};
+use protected_harden::{Mark, Obfuscation, Options, PathPattern, SourcePlace, hot_functions};
 use protected_model::{
     environment::Environment,
     name::{DeliveryLabel, PackageName},
@@ -116,13 +116,10 @@ pub(crate) fn options(
     let profile = settings.choice(profile, "PROFILE", section.profile)?.unwrap_or_default();
     let mut files = Vec::new();
     for Override { files: patterns, profile } in &section.overrides {
-        for pattern in patterns {
-            check_pattern("[[harden.override]]", pattern)?;
-            files.push((pattern.clone(), (*profile).into()));
+        for text in patterns {
+            pattern("[[harden.override]]", text)?;
+            files.push((text.clone(), (*profile).into()));
         }
-    }
-    for pattern in &section.allow_unprotected {
-        check_pattern("`allow_unprotected` under [harden]", pattern)?;
     }
     if section.reserved_names.contains("") {
         return Err(CommandError::usage("`reserved_names` under [harden] holds an empty name"));
@@ -138,12 +135,6 @@ pub(crate) fn options(
         secret,
         mark,
     };
-    if obfuscation.mark.is_some() && !obfuscation.is_wanted() {
-        let message = "a mark stands in obfuscated code, and the profile `light` makes none";
-        return Err(CommandError::usage(message).advise(format!(
-            "give --profile standard, or write `profile = \"standard\"` under [harden] in {FILE_NAME}"
-        )));
-    }
     if obfuscation.self_defence && !obfuscation.is_wanted() {
         let message =
             "`self_defence` under [harden] is a part of obfuscation, and the profile `light` makes none";
@@ -169,16 +160,21 @@ pub(crate) struct Unprotected {
     fail: bool,
     /// Whether `fail` follows from where this runs.
     by_default: bool,
-    allowed: Vec<String>,
+    allowed: Vec<PathPattern>,
 }
 
 impl Unprotected {
     /// As the configuration says: in CI such a file ends the build unless it is listed.
-    pub(crate) fn of(context: &Context) -> Self {
+    ///
+    /// # Errors
+    /// When a pattern in the list is none.
+    pub(crate) fn of(context: &Context) -> Result<Self, CommandError> {
         let section = &context.settings.file.harden;
         let fail = section.fail_unprotected.unwrap_or(context.console.platform().is_some());
         let by_default = section.fail_unprotected.is_none();
-        Self { fail, by_default, allowed: section.allow_unprotected.clone() }
+        let allowed = section.allow_unprotected.iter();
+        let allowed = allowed.map(|text| pattern("`allow_unprotected` under [harden]", text));
+        Ok(Self { fail, by_default, allowed: allowed.collect::<Result<_, _>>()? })
     }
 
     /// Lets every file pass.
@@ -188,7 +184,7 @@ impl Unprotected {
 
     /// Returns whether the configuration lists the file.
     pub(crate) fn lists(&self, path: &str) -> bool {
-        self.allowed.iter().any(|pattern| protected_harden::matches(pattern, path))
+        self.allowed.iter().any(|pattern| pattern.matches(path))
     }
 
     /// Returns whether a file that is not listed ends the build.
@@ -203,13 +199,13 @@ impl Unprotected {
 
     /// Returns the patterns that name none of `found`.
     pub(crate) fn idle<'a>(&'a self, found: &'a BTreeMap<String, String>) -> impl Iterator<Item = &'a str> {
-        let idle = |pattern: &&String| !found.keys().any(|path| protected_harden::matches(pattern, path));
-        self.allowed.iter().filter(idle).map(String::as_str)
+        let idle = |pattern: &&PathPattern| !found.keys().any(|path| pattern.matches(path));
+        self.allowed.iter().filter(idle).map(PathPattern::as_str)
     }
 
     /// Says how to let files pass.
     pub(crate) fn advice<'a>(&'a self, paths: impl Iterator<Item = &'a str>) -> String {
-        let listed = self.allowed.iter().map(String::as_str).chain(paths);
+        let listed = self.allowed.iter().map(PathPattern::as_str).chain(paths);
         let listed = serde_json::json!(listed.collect::<Vec<_>>());
         format!(
             "to publish them as they are, list them in {FILE_NAME}:\n[harden]\nallow_unprotected = {listed}"
@@ -258,15 +254,16 @@ pub(crate) fn mark(label: &DeliveryLabel, secret: Option<&BuildSecret>) -> Resul
     Ok(Mark::derive(secret.reveal().as_bytes(), label.as_str()))
 }
 
-/// Refuses a pattern that can match no file of a package.
-fn check_pattern(place: &str, pattern: &str) -> Result<(), CommandError> {
+/// Reads a pattern, and refuses one that can match no file of a package.
+fn pattern(place: &str, pattern: &str) -> Result<PathPattern, CommandError> {
     let odd = pattern.contains('\\') || pattern.split('/').any(|part| matches!(part, "" | "." | ".."));
     if odd {
         let message = format!("the pattern `{pattern}` in {place} matches no file of any package");
         return Err(CommandError::usage(message)
             .advise("write it from the package's own folder, with `/`: such as \"src/hot/**\""));
     }
-    Ok(())
+    PathPattern::new(pattern)
+        .map_err(|error| CommandError::usage(format!("the pattern `{pattern}` in {place} is none: {error}")))
 }
 
 /// Reads the build secret and has the CI platform hide it.
@@ -466,11 +463,11 @@ mod tests {
 
     #[test]
     fn patterns_start_in_the_package() {
-        for bad in ["", "/src/**", "src//a.js", "../a.js", "./a.js", "src\\a.js", "src/"] {
-            assert!(check_pattern("it", bad).is_err(), "{bad}");
+        for bad in ["", "/src/**", "src//a.js", "../a.js", "./a.js", "src\\a.js", "src/", "a["] {
+            assert!(pattern("it", bad).is_err(), "{bad}");
         }
         for good in ["**", "src/hot/**", "*.js", "a b.js"] {
-            check_pattern("it", good).expect(good);
+            pattern("it", good).expect(good);
         }
     }
 

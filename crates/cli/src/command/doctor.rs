@@ -206,7 +206,13 @@ fn check_unprotected(
     found: &BTreeMap<String, String>,
     files: usize,
 ) {
-    let rule = Unprotected::of(report.context);
+    let rule = match Unprotected::of(report.context) {
+        Ok(rule) => rule,
+        Err(error) => {
+            report.fail("protection", &error);
+            return;
+        }
+    };
     let listed: Vec<&str> = found.keys().map(String::as_str).filter(|path| rule.lists(path)).collect();
     let others: BTreeMap<String, String> =
         found.iter().filter(|(path, _)| !rule.lists(path)).map(|(a, b)| (a.clone(), b.clone())).collect();

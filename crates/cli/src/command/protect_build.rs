@@ -37,7 +37,7 @@ pub(crate) async fn run(context: &Context, arguments: ProtectBuild) -> Result<()
         Some((context.log_in(&http).await?, project))
     };
     let label = mark.clone();
-    let unprotected = Unprotected::of(context);
+    let unprotected = Unprotected::of(context)?;
     let work = Work { package, out, options, mark, unprotected };
     let built = build::build(context, work, context.cancel.shared_flag()).await;
     context.cancel.check()?;

@@ -124,7 +124,7 @@ async fn prepare(
         session
     };
     // Both are always awaited: a build that is stopped still removes what it began.
-    let unprotected = Unprotected::of(context);
+    let unprotected = Unprotected::of(context)?;
     let work = Work { package, out, options, mark: None, unprotected };
     let (session, built) = tokio::join!(log_in, build::build(context, work, stop.clone()));
     context.cancel.check()?;
