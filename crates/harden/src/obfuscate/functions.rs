@@ -26,6 +26,8 @@ use crate::{
 pub(crate) struct Functions {
     profiles: HashMap<BytePos, Profile>,
     hot: HashSet<BytePos>,
+    /// Functions whose parameters are evaluated before the state is set.
+    early: HashSet<BytePos>,
 }
 
 impl Functions {
@@ -34,9 +36,14 @@ impl Functions {
         self.profiles.get(&start).copied()
     }
 
-    /// Settles how far the function that starts there is obfuscated.
-    pub(crate) fn set(&mut self, start: BytePos, profile: Profile) {
-        self.profiles.insert(start, profile);
+    /// Settles which functions may run before the state is set.
+    pub(crate) fn set_early(&mut self, early: HashSet<BytePos>) {
+        self.early = early;
+    }
+
+    /// Whether the parameters of the function that starts there stay as they are.
+    pub(crate) fn has_plain_parameters(&self, start: BytePos) -> bool {
+        self.early.contains(&start)
     }
 
     /// Whether the function that starts there runs often.

@@ -13,13 +13,10 @@ use swc_core::{
     },
 };
 
-use super::{Work, is_directive};
-use crate::Profile;
+use super::is_directive;
 
 /// Returns where the functions start that other modules could call too early: none without an internal import.
-///
-/// Those whose parameters compute something before their body runs are left as they are, but for the call.
-pub(crate) fn find(program: &Program, work: &mut Work<'_>) -> HashSet<BytePos> {
+pub(crate) fn find(program: &Program) -> HashSet<BytePos> {
     let Program::Module(module) = program else { return HashSet::new() };
     let is_internal =
         |source: &Str| source.value.as_str().is_none_or(|source| source.starts_with(['.', '#']));
@@ -39,9 +36,6 @@ pub(crate) fn find(program: &Program, work: &mut Work<'_>) -> HashSet<BytePos> {
     for item in &module.body {
         if let Some(function) = exported(item, &listed) {
             found.insert(function.span.lo);
-            if !function.params.iter().all(|param| param.pat.is_ident()) {
-                work.functions.set(function.span.lo, Profile::Light);
-            }
         }
     }
     found

@@ -7,6 +7,7 @@
 mod functions;
 mod hoisted;
 mod host;
+mod key;
 mod literals;
 mod mark;
 mod numbers;
@@ -33,7 +34,7 @@ use swc_core::{
 pub(crate) use self::{
     functions::{Directive, Functions, Patterns, has_directives},
     mark::Constants,
-    pool::Top,
+    pool::{Key, Top},
     random::Random,
     state::State,
 };
@@ -115,7 +116,8 @@ pub(crate) fn obfuscate(
             let letters: String = (0..10).map(|_| char::from(b'a' + work.random.below(26) as u8)).collect();
             work.names.prefix = Some(format!("${letters}"));
         }
-        let early = hoisted::find(program, work);
+        let early = hoisted::find(program);
+        work.functions.set_early(early.clone());
         let state = State::new((0..2).map(|_| (work.names.variable(), work.constants.next())).collect());
         let top = if !private {
             Top::Seen
@@ -125,10 +127,16 @@ pub(crate) fn obfuscate(
             Top::Deferred
         };
         numbers::encode(program, work, &state);
+        let plain = key::plain(program);
         shape::reshape(program, work, &state);
         let literals = literals::extract(program, work, reserved);
         if !literals.entries.is_empty() || state.is_used() {
-            let prelude = pool::prelude(work, literals, state.variables(), top)?;
+            let token = fresh();
+            // Elsewhere a function could be another script's, or run before there is a token.
+            let holders =
+                if top == Top::Own { key::weave(program, work, &plain, &token)? } else { Vec::new() };
+            let key = Key { token, holders };
+            let prelude = pool::prelude(work, literals, state.variables(), &key, top)?;
             hoisted::decode_early(program, &early, &prelude.early);
             insert(program, prelude.statements);
         }

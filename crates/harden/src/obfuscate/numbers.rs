@@ -53,7 +53,11 @@ impl VisitMut for Numbers<'_, '_> {
     fn visit_mut_function(&mut self, node: &mut Function) {
         let around = self.level;
         self.level = self.work.enter(around, node.span.lo);
-        node.visit_mut_children_with(self);
+        if !self.work.functions.has_plain_parameters(node.span.lo) {
+            node.params.visit_mut_with(self);
+        }
+        node.decorators.visit_mut_with(self);
+        node.body.visit_mut_with(self);
         self.level = around;
     }
 

@@ -15,6 +15,7 @@ use swc_core::{
 
 use super::{
     Work, fresh,
+    key::Holder,
     literals::Literals,
     snippet::{Fill, snippet},
 };
@@ -22,6 +23,9 @@ use crate::HardenError;
 
 /// Most different characters in one pool, unless one string has more: the table that decodes it holds each once.
 const MAX_ALPHABET: usize = 2_048;
+
+/// A key has 30 bits, so that no arithmetic of JavaScript makes it negative.
+const KEY_MASK: u32 = 0x3fff_ffff;
 
 /// One encoded text.
 struct Pool {
@@ -35,7 +39,6 @@ struct Pool {
 
 /// How one pool is encoded, and with which statements it is decoded.
 struct Form {
-    key: i32,
     mask: u32,
     multiplier: u32,
     increment: u32,
@@ -68,11 +71,19 @@ pub(crate) struct Prelude {
     pub(crate) early: Vec<Stmt>,
 }
 
+/// Where the key of the first pool comes from.
+pub(crate) struct Key {
+    /// The list of strings, which is also what the holders know the prelude by.
+    pub(crate) token: Ident,
+    pub(crate) holders: Vec<Holder>,
+}
+
 /// Returns the statements that set the variables of `literals` and of the state.
 pub(crate) fn prelude(
     work: &mut Work<'_>,
     mut literals: Literals,
     state: &[(Ident, i32)],
+    key: &Key,
     top: Top,
 ) -> Result<Prelude, HardenError> {
     work.random.shuffle(&mut literals.entries);
@@ -83,10 +94,9 @@ pub(crate) fn prelude(
         pools.push(vec![(decoy.encode_utf16().collect(), work.names.variable())]);
     }
     let mut statements = Vec::new();
-    // Last the pool whose end the state is: it is set when all strings are.
-    for (index, strings) in pools.iter().enumerate().rev() {
-        let state = if index == 0 { state } else { &[] };
-        statements.extend(decode(work, strings, state, top)?);
+    // The first pool sets the state, which is a part of the others' keys.
+    for (index, strings) in pools.iter().enumerate() {
+        statements.extend(decode(work, strings, state, (index == 0).then_some(key), top)?);
     }
     if top == Top::Own {
         return Ok(Prelude { statements, early: Vec::new() });
@@ -143,9 +153,35 @@ fn decode(
     work: &mut Work<'_>,
     strings: &Strings,
     state: &[(Ident, i32)],
+    key: Option<&Key>,
     top: Top,
 ) -> Result<Vec<Stmt>, HardenError> {
-    let pool = encode(work, strings);
+    let list = key.map_or_else(fresh, |key| key.token.clone());
+    let mut fill = Fill::default().name("o", &list);
+    let first = (work.random.word() & 0xf_ffff) as i32;
+    let written = work.constants.next();
+    // What the key is at run time, and how it is written.
+    let (secret, secret_code) = match (key, state.first()) {
+        (Some(key), _) => {
+            const HOLDERS: [&str; 4] = ["H0", "H1", "H2", "H3"];
+            let mut code = written.to_string();
+            let mut secret = written;
+            for (holder, name) in key.holders.iter().zip(HOLDERS) {
+                fill = fill.name(name, &holder.function);
+                code.push_str(&format!("^{name}(o)"));
+                secret ^= holder.answer(first);
+            }
+            (secret, code)
+        }
+        (None, Some((ident, value))) => {
+            fill = fill.name("S0", ident);
+            (written ^ value, format!("{written}^S0"))
+        }
+        (None, None) => (written, written.to_string()),
+    };
+    let is_first = key.is_some();
+    let pool = encode(work, strings, secret as u32 & KEY_MASK);
+    let secret_code = format!("({secret_code})&{KEY_MASK}");
     let size = pool.alphabet.len();
     let form = &pool.form;
     let text = |units: &[u16]| -> Box<Expr> {
@@ -183,14 +219,12 @@ fn decode(
         1 => format!("i={from};while({more}){{d=m[T[{next}]];{step}}}"),
         _ => format!("i={from};for(;;){{if(!({more}))break;d=m[T[{next}]];{step}}}"),
     };
-    let body = format!("s={key0};{table}n=0;{walk}", key0 = form.key);
-    let list = fresh();
-    let mut fill =
-        Fill::default().value("TEXT", text(&cipher)).value("ALPHABET", text(&pool.alphabet)).name("o", &list);
+    let body = format!("s={secret_code};{table}n=0;{walk}");
+    fill = fill.value("TEXT", text(&cipher)).value("ALPHABET", text(&pool.alphabet));
     const STATE: [&str; 4] = ["S0", "S1", "S2", "S3"];
     let mut sets = String::new();
     let mut declared = String::new();
-    for ((ident, value), name) in state.iter().zip(STATE) {
+    for ((ident, value), name) in state.iter().zip(STATE).filter(|_| is_first) {
         fill = fill.name(name, ident);
         let difference = *value ^ pool.last as i32;
         sets.push_str(&format!("{name}=s^{difference};"));
@@ -199,7 +233,7 @@ fn decode(
         }
     }
     let source =
-        format!("let T=TEXT,A=ALPHABET,m={{__proto__:null}},o=[],s,n,d,i,w=''{declared};{body}{sets}");
+        format!("let T=TEXT,A=ALPHABET,m={{__proto__:null}},o=[{first}],s,n,d,i,w=''{declared};{body}{sets}");
     let mut statements = snippet(work.session, &source, fill)?;
     statements.push(bind(strings, &list, top));
     Ok(statements)
@@ -221,7 +255,7 @@ fn bind(strings: &Strings, list: &Ident, top: Top) -> Stmt {
     Stmt::Expr(ExprStmt { span: DUMMY_SP, expr: Box::new(Expr::Assign(expr)) })
 }
 
-fn encode(work: &mut Work<'_>, strings: &Strings) -> Pool {
+fn encode(work: &mut Work<'_>, strings: &Strings, key: u32) -> Pool {
     let mut units: Vec<u16> = strings.iter().flat_map(|(text, _)| text.iter().copied()).collect();
     units.sort_unstable();
     units.dedup();
@@ -234,7 +268,6 @@ fn encode(work: &mut Work<'_>, strings: &Strings) -> Pool {
     units.push(mark.unwrap_or(0));
     let size = units.len();
     let form = Form {
-        key: work.constants.next(),
         mask: (1 << (18 + random.below(3))) - 1,
         multiplier: (random.word() & 0xff_fff8) | 5,
         increment: random.word() & 0xff_ffff | 1,
@@ -249,7 +282,7 @@ fn encode(work: &mut Work<'_>, strings: &Strings) -> Pool {
     };
     let index: std::collections::HashMap<u16, usize> =
         units.iter().enumerate().map(|(at, &unit)| (unit, at)).collect();
-    let mut state = form.key as u32;
+    let mut state = key;
     let mut cipher = Vec::new();
     for (text, _) in strings {
         let symbols = text.iter().map(|unit| index[unit]).chain([size - 1]);

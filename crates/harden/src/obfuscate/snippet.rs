@@ -6,7 +6,7 @@ use swc_core::{
     common::{DUMMY_SP, FileName, Mark, Span, SyntaxContext},
     ecma::{
         ast::{EsVersion, Expr, Ident, Stmt},
-        parser::{Syntax, parse_file_as_script},
+        parser::{Syntax, parse_file_as_commonjs},
         visit::{VisitMut, VisitMutWith},
     },
 };
@@ -41,7 +41,7 @@ pub(crate) fn snippet(session: &Session, text: &str, fill: Fill) -> Result<Vec<S
         |reason: String| HardenError::Compiler { step: "obfuscate", path: session.path.clone(), reason };
     let mut errors = Vec::new();
     let parsed =
-        parse_file_as_script(&file, Syntax::Es(Default::default()), EsVersion::latest(), None, &mut errors);
+        parse_file_as_commonjs(&file, Syntax::Es(Default::default()), EsVersion::latest(), None, &mut errors);
     let mut script = parsed.map_err(|error| failed(format!("{error:?} in {text}")))?;
     if let Some(error) = errors.first() {
         return Err(failed(format!("{error:?} in {text}")));
