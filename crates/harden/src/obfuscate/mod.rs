@@ -9,6 +9,7 @@ mod hoisted;
 mod host;
 mod key;
 mod literals;
+mod mangle;
 mod mark;
 mod numbers;
 mod pool;
@@ -23,7 +24,7 @@ pub use random::Seed;
 use std::collections::BTreeSet;
 
 use swc_core::{
-    common::BytePos,
+    common::{BytePos, SyntaxContext},
     ecma::{
         ast::{Expr, Ident, Lit, ModuleItem, Program, Stmt},
         atoms::Atom,
@@ -116,6 +117,8 @@ pub(crate) fn obfuscate(
             let letters: String = (0..10).map(|_| char::from(b'a' + work.random.below(26) as u8)).collect();
             work.names.prefix = Some(format!("${letters}"));
         }
+        let seen = (!private).then(|| SyntaxContext::empty().apply_mark(work.session.top_level));
+        mangle::replace(program, seen);
         let early = hoisted::find(program);
         work.functions.set_early(early.clone());
         let state = State::new((0..2).map(|_| (work.names.variable(), work.constants.next())).collect());
