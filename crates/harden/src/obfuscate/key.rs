@@ -17,11 +17,15 @@ use super::{
 };
 use crate::{HardenError, Profile};
 
+/// Most functions that hold a part of the key.
+pub(crate) const MOST: usize = 4;
+
 /// A function that holds a part of the key.
 pub(crate) struct Holder {
     pub(crate) function: Ident,
     multiplier: i32,
-    mask: i32,
+    /// Also what the function is known by in the printed program.
+    pub(crate) mask: i32,
 }
 
 impl Holder {
@@ -48,7 +52,7 @@ pub(crate) fn weave(
     plain: &HashSet<BytePos>,
     token: &Ident,
 ) -> Result<Vec<Holder>, HardenError> {
-    let most = if work.profile == Profile::Strong { 4 } else { 2 };
+    let most = if work.profile == Profile::Strong || work.defends { MOST } else { 2 };
     let mut names: Vec<Id> = declared(program).map(|it| it.ident.to_id()).collect();
     names.sort_unstable();
     let is_only = |id: &Id| names.iter().filter(|name| *name == id).count() == 1;

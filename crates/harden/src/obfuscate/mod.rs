@@ -4,6 +4,7 @@
 //! table in a fixed form, no order of blocks written down. Decoding reads state that the program computes as it
 //! starts, and which of several forms a piece takes follows from the seed.
 
+mod defence;
 mod functions;
 mod hoisted;
 mod host;
@@ -33,6 +34,7 @@ use swc_core::{
 };
 
 pub(crate) use self::{
+    defence::Defence,
     functions::{Directive, Functions, Patterns, has_directives},
     mark::Constants,
     pool::{Key, Top},
@@ -49,6 +51,10 @@ pub(crate) struct Work<'a> {
     pub(crate) random: Random,
     /// Numbers for places where any number will do.
     pub(crate) constants: Constants,
+    /// Whether the program reads its own text.
+    pub(crate) defends: bool,
+    /// What its self-defence needs once it is printed.
+    pub(crate) defence: Option<Defence>,
     /// What is said of single functions.
     pub(crate) functions: Functions,
     /// The names that passes add at the program's top level.

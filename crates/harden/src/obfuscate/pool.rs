@@ -14,10 +14,13 @@ use swc_core::{
 };
 
 use super::{
-    Work, fresh,
-    key::Holder,
+    Work,
+    defence::Defence,
+    fresh,
+    key::{Holder, MOST},
     literals::Literals,
     snippet::{Fill, snippet},
+    state::number,
 };
 use crate::HardenError;
 
@@ -25,7 +28,7 @@ use crate::HardenError;
 const MAX_ALPHABET: usize = 2_048;
 
 /// A key has 30 bits, so that no arithmetic of JavaScript makes it negative.
-const KEY_MASK: u32 = 0x3fff_ffff;
+pub(crate) const KEY_MASK: u32 = 0x3fff_ffff;
 
 /// One encoded text.
 struct Pool {
@@ -124,6 +127,9 @@ pub(crate) fn prelude(
     Ok(Prelude { statements: outside, early })
 }
 
+/// How a snippet calls the holders of the key.
+const HOLDERS: [&str; MOST] = ["H0", "H1", "H2", "H3"];
+
 type Strings = Vec<(Vec<u16>, Ident)>;
 
 /// Strings that share an alphabet: those of ASCII, then the others.
@@ -163,13 +169,15 @@ fn decode(
     // What the key is at run time, and how it is written.
     let (secret, secret_code) = match (key, state.first()) {
         (Some(key), _) => {
-            const HOLDERS: [&str; 4] = ["H0", "H1", "H2", "H3"];
             let mut code = written.to_string();
             let mut secret = written;
             for (holder, name) in key.holders.iter().zip(HOLDERS) {
                 fill = fill.name(name, &holder.function);
                 code.push_str(&format!("^{name}(o)"));
                 secret ^= holder.answer(first);
+            }
+            if work.defends && !key.holders.is_empty() {
+                code.push_str("^CHECK^h");
             }
             (secret, code)
         }
@@ -195,7 +203,7 @@ fn decode(
     // The last symbol ends a string.
     let end = size - 1;
     let update = update_code(form);
-    let key = match form.combine {
+    let shifted = match form.combine {
         0 => format!("(d+{size}-(s>>>{shift})%{size})%{size}", shift = form.shift),
         1 => format!("((s>>>{shift})%{size}-d+{size})%{size}", shift = form.shift),
         _ => format!("(d*{unit}+(s>>>{shift})%{size})%{size}", unit = form.unit.1, shift = form.shift),
@@ -207,9 +215,9 @@ fn decode(
     };
     let take = "for(o[n]in{__proto__:null,[w]:0});";
     let step = match work.random.below(3) {
-        0 => format!("d={key};s={update};if(d=={end}){{{take}n++;w=''}}else w+=A[d];"),
-        1 => format!("d={key};s={update};if(d<{end}){{w+=A[d];continue}}{take}w='';n+=1;"),
-        _ => format!("d={key};s={update};switch(d){{case {end}:{take}n++;w='';break;default:w=w+A[d]}}"),
+        0 => format!("d={shifted};s={update};if(d=={end}){{{take}n++;w=''}}else w+=A[d];"),
+        1 => format!("d={shifted};s={update};if(d<{end}){{w+=A[d];continue}}{take}w='';n+=1;"),
+        _ => format!("d={shifted};s={update};switch(d){{case {end}:{take}n++;w='';break;default:w=w+A[d]}}"),
     };
     let count = cipher.len();
     let (from, next) = if form.backwards { (count, "--i") } else { (0, "i++") };
@@ -219,7 +227,21 @@ fn decode(
         1 => format!("i={from};while({more}){{d=m[T[{next}]];{step}}}"),
         _ => format!("i={from};for(;;){{if(!({more}))break;d=m[T[{next}]];{step}}}"),
     };
-    let body = format!("s={secret_code};{table}n=0;{walk}");
+    let mut check = String::new();
+    if let Some(key) = key
+        && work.defends
+        && !key.holders.is_empty()
+    {
+        // As wide as any hash is written.
+        let placeholder = work.random.word() | 1 << 31;
+        let functions: Vec<i32> = key.holders.iter().map(|holder| holder.mask).collect();
+        let texts: String = HOLDERS.iter().take(functions.len()).map(|name| format!("+{name}")).collect();
+        check =
+            format!("let h=0;w=''{texts};i=0;while((d=w[i++])!==void 0)h=h*33+(m[d]|0)+1&{KEY_MASK};w='';");
+        fill = fill.value("CHECK", number(i64::from(placeholder)));
+        work.defence = Some(Defence { placeholder, functions, alphabet: pool.alphabet.clone() });
+    }
+    let body = format!("{table}{check}s={secret_code};n=0;{walk}");
     fill = fill.value("TEXT", text(&cipher)).value("ALPHABET", text(&pool.alphabet));
     const STATE: [&str; 4] = ["S0", "S1", "S2", "S3"];
     let mut sets = String::new();

@@ -14,14 +14,14 @@ use crate::{
     HardenError, Options, Profile,
     format::PackageTypes,
     js::{
-        Language, comments, diagnose,
+        Goal, Language, comments, diagnose,
         exports::Exports,
         hazards,
         print::{Around, OriginalNames, Printed, print},
         rename::{self, Kept},
         session,
     },
-    obfuscate::{Constants, Directive, Functions, Names, Patterns, Work, obfuscate},
+    obfuscate::{Constants, Defence, Directive, Functions, Names, Patterns, Work, obfuscate},
     source_map::SourceMap,
     tree::{Rewritten, Tree},
 };
@@ -58,15 +58,20 @@ fn run(context: &mut Context<'_>, tree: &mut Tree) -> Result<u64, HardenError> {
     let changed = tree.rewrite(context.workers, &paths, |tree, path| {
         let text = tree.read_text(path)?;
         let map = tree.map(path)?;
+        let note = |reason: String| {
+            let mut notes = skipped.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            notes.push((path.to_owned(), reason));
+        };
         match file(context, &types, &patterns, path, &text, map.as_ref(), keep_classes)? {
-            Ok(None) => Ok(None),
-            Ok(Some(printed)) => {
-                Ok(Some(Rewritten { path: path.to_owned(), code: printed.code, map: Some(printed.map) }))
-            }
-            Err(reason) => {
-                let mut skipped = skipped.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-                skipped.push((path.to_owned(), reason));
+            Done::Nothing => Ok(None),
+            Done::Left(reason) => {
+                note(reason);
                 Ok(None)
+            }
+            Done::Printed(printed, missing) => {
+                missing.into_iter().for_each(note);
+                let Printed { code, map } = printed;
+                Ok(Some(Rewritten { path: path.to_owned(), code, map: Some(map) }))
             }
         }
     })?;
@@ -85,7 +90,7 @@ fn file(
     text: &str,
     map: Option<&SourceMap>,
     keep_classes: bool,
-) -> Result<Result<Option<Printed>, String>, HardenError> {
+) -> Result<Done, HardenError> {
     let options = context.request.options;
     session(STEP.name, path, text, |session| {
         let goal = types.goal(path);
@@ -95,7 +100,7 @@ fn file(
         let functions =
             Functions::find(&program, session, map, obfuscation, patterns).map_err(unknown_profile)?;
         if profile == Profile::Light && !functions.exceed(profile) {
-            return Ok(Ok(None));
+            return Ok(Done::Nothing);
         }
         let names = OriginalNames::of(&program);
         let exports = program.is_script().then(|| Exports::of(&program));
@@ -104,7 +109,7 @@ fn file(
         let hazards = hazards::find(&program, session.unresolved);
         if let Some((at, reason)) = hazards.fixed_names {
             let line = session.frame(at, "").line;
-            return Ok(Err(format!("names and structure are kept: {reason} (line {line})")));
+            return Ok(Done::Left(format!("names and structure are kept: {reason} (line {line})")));
         }
         let private = minify::is_private(&program, goal, &hazards);
         program.mutate(paren_remover(Some(&session.comments)));
@@ -113,7 +118,16 @@ fn file(
             Some(mark) => mark.numbers(),
             None => Constants::new(random.fork("constants")),
         };
-        let mut work = Work { session, profile, random, constants, functions, names: Names::default() };
+        let mut work = Work {
+            session,
+            profile,
+            random,
+            constants,
+            defends: obfuscation.self_defence,
+            defence: None,
+            functions,
+            names: Names::default(),
+        };
         obfuscate(&mut program, &mut work, private, &obfuscation.reserved_names)?;
         let mut names_kept = minify::names_kept(options.keep_names, keep_classes, hazards);
         names_kept.extend(work.names.kept);
@@ -124,8 +138,39 @@ fn file(
         if let Some(exports) = exports {
             around.footer = exports.annotation(&Exports::certain(&program));
         }
-        Ok(Ok(Some(print(session, &program, &names, true, &around)?)))
+        let mut printed = print(session, &program, &names, true, &around)?;
+        let undefended = obfuscation.self_defence && work.defence.is_none();
+        if let Some(defence) = work.defence {
+            complete(&defence, path, goal, &mut printed.code)?;
+        }
+        let note =
+            undefended.then(|| "it does not check itself: no function of its own top level could".to_owned());
+        Ok(Done::Printed(printed, note))
     })
+}
+
+/// Puts into the printed program what only its print decides.
+fn complete(defence: &Defence, path: &str, goal: Goal, code: &mut String) -> Result<(), HardenError> {
+    let text = code.clone();
+    session(STEP.name, path, &text, |session| {
+        let program = session.parse(Language::JavaScript, goal)?;
+        let failed = |reason: &str| HardenError::Compiler {
+            step: "self-defence",
+            path: path.to_owned(),
+            reason: reason.to_owned(),
+        };
+        defence.complete(code, &program, session.file.start_pos).map_err(failed)
+    })
+}
+
+/// What became of a file.
+enum Done {
+    /// Nothing was asked for.
+    Nothing,
+    /// It stays as it is, for this reason.
+    Left(String),
+    /// Its new text, and what is missing from it.
+    Printed(Printed, Option<String>),
 }
 
 fn unknown_profile(directive: Directive) -> HardenError {

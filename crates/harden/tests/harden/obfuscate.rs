@@ -270,3 +270,35 @@ fn secrets_are_in_no_file() {
         }
     }
 }
+
+#[test]
+fn a_program_that_defends_itself_runs_only_as_it_was_printed() {
+    let text = "'use strict';\nfunction greet(name) { if (!name) { return 'nobody there'; } return 'hello ' + name; }\nfunction many(list) { let all = ''; for (const name of list) { all += greet(name) + ';'; } return all; }\nexports.run = () => many(['you', '', 'ünï']);\n";
+    let package = Package::of(&[("index.js", text), ("script.js", "var seen = 'a global text';")]);
+    let script = "console.log(require('./index.js').run())";
+    let expected = node(package.folder.path(), &["-e", script]);
+    for level in [Profile::Standard, Profile::Strong] {
+        for seed in 0..8 {
+            let secret = Some(BuildSecret::new(format!("secret {seed}")));
+            let obfuscation =
+                Obfuscation { profile: level, secret, self_defence: true, ..Obfuscation::default() };
+            let built = built(&package, &options(obfuscation));
+            let text = built.text("index.js");
+            assert_eq!(built.node(script), expected, "{text}");
+            // One more space in a function, which changes nothing else.
+            let at = text.find("return ").expect("a function returns");
+            std::fs::write(
+                built.artifact().join("index.js"),
+                format!("{}return  {}", &text[..at], &text[at + 7..]),
+            )
+            .expect("write");
+            let run = std::process::Command::new("node")
+                .args(["-e", script])
+                .current_dir(built.artifact())
+                .output()
+                .expect("node");
+            assert_ne!(String::from_utf8_lossy(&run.stdout), expected, "{text}");
+            assert!(built.hardened.unprotected["script.js"].contains("does not check itself"));
+        }
+    }
+}
