@@ -1,17 +1,11 @@
 //! Hardens one file and prints it: `one <file> <profile> [seed]`. For those who work on the passes.
-#![expect(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    clippy::unwrap_used,
-    clippy::exit,
-    reason = "a developer's tool"
-)]
+#![expect(clippy::print_stdout, clippy::print_stderr, clippy::unwrap_used, reason = "a developer's tool")]
 
 use std::sync::atomic::AtomicBool;
 
 use protected_harden::*;
 
-fn main() {
+fn main() -> std::process::ExitCode {
     let arguments: Vec<String> = std::env::args().collect();
     let path = std::path::Path::new(&arguments[1]);
     let name = path.file_name().unwrap().to_str().unwrap().to_owned();
@@ -47,8 +41,9 @@ fn main() {
         }
         Err(error) => {
             eprintln!("{error}");
-            std::process::exit(1)
+            return std::process::ExitCode::FAILURE;
         }
     }
     std::fs::remove_dir_all(out).unwrap();
+    std::process::ExitCode::SUCCESS
 }

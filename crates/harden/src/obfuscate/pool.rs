@@ -328,7 +328,7 @@ fn update(form: &Form, state: u32, plain: u32) -> u32 {
     let mask = u64::from(form.mask);
     let next = match form.update {
         0 => state % 0x10_0000 * multiplier + increment + plain,
-        1 => (state ^ plain * feedback) % 0x10_0000 * multiplier + increment,
+        1 => (state ^ (plain * feedback)) % 0x10_0000 * multiplier + increment,
         _ => ((state << 3 & 0xff_ffff) ^ (state >> 5) ^ (plain * feedback)) + increment,
     };
     (next & mask) as u32

@@ -47,6 +47,8 @@ pub(super) fn reshaped(source: &str, seed: &str, profile: Profile) -> String {
             random,
             constants,
             functions: Default::default(),
+            defends: false,
+            defence: None,
             names: Default::default(),
         };
         reshape(&mut program, &mut work, &state);
