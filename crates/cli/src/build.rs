@@ -273,11 +273,11 @@ fn read_back(
     }
     let found = numbers.compare(mark, MOST_DELIVERIES);
     if found.is_certain() {
-        return Ok(found.hits);
+        return Ok(found.hits());
     }
     let message = format!(
         "the package is too small to carry the mark of `{label}`: {} of its numbers stand in the code, and a leak could not be told from chance",
-        found.hits
+        found.hits()
     );
     Err(CommandError::new(Kind::BadInput, message).advise(
         "obfuscate more of it: a mark stands in the code that the profiles `standard` and `strong` make",

@@ -1,7 +1,7 @@
 //! Which delivery a leaked text came from, told by the numbers in it.
 //!
 //! The numbers of a mark are drawn from 2^29 values by a secret. Whatever else stands in a text, each draw hits one of
-//! the text's `m` numbers with a chance of `m / 2^29`, so the chance that `k` of the first `n` draws do is at most
+//! the text's `m` numbers with a chance of `m / 2^29`, so the chance that `k` of all `n` draws do is at most
 //! `(n m / 2^29)^k / k!`. That holds for any text that was made without the secret, by whatever tool and with whatever
 //! constants in it.
 
@@ -14,17 +14,13 @@ use swc_core::ecma::{
 
 use crate::{
     js::{Goal, Language, hazards::unwrapped, session},
-    obfuscate::Mark,
+    obfuscate::{MARK_NUMBERS, Mark},
     workers::STACK_BYTES,
 };
 
 /// The numbers that a mark has to offer are at least this, and below [`ABOVE`].
 const FROM: i64 = 1 << 29;
 const ABOVE: i64 = 1 << 30;
-
-/// How many of a mark's numbers are looked for. Each file of a build starts with the first, so a small piece has those
-/// of a short list, and a large file many of a long one; each length is a question of its own, which is paid for.
-const LENGTHS: &[usize] = &[64, 256, 1024, 4096, 16384, 65536];
 
 /// The chance of naming any delivery wrongly that is not exceeded, as the exponent of ten.
 pub const MAX_FALSE_MATCH_LOG10: f64 = -9.0;
@@ -99,36 +95,17 @@ impl Numbers {
 
     /// Holds the numbers against the mark of one of `deliveries` deliveries.
     pub fn compare(&self, mark: &Mark, deliveries: usize) -> Match {
-        let mut stream = mark.numbers();
-        let mut hits = HashSet::new();
-        let mut best = Match { hits: 0, chance_log10: 0.0, numbers: Vec::new() };
-        let mut drawn = 0;
-        for length in LENGTHS {
-            while drawn < *length {
-                let number = stream.next() as u32;
-                drawn += 1;
-                if self.0.contains(&number) {
-                    hits.insert(number);
-                }
-            }
-            let chance = chance_log10(hits.len(), *length, self.len(), deliveries);
-            if chance < best.chance_log10 {
-                best.hits = hits.len();
-                best.chance_log10 = chance;
-            }
-        }
-        best.hits = best.hits.max(hits.len());
-        best.numbers = hits.into_iter().collect();
-        best.numbers.sort_unstable();
-        best
+        let shared = mark.numbers().filter_map(|number| u32::try_from(number).ok());
+        let mut numbers: Vec<u32> = shared.filter(|number| self.0.contains(number)).collect();
+        numbers.sort_unstable();
+        numbers.dedup();
+        Match { chance_log10: chance_log10(numbers.len(), self.len(), deliveries), numbers }
     }
 }
 
 /// How a text's numbers compare with a mark's.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Match {
-    /// How many numbers they share.
-    pub hits: usize,
     /// The chance that a text made without this mark shares as much with any of the deliveries, as the exponent of ten.
     pub chance_log10: f64,
     /// What they share.
@@ -136,6 +113,11 @@ pub struct Match {
 }
 
 impl Match {
+    /// How many numbers they share.
+    pub fn hits(&self) -> usize {
+        self.numbers.len()
+    }
+
     /// Whether chance is ruled out.
     pub fn is_certain(&self) -> bool {
         self.chance_log10 < MAX_FALSE_MATCH_LOG10
@@ -147,12 +129,11 @@ impl Match {
     }
 }
 
-/// Bounds the chance of `hits` hits or more with any of `deliveries` deliveries at any length.
-fn chance_log10(hits: usize, length: usize, numbers: usize, deliveries: usize) -> f64 {
-    let expected = length as f64 * numbers as f64 / (ABOVE - FROM) as f64;
-    let questions = (deliveries.max(1) * LENGTHS.len()) as f64;
+/// Bounds the chance of `hits` hits or more with any of `deliveries` deliveries.
+fn chance_log10(hits: usize, numbers: usize, deliveries: usize) -> f64 {
+    let expected = MARK_NUMBERS as f64 * numbers as f64 / (ABOVE - FROM) as f64;
     let one = (1..=hits).map(|hit| (expected / hit as f64).log10()).sum::<f64>();
-    (one + questions.log10()).min(0.0)
+    (one + (deliveries.max(1) as f64).log10()).min(0.0)
 }
 
 /// A number as it stands in a text.
@@ -280,8 +261,6 @@ fn int32(value: f64) -> Option<i32> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashMap;
-
     use protected_model::digest::Sha256;
 
     use super::*;
@@ -292,8 +271,8 @@ mod tests {
     }
 
     fn first(mark: &Mark, count: usize) -> Vec<u32> {
-        let mut stream = mark.numbers();
-        (0..count).map(|_| stream.next() as u32).collect()
+        let mut numbers = mark.numbers_of("src/index.js");
+        (0..count).map(|_| numbers.next() as u32).collect()
     }
 
     fn sorted(text: &str) -> Vec<u32> {
@@ -377,14 +356,14 @@ mod tests {
         let acme = mark("acme-1.0.0");
         let text = |numbers: &[u32]| numbers.iter().map(|n| format!("f({n});")).collect::<String>();
         let some = first(&acme, 60);
-        assert!(Numbers::of(&text(&some[40..43])).compare(&acme, 1000).is_certain());
+        assert!(Numbers::of(&text(&some[40..44])).compare(&acme, 1000).is_certain());
         assert!(
             !Numbers::of(&text(&some[40..41])).compare(&acme, 1000).is_certain(),
             "one number is too few"
         );
         assert!(!Numbers::of("").compare(&acme, 1).is_certain());
         let other = Numbers::of(&text(&some)).compare(&mark("acme-1.0.1"), 1000);
-        assert!(!other.is_certain() && other.hits == 0, "{other:?}");
+        assert!(!other.is_certain() && other.hits() == 0, "{other:?}");
         let other = Numbers::of(&text(&some)).compare(&Mark::derive(b"another secret", "acme-1.0.0"), 1000);
         assert!(!other.is_certain(), "{other:?}");
         // Two copies in one file, and much that belongs to neither.
@@ -400,26 +379,22 @@ mod tests {
         assert!(!mixed.compare(&mark("initech-1.0.0"), 1000).is_certain());
     }
 
-    /// A piece from the middle of a large file has numbers from far down the mark's list.
+    /// A piece from the middle of a large file, which has begun the mark's numbers again.
     #[test]
     fn a_piece_of_a_large_file_is_enough() {
         let acme = mark("acme-1.0.0");
-        let numbers = first(&acme, 40_000);
-        let piece = Numbers(numbers[30_000..30_012].iter().copied().collect());
+        let numbers = first(&acme, 100_000);
+        let piece = Numbers(numbers[90_000..90_012].iter().copied().collect());
         let found = piece.compare(&acme, 1000);
-        assert!(found.is_certain() && found.hits == 12, "{found:?}");
+        assert!(found.is_certain() && found.hits() == 12, "{found:?}");
     }
 
     /// Texts that no mark made are never named, and what is said of the chance is not less than what happens.
     #[test]
     fn chance_is_not_more_than_stated() {
         let deliveries = 20;
-        let longest = *LENGTHS.last().expect("lengths");
-        let marks: Vec<HashMap<u32, usize>> = (0..deliveries)
-            .map(|number| {
-                let numbers = first(&mark(&format!("customer-{number}")), longest);
-                numbers.into_iter().enumerate().map(|(at, number)| (number, at)).collect()
-            })
+        let marks: Vec<HashSet<u32>> = (0..deliveries)
+            .map(|number| mark(&format!("customer-{number}")).numbers().map(|number| number as u32).collect())
             .collect();
         let (mut files, mut often, mut rarely) = (0, 0, 0);
         for (size, count) in [(30, 1000), (300, 500), (3000, 250), (30_000, 25)] {
@@ -429,14 +404,9 @@ mod tests {
                     noise(&format!("{size}/{file}")).take(size).map(|word| word >> 3 | 1 << 29).collect();
                 let least = marks
                     .iter()
-                    .flat_map(|mark| {
-                        let at: Vec<usize> =
-                            numbers.iter().filter_map(|number| mark.get(number).copied()).collect();
-                        let numbers = numbers.len();
-                        LENGTHS.iter().map(move |length| {
-                            let hits = at.iter().filter(|at| *at < length).count();
-                            chance_log10(hits, *length, numbers, deliveries)
-                        })
+                    .map(|mark| {
+                        let hits = numbers.iter().filter(|number| mark.contains(*number)).count();
+                        chance_log10(hits, numbers.len(), deliveries)
                     })
                     .fold(0.0, f64::min);
                 assert!(least >= MAX_FALSE_MATCH_LOG10, "a file without a mark was named: {size}/{file}");
@@ -447,6 +417,24 @@ mod tests {
         assert!(f64::from(often) <= f64::from(files) * 0.1, "{often} of {files} below 1e-1");
         assert!(f64::from(rarely) <= f64::from(files) * 0.01, "{rarely} of {files} below 1e-2");
         assert!(often > 0, "the figures are tested where they are small enough to happen");
+    }
+
+    /// Otherwise a number that stands in two files would tell, from one copy alone, what is a mark.
+    #[test]
+    fn files_begin_elsewhere() {
+        let acme = mark("acme-1.0.0");
+        let of = |file: &str| -> Vec<i32> {
+            let mut numbers = acme.numbers_of(file);
+            (0..100).map(|_| numbers.next()).collect()
+        };
+        assert_eq!(of("a.js"), of("a.js"));
+        let files: Vec<Vec<i32>> = (0..20).map(|number| of(&format!("src/{number}.js"))).collect();
+        let all: HashSet<i32> = acme.numbers().collect();
+        let shared = files.iter().enumerate().flat_map(|(at, one)| {
+            files[at + 1..].iter().filter(move |other| other.iter().any(|number| one.contains(number)))
+        });
+        assert!(shared.count() <= 4);
+        assert!(files.iter().flatten().all(|number| all.contains(number)));
     }
 
     /// Constants of well-known algorithms, some of which are of a mark's size.

@@ -81,7 +81,7 @@ fn tell(context: &Context, leaks: &[Leak], all: &Numbers, suspects: &[Suspect]) 
     let mut lines = Vec::new();
     for Suspect { delivery, found } in &named {
         let chance = chance(found);
-        let hits = found.hits;
+        let hits = found.hits();
         lines.push(format!("{delivery}: {hits} of its numbers; by chance with a probability below {chance}"));
         for leak in leaks {
             let hits = found.shared_with(&leak.numbers);
@@ -101,7 +101,7 @@ fn tell(context: &Context, leaks: &[Leak], all: &Numbers, suspects: &[Suspect]) 
         "deliveries": suspects.iter().map(|suspect| json!({
             "delivery": suspect.delivery,
             "named": suspect.found.is_certain(),
-            "hits": suspect.found.hits,
+            "hits": suspect.found.hits(),
             "chance_log10": suspect.found.chance_log10,
             "files": leaks.iter().map(|leak| suspect.found.shared_with(&leak.numbers)).collect::<Vec<_>>(),
         })).collect::<Vec<_>>(),
@@ -110,12 +110,12 @@ fn tell(context: &Context, leaks: &[Leak], all: &Numbers, suspects: &[Suspect]) 
         context.console.result(&lines.join("\n"), &document);
         return Ok(());
     }
-    let nearest = suspects.first().filter(|suspect| suspect.found.hits > 0);
+    let nearest = suspects.first().filter(|suspect| suspect.found.hits() > 0);
     let mut message = format!("no delivery can be named: {files} and {} deliveries", suspects.len());
     if let Some(Suspect { delivery, found }) = nearest {
         message.push_str(&format!(
             "; `{delivery}` shares {} numbers, which may be chance (up to {})",
-            found.hits,
+            found.hits(),
             chance(found)
         ));
     }

@@ -7,6 +7,11 @@ use protected_model::digest::Sha256;
 
 use super::random::{Random, Seed};
 
+/// How many numbers a mark has. Enough that the files of a package seldom share some, and few enough that a handful of
+/// them in a text is no chance.
+pub(crate) const MARK_NUMBERS: usize = MARK_BLOCKS as usize * Random::BLOCK_WORDS;
+const MARK_BLOCKS: u64 = 8192;
+
 /// The mark of one delivery.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mark(Seed);
@@ -17,9 +22,17 @@ impl Mark {
         Self(Seed::derive(Some(secret), &Sha256::of(format!("protected-registry/mark/v1\0{delivery}"))))
     }
 
-    /// Returns the mark's numbers, the same ones each time.
-    pub(crate) fn numbers(&self) -> Constants {
-        Constants(self.0.random("mark"))
+    /// Returns the mark's numbers from where `file` takes them: each file from elsewhere, so that no number which
+    /// stands in several files tells that it is one of a mark.
+    pub(crate) fn numbers_of(&self, file: &str) -> Constants {
+        let start = self.0.random("mark of a file").fork(file).below(MARK_BLOCKS as usize);
+        Constants(self.0.random("mark").within(MARK_BLOCKS, start as u64))
+    }
+
+    /// Returns every number of the mark, the same ones each time.
+    pub(crate) fn numbers(&self) -> impl Iterator<Item = i32> {
+        let mut numbers = Constants(self.0.random("mark").within(MARK_BLOCKS, 0));
+        (0..MARK_NUMBERS).map(move |_| numbers.next())
     }
 }
 

@@ -36,7 +36,7 @@ use swc_core::{
 pub(crate) use self::{
     defence::Defence,
     functions::{Directive, Functions, Patterns, has_directives},
-    mark::Constants,
+    mark::{Constants, MARK_NUMBERS},
     pool::{Key, Top},
     random::Random,
     state::State,

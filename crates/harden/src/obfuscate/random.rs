@@ -26,6 +26,7 @@ impl Seed {
         Random {
             key: digest(&[b"protected-registry/choices/v1", &self.0, label.as_bytes()]),
             block: 0,
+            blocks: u64::MAX,
             words: Vec::new(),
         }
     }
@@ -42,13 +43,30 @@ impl std::fmt::Debug for Seed {
 pub(crate) struct Random {
     key: [u8; 32],
     block: u64,
+    /// After how many it starts again.
+    blocks: u64,
     words: Vec<u32>,
 }
 
 impl Random {
+    /// How many words one digest gives.
+    pub(crate) const BLOCK_WORDS: usize = 8;
+
+    /// Starts at a block, and starts again after so many.
+    pub(crate) fn within(mut self, blocks: u64, start: u64) -> Self {
+        self.blocks = blocks;
+        self.block = start;
+        self
+    }
+
     /// Starts the choices of a part of this purpose.
     pub(crate) fn fork(&self, label: &str) -> Self {
-        Self { key: digest(&[b"fork", &self.key, label.as_bytes()]), block: 0, words: Vec::new() }
+        Self {
+            key: digest(&[b"fork", &self.key, label.as_bytes()]),
+            block: 0,
+            blocks: u64::MAX,
+            words: Vec::new(),
+        }
     }
 
     pub(crate) fn word(&mut self) -> u32 {
@@ -56,7 +74,7 @@ impl Random {
             return word;
         }
         let block = digest(&[&self.key, &self.block.to_le_bytes()]);
-        self.block += 1;
+        self.block = (self.block + 1) % self.blocks;
         let words = block.as_chunks::<4>().0.iter().map(|bytes| u32::from_le_bytes(*bytes));
         self.words.extend(words);
         self.words.pop().unwrap_or_default()

@@ -115,7 +115,7 @@ fn file(
         program.mutate(paren_remover(Some(&session.comments)));
         let random = context.seed.random(path);
         let constants = match &obfuscation.mark {
-            Some(mark) => mark.numbers(),
+            Some(mark) => mark.numbers_of(path),
             None => Constants::new(random.fork("constants")),
         };
         let mut work = Work {
