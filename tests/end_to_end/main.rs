@@ -14,4 +14,5 @@ mod race;
 mod raw;
 mod real_packages;
 mod refusals;
+mod trace;
 mod verify;
