@@ -59,7 +59,7 @@ pub(crate) struct Around {
 /// Prints `program`; `compact` without what only people read.
 pub(crate) fn print(
     session: &Session,
-    program: &Program,
+    program: Program,
     names: &OriginalNames,
     compact: bool,
     around: &Around,
@@ -79,8 +79,10 @@ pub(crate) fn print(
             .with_reduce_escaped_newline(false);
         let mut emitter =
             Emitter { cfg: config, cm: session.map.clone(), comments: Some(&session.comments), wr: writer };
-        emitter.emit_program(program).map_err(|error| fail(error.to_string()))?;
+        emitter.emit_program(&program).map_err(|error| fail(error.to_string()))?;
     }
+    // The syntax takes more memory than anything else here, and the map needs some of its own.
+    drop(program);
     let mut code = String::from_utf8(bytes).map_err(|error| fail(error.to_string()))?;
     let mut shift = 0;
     let hashbang = if code.starts_with("#!") { code.find('\n').map_or(code.len(), |end| end + 1) } else { 0 };

@@ -213,7 +213,8 @@ fn decode(
         1 => format!("n={size};while(n--)m[A[n]]=n;"),
         _ => format!("n=0;do m[A[n]]=n;while(++n<{size});"),
     };
-    let take = "for(o[n]in{__proto__:null,[w]:0});";
+    // The key of an object is a string that the engine compares by its address. Its own key comes first.
+    let take = "for(o[n]in{[w]:0})break;";
     let step = match work.random.below(3) {
         0 => format!("d={shifted};s={update};if(d=={end}){{{take}n++;w=''}}else w+=A[d];"),
         1 => format!("d={shifted};s={update};if(d<{end}){{w+=A[d];continue}}{take}w='';n+=1;"),
@@ -254,8 +255,7 @@ fn decode(
             declared.push_str(&format!(",{name}"));
         }
     }
-    let source =
-        format!("let T=TEXT,A=ALPHABET,m={{__proto__:null}},o=[{first}],s,n,d,i,w=''{declared};{body}{sets}");
+    let source = format!("let T=TEXT,A=ALPHABET,m={{}},o=[{first}],s,n,d,i,w=''{declared};{body}{sets}");
     let mut statements = snippet(work.session, &source, fill)?;
     statements.push(bind(strings, &list, top));
     Ok(statements)

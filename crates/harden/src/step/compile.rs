@@ -172,7 +172,7 @@ impl Compiler<'_> {
             if !specifiers::update(&mut program, path, self.renamed, session.unresolved) {
                 return Ok(None);
             }
-            let Printed { code, map } = print(session, &program, &names, false, &Around::default())?;
+            let Printed { code, map } = print(session, program, &names, false, &Around::default())?;
             Ok(Some(Rewritten { path: path.to_owned(), code, map: Some(map) }))
         })
     }
@@ -223,7 +223,7 @@ impl Compiler<'_> {
             program.mutate(hygiene());
             program.mutate(fixer(Some(&session.comments)));
             comments::keep_magic(&session.comments);
-            print(session, &program, &names, false, &Around { header, footer: String::new() })
+            print(session, program, &names, false, &Around { header, footer: String::new() })
         })
     }
 

@@ -148,7 +148,7 @@ fn minify(
         if let Some(exports) = exports {
             around.footer = exports.annotation(&Exports::certain(&program));
         }
-        Ok((print(session, &program, &names, true, &around)?, notes))
+        Ok((print(session, program, &names, true, &around)?, notes))
     })
 }
 

@@ -62,7 +62,7 @@ fn run(context: &mut Context<'_>, tree: &mut Tree) -> Result<u64, HardenError> {
             let mut notes = skipped.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             notes.push((path.to_owned(), reason));
         };
-        match file(context, &types, &patterns, path, &text, map.as_ref(), keep_classes)? {
+        match file(context, &types, &patterns, path, &text, map, keep_classes)? {
             Done::Nothing => Ok(None),
             Done::Left(reason) => {
                 note(reason);
@@ -88,7 +88,7 @@ fn file(
     patterns: &Patterns,
     path: &str,
     text: &str,
-    map: Option<&SourceMap>,
+    map: Option<SourceMap>,
     keep_classes: bool,
 ) -> Result<Done, HardenError> {
     let options = context.request.options;
@@ -97,8 +97,9 @@ fn file(
         let mut program = session.parse(Language::JavaScript, goal)?;
         let obfuscation = &options.obfuscation;
         let profile = patterns.profile(path).unwrap_or(obfuscation.profile);
-        let functions =
-            Functions::find(&program, session, map, obfuscation, patterns).map_err(unknown_profile)?;
+        let functions = Functions::find(&program, session, map.as_ref(), obfuscation, patterns)
+            .map_err(unknown_profile)?;
+        drop(map);
         if profile == Profile::Light && !functions.exceed(profile) {
             return Ok(Done::Nothing);
         }
@@ -138,7 +139,7 @@ fn file(
         if let Some(exports) = exports {
             around.footer = exports.annotation(&Exports::certain(&program));
         }
-        let mut printed = print(session, &program, &names, true, &around)?;
+        let mut printed = print(session, program, &names, true, &around)?;
         let undefended = obfuscation.self_defence && work.defence.is_none();
         if let Some(defence) = work.defence {
             complete(&defence, path, goal, &mut printed.code)?;

@@ -55,7 +55,7 @@ pub(super) fn reshaped(source: &str, seed: &str, profile: Profile) -> String {
         let kept = Kept { top_level: false, private_names: false, names: Default::default() };
         shorten(session, &mut program, &kept);
         program.mutate(fixer(None));
-        Ok(print(session, &program, &names, true, &Around::default())?.code)
+        Ok(print(session, program, &names, true, &Around::default())?.code)
     })
     .unwrap_or_else(|error| panic!("{error}"))
 }
