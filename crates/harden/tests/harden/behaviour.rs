@@ -13,7 +13,7 @@ fn run(folder: &Path) -> Outputs {
     serde_json::from_str(&output).expect("json")
 }
 
-fn compare(cases: &str, options: &Options) {
+pub(crate) fn compare(cases: &str, options: &Options) {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(cases);
     let package = Package::copy_of(&source);
     let built = package.harden(options).unwrap_or_else(|error| panic!("{error}"));

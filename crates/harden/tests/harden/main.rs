@@ -6,4 +6,5 @@ mod compile;
 mod fuzz;
 mod obfuscate;
 mod record;
+mod shape;
 mod support;

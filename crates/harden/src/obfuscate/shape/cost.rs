@@ -20,7 +20,9 @@ pub(super) enum Cost {
     Cold,
     /// It is small, and nothing is known.
     Warm,
-    /// It holds a loop or runs in one.
+    /// It holds a loop, and is not known to run in one.
+    Loops,
+    /// It runs in a loop.
     Hot,
 }
 
@@ -61,6 +63,7 @@ pub(super) fn levels(program: &Program, work: &Work<'_>) -> HashMap<BytePos, Lev
 /// Which functions of a program are likely to run often, by the place where they start.
 pub(super) struct Heat {
     hot: BTreeSet<BytePos>,
+    loops: BTreeSet<BytePos>,
     small: BTreeSet<BytePos>,
 }
 
@@ -75,6 +78,8 @@ impl Heat {
     pub(super) fn cost_class(&self, at: BytePos) -> Cost {
         if self.hot.contains(&at) {
             Cost::Hot
+        } else if self.loops.contains(&at) {
+            Cost::Loops
         } else if at.is_dummy() || self.small.contains(&at) {
             Cost::Warm
         } else {
@@ -98,6 +103,7 @@ struct Finder {
     calls: BTreeMap<BytePos, Vec<Called>>,
     looped: Vec<Called>,
     hot: BTreeSet<BytePos>,
+    loops: BTreeSet<BytePos>,
     small: BTreeSet<BytePos>,
 }
 
@@ -139,7 +145,7 @@ impl Finder {
                 }
             }
         }
-        Heat { hot: self.hot, small: self.small }
+        Heat { hot: self.hot, loops: self.loops, small: self.small }
     }
 
     fn function<T: VisitWith<Self>>(&mut self, at: BytePos, statements: usize, node: &T) {
@@ -157,7 +163,7 @@ impl Finder {
     fn round<T: VisitWith<Self>>(&mut self, node: &T) {
         if let Some((at, loops)) = self.inside.last_mut() {
             *loops += 1;
-            self.hot.insert(*at);
+            self.loops.insert(*at);
         }
         node.visit_children_with(self);
         if let Some((_, loops)) = self.inside.last_mut() {

@@ -6,7 +6,11 @@
 
 use std::collections::{HashMap, HashSet};
 
-use swc_core::ecma::{ast::*, utils::find_pat_ids, visit::VisitMutWith};
+use swc_core::ecma::{
+    ast::*,
+    utils::find_pat_ids,
+    visit::{VisitMut, VisitMutWith},
+};
 
 use super::{
     Shaper,
@@ -69,18 +73,29 @@ fn close(shaper: &mut Shaper<'_, '_>, list: &mut Vec<Stmt>, made: &mut Vec<Stmt>
     if list.is_empty() {
         return false;
     }
+    let before = shaper.flattened;
     let mut flow = Flow::new(shaper.blocks_at_most());
     for statement in list.iter().cloned() {
         flow.statement(shaper, statement);
     }
     flow.finish();
-    if flow.blocks.len() < 2 {
+    if flow.blocks.len() > 1 {
+        list.clear();
+        emit(shaper, flow, made, after);
+        return true;
+    }
+    if shaper.flattened == before {
         made.append(list);
         return false;
     }
+    // One block, in which something is flat now.
     list.clear();
-    emit(shaper, flow, made, after);
-    true
+    let lets = flow.open(shaper, made);
+    if !lets.is_empty() {
+        made.push(declare(VarDeclKind::Let, lets.into_iter().map(|name| (name, None)).collect()));
+    }
+    made.extend(flow.blocks.into_iter().flat_map(|block| block.stmts));
+    false
 }
 
 enum End {
@@ -158,7 +173,8 @@ impl Flow {
         };
         self.room = self.room.saturating_sub(1);
         self.current = Some(current);
-        let leaves = matches!(statement, Stmt::Return(_) | Stmt::Throw(_));
+        let statement = inside(shaper, statement);
+        let leaves = is_end(&statement);
         self.blocks[current].stmts.push(statement);
         if leaves {
             self.end(End::Leaves);
@@ -323,6 +339,22 @@ impl Flow {
         (self.current, self.room) = (Some(join), 1 + shaper.work.random.below(2));
     }
 
+    /// Declares what the blocks assign to, but for what `let` has to, which it returns.
+    fn open(&mut self, shaper: &mut Shaper<'_, '_>, made: &mut Vec<Stmt>) -> Vec<Ident> {
+        shaper.add_vars(std::mem::take(&mut self.vars), made);
+        if !self.renamed.is_empty() {
+            let mut rename = Rename(&self.renamed);
+            for block in &mut self.blocks {
+                block.stmts.visit_mut_with(&mut rename);
+                if let End::Branches { test, .. } = &mut block.end {
+                    test.visit_mut_with(&mut rename);
+                }
+            }
+            self.lets.iter_mut().for_each(|name| name.visit_mut_with(&mut rename));
+        }
+        std::mem::take(&mut self.lets)
+    }
+
     /// Ends the list and drops empty blocks that nothing leads to.
     fn finish(&mut self) {
         self.end(End::Ends);
@@ -343,6 +375,99 @@ impl Flow {
             self.blocks.pop();
         }
     }
+}
+
+/// Whether nothing runs after a statement. A `break` or `continue` of a list always names a loop round the list.
+fn is_end(statement: &Stmt) -> bool {
+    matches!(statement, Stmt::Return(_) | Stmt::Throw(_) | Stmt::Break(_) | Stmt::Continue(_))
+}
+
+/// Flattens the lists in a statement that stays whole.
+fn inside(shaper: &mut Shaper<'_, '_>, statement: Stmt) -> Stmt {
+    match statement {
+        Stmt::Try(mut tries) => {
+            nested(shaper, &mut tries.block.stmts);
+            if let Some(handler) = &mut tries.handler {
+                nested(shaper, &mut handler.body.stmts);
+            }
+            Stmt::Try(tries)
+        }
+        Stmt::Labeled(mut labeled) => {
+            labeled.body = Box::new(inside(shaper, *labeled.body));
+            Stmt::Labeled(labeled)
+        }
+        mut other if shaper.flattens_loops => {
+            let name = fresh(&format!("loop{}", shaper.next_label()));
+            let mut relabel = Relabel { label: name, switches: 0, used: false };
+            if let Some(list) = loop_body(&mut other) {
+                list.visit_mut_with(&mut relabel);
+                nested(shaper, list);
+            }
+            if relabel.used { label(&relabel.label, other) } else { other }
+        }
+        other => other,
+    }
+}
+
+/// Returns the list that a loop runs.
+fn loop_body(statement: &mut Stmt) -> Option<&mut Vec<Stmt>> {
+    let (Stmt::For(ForStmt { body, .. })
+    | Stmt::ForIn(ForInStmt { body, .. })
+    | Stmt::ForOf(ForOfStmt { body, .. })
+    | Stmt::While(WhileStmt { body, .. })
+    | Stmt::DoWhile(DoWhileStmt { body, .. })) = statement
+    else {
+        return None;
+    };
+    match &mut **body {
+        Stmt::Block(list) => Some(&mut list.stmts),
+        _ => None,
+    }
+}
+
+/// Flattens a list in which a function's place counts.
+fn nested(shaper: &mut Shaper<'_, '_>, stmts: &mut Vec<Stmt>) {
+    if !stmts.iter().any(|statement| matches!(statement, Stmt::Decl(Decl::Fn(_)))) {
+        flatten(shaper, stmts, After::More);
+    }
+}
+
+/// Lets `break` and `continue` name the loop that they are about.
+struct Relabel {
+    label: Ident,
+    switches: usize,
+    used: bool,
+}
+
+impl VisitMut for Relabel {
+    fn visit_mut_break_stmt(&mut self, node: &mut BreakStmt) {
+        if node.label.is_none() && self.switches == 0 {
+            node.label = Some(self.label.clone());
+            self.used = true;
+        }
+    }
+
+    fn visit_mut_continue_stmt(&mut self, node: &mut ContinueStmt) {
+        if node.label.is_none() {
+            node.label = Some(self.label.clone());
+            self.used = true;
+        }
+    }
+
+    fn visit_mut_switch_stmt(&mut self, node: &mut SwitchStmt) {
+        self.switches += 1;
+        node.cases.visit_mut_with(self);
+        self.switches -= 1;
+    }
+
+    // In these they are about something else.
+    fn visit_mut_for_stmt(&mut self, _: &mut ForStmt) {}
+    fn visit_mut_for_in_stmt(&mut self, _: &mut ForInStmt) {}
+    fn visit_mut_for_of_stmt(&mut self, _: &mut ForOfStmt) {}
+    fn visit_mut_while_stmt(&mut self, _: &mut WhileStmt) {}
+    fn visit_mut_do_while_stmt(&mut self, _: &mut DoWhileStmt) {}
+    fn visit_mut_expr(&mut self, _: &mut Expr) {}
+    fn visit_mut_decl(&mut self, _: &mut Decl) {}
 }
 
 /// Whether a statement that is an arm can be part of the list round it.
@@ -420,19 +545,10 @@ impl Dispatch {
     }
 }
 
-fn emit(shaper: &mut Shaper<'_, '_>, flow: Flow, made: &mut Vec<Stmt>, after: After) {
-    let Flow { mut blocks, vars, mut lets, renamed, .. } = flow;
-    shaper.add_vars(vars, made);
-    if !renamed.is_empty() {
-        let mut rename = Rename(&renamed);
-        for block in &mut blocks {
-            block.stmts.visit_mut_with(&mut rename);
-            if let End::Branches { test, .. } = &mut block.end {
-                test.visit_mut_with(&mut rename);
-            }
-        }
-        lets.iter_mut().for_each(|name| name.visit_mut_with(&mut rename));
-    }
+fn emit(shaper: &mut Shaper<'_, '_>, mut flow: Flow, made: &mut Vec<Stmt>, after: After) {
+    shaper.flattened += 1;
+    let lets = flow.open(shaper, made);
+    let mut blocks = flow.blocks;
     // Blocks that nothing leads to.
     for _ in 0..shaper.work.random.below(shaper.false_blocks() + 1) {
         let stmts = shaper.junk(false);
@@ -516,7 +632,7 @@ fn cases(shaper: &mut Shaper<'_, '_>, dispatch: &Dispatch, pieces: Vec<(i32, Vec
     };
     let mut cases: Vec<(Option<Box<Expr>>, Vec<Stmt>)> = Vec::new();
     for (value, mut stmts) in pieces {
-        if !matches!(stmts.last(), Some(Stmt::Return(_) | Stmt::Throw(_) | Stmt::Break(_))) {
+        if !stmts.last().is_some_and(is_end) {
             stmts.push(if shaper.work.random.one_in(3) { again(None) } else { leave(None) });
         }
         cases.push((Some(number(i64::from(value ^ mask))), stmts));

@@ -13,7 +13,7 @@ use super::{
 use crate::{js::hazards::unwrapped, obfuscate::state::number};
 
 /// Changes the shape of a function's statements that follow its directives.
-pub(super) fn guard(shaper: &mut Shaper<'_, '_>, stmts: &mut Vec<Stmt>, loops: bool) {
+pub(super) fn guard(shaper: &mut Shaper<'_, '_>, stmts: &mut Vec<Stmt>, is_hot: bool) {
     // Functions stay in the body's own scope, so only what they cannot name may go into a block.
     let (mut functions, mut rest): (Vec<Stmt>, Vec<Stmt>) =
         stmts.drain(..).partition(|statement| matches!(statement, Stmt::Decl(Decl::Fn(_))));
@@ -22,17 +22,34 @@ pub(super) fn guard(shaper: &mut Shaper<'_, '_>, stmts: &mut Vec<Stmt>, loops: b
     let is_small = rest.len() < 3;
     let mut forms = vec![Form::Aside, Form::Aside];
     if nests && !rest.is_empty() {
-        forms.extend([Form::Otherwise, Form::Otherwise, Form::Case]);
-        if loops {
+        // What is alone in the body would only become alone in one of its own kind.
+        let alone = if let [statement] = rest.as_slice() { Some(statement) } else { None };
+        if !alone.is_some_and(Stmt::is_if_stmt) {
+            forms.extend([Form::Otherwise, Form::Otherwise]);
+        }
+        if !is_hot && !alone.is_some_and(Stmt::is_switch) {
+            forms.push(Form::Case);
+        }
+        if !is_hot && !alone.is_some_and(is_loop) {
             forms.push(Form::Round);
         }
     }
-    if !is_small && result(&mut rest).is_some() {
+    if !is_small && !is_hot && result(&mut rest).is_some() {
         forms.extend([Form::Result, Form::Result]);
     }
     let form = *shaper.work.random.pick(&forms);
     match form {
-        Form::Aside => aside(shaper, &mut rest, is_small),
+        Form::Aside => {
+            // One comparison is all that a function which runs often is asked for.
+            let kinds = if is_hot {
+                1
+            } else if is_small {
+                2
+            } else {
+                4
+            };
+            aside(shaper, &mut rest, kinds)
+        }
         Form::Otherwise => {
             let holds = shaper.work.random.one_in(2);
             let (test, other) = (shaper.condition(holds), shaper.junk(false));
@@ -87,11 +104,11 @@ enum Form {
 }
 
 /// while (state > 1) other(); body
-fn aside(shaper: &mut Shaper<'_, '_>, rest: &mut Vec<Stmt>, is_small: bool) {
+fn aside(shaper: &mut Shaper<'_, '_>, rest: &mut Vec<Stmt>, kinds: usize) {
     let reached = rest.iter().position(|statement| leaves(std::slice::from_ref(statement)));
     let at = shaper.work.random.below(reached.unwrap_or(rest.len()) + 1);
     let other = shaper.junk(true);
-    let form = shaper.work.random.below(if is_small { 2 } else { 4 });
+    let form = shaper.work.random.below(kinds);
     let statement = match form {
         0 => while_(shaper.condition(false), *arm(other)),
         1 => {
@@ -150,6 +167,10 @@ fn result(stmts: &mut [Stmt]) -> Option<&mut Box<Expr>> {
         }
         _ => None,
     }
+}
+
+fn is_loop(statement: &Stmt) -> bool {
+    matches!(statement, Stmt::For(_) | Stmt::ForIn(_) | Stmt::ForOf(_) | Stmt::While(_) | Stmt::DoWhile(_))
 }
 
 fn leaves(stmts: &[Stmt]) -> bool {

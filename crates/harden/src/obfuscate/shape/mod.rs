@@ -48,9 +48,11 @@ pub(crate) fn reshape(program: &mut Program, work: &mut Work<'_>, state: &State)
         heat,
         levels,
         is_strong: false,
+        flattens_loops: false,
         is_module: program.is_module(),
         in_scope: Vec::new(),
         labels: 0,
+        flattened: 0,
         has_fixed_parameters: false,
     };
     let seen = shaper.work.names.prefix.is_some();
@@ -72,10 +74,14 @@ struct Shaper<'a, 'w> {
     levels: HashMap<BytePos, Level>,
     /// Whether the function being changed may become slower and larger than in `standard`.
     is_strong: bool,
+    /// Whether the bodies of its loops are flattened too.
+    flattens_loops: bool,
     is_module: bool,
     /// Variables of the function being changed.
     in_scope: Vec<Ident>,
     labels: usize,
+    /// How many lists are flat.
+    flattened: usize,
     /// Whether the next function is a getter or setter.
     has_fixed_parameters: bool,
 }
@@ -100,20 +106,24 @@ impl Shaper<'_, '_> {
     fn junk(&mut self, returns: bool) -> Vec<Stmt> {
         let piece = self.piece();
         let form = self.work.random.below(4);
-        match piece {
-            Some(piece) if returns && form == 0 => vec![give(Some(piece))],
-            Some(piece) if form < 3 => vec![run(piece)],
-            _ => {
-                let (variable, _) = self.state.any(&mut self.work.random);
-                let constant = self.work.constants.next();
-                let op = *self.work.random.pick(&[
-                    AssignOp::AddAssign,
-                    AssignOp::BitXorAssign,
-                    AssignOp::SubAssign,
-                ]);
-                vec![run(assign(op, &variable, super::state::number(constant.into())))]
+        if let Some(piece) = piece
+            && form < 3
+        {
+            if returns && form == 0 {
+                return vec![give(Some(piece))];
             }
+            // A statement that does nothing tells that it never runs.
+            if !piece.is_bin() {
+                return vec![run(piece)];
+            }
+            let (variable, _) = self.state.any(&mut self.work.random);
+            return vec![run(assign(AssignOp::Assign, &variable, piece))];
         }
+        let (variable, _) = self.state.any(&mut self.work.random);
+        let constant = self.work.constants.next();
+        let ops = [AssignOp::AddAssign, AssignOp::BitXorAssign, AssignOp::SubAssign];
+        let op = *self.work.random.pick(&ops);
+        vec![run(assign(op, &variable, super::state::number(constant.into())))]
     }
 
     /// Returns `count` different numbers.
@@ -178,9 +188,14 @@ impl Shaper<'_, '_> {
         }
         let cost = self.cost(at);
         self.is_strong = self.profile(at) == Profile::Strong;
-        let flattens = cost == Cost::Cold || cost == Cost::Warm && self.is_strong;
+        let flattens = match cost {
+            Cost::Cold | Cost::Loops => true,
+            Cost::Warm => self.is_strong,
+            Cost::Hot => false,
+        };
+        self.flattens_loops = flattens && self.is_strong;
         if !(flattens && flatten::flatten(self, &mut rest, After::Return)) {
-            guard::guard(self, &mut rest, cost != Cost::Hot);
+            guard::guard(self, &mut rest, cost == Cost::Hot);
         }
         stmts.append(&mut rest);
     }

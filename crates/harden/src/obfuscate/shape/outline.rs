@@ -126,7 +126,7 @@ impl Outliner<'_, '_, '_> {
     }
 
     fn stays(&self, at: BytePos) -> bool {
-        self.shaper.cost(at) == Cost::Hot || self.shaper.profile(at) != Profile::Strong
+        matches!(self.shaper.cost(at), Cost::Hot | Cost::Loops) || self.shaper.profile(at) != Profile::Strong
     }
 
     /// Parameters that are set before anything can read them, and never again.

@@ -331,3 +331,103 @@ fn expressions_that_move() {
          function deep(a) { return (b) => (c) => table.add(a + b, c * 2) + [a, b, c].length } console.log(deep(1)(2)(3)); function* gen(a) { const b = (yield a + 1) + table.add(a, a * 3); return b } const g = gen(2); console.log(g.next(), g.next(5));",
     );
 }
+
+#[test]
+fn loops_and_what_leaves_them() {
+    same(
+        "function f(n) { const out = []; for (let i = 0; i < n; i++) { const j = i * 2; if (j === 2) continue; out.push(() => i + j); if (i > 3) break; out.push(j); switch (i) { case 0: out.push('zero'); break; case 3: out.push('three'); continue; default: out.push('other') } let k = j + 1; out.push(() => k++) }
+         console.log(out.length); return out.map((g) => typeof g === 'function' ? g() : g) } console.log(f(2), f(7));
+         function g(n) { let r = ''; outer: while (n-- > 0) { r += n; let i = 0; do { i++; if (i === 2) continue; if (i === 4) break; if (n === 3 && i === 3) continue outer; if (n === 1) break outer; r += '.' + i; } while (i < 5); for (const k in { a: 1, b: 2 }) { if (k === 'a') continue; r += k; console.log(k) } r += ';' } console.log(r); return r } console.log(g(6));
+         function h(all) { const seen = []; for (const [a, b = 2] of all) { try { const c = a + b; if (c > 5) { seen.push('big'); break } if (c === 3) { seen.push('three'); continue } if (c === 4) throw new Error('four'); seen.push(c); console.log(c) } catch (e) { let m = e.message; seen.push(m); if (a === 4) return seen; console.log(m) } finally { seen.push('f') } } return seen }
+         console.log(h([[0], [1], [2], [3], [4]]), h([[4, 0], [1]]));
+         function* k(n) { for (let i = 0; i < n; i++) { const a = yield i; console.log(a); if (a === 'stop') return 'stopped'; let b = a || 'none'; console.log(b) } return n } const it = k(3); console.log(it.next(), it.next('x'), it.next('stop'), it.next());
+         function m(n) { for (var i = 0; i < n; i++) { try { console.log(i); if (i === 1) return i; } finally { if (i === 1) continue; console.log('f'); } } return 'end' } console.log(m(3));
+         function block(n) { for (const a of [1, 2]) { inner: { if (a === n) break inner; console.log(a); } function local() { return a } console.log(local()); let z = a; { let z = 5; console.log(z) } console.log(z) } return typeof local } console.log(block(1));
+         function late(n) { for (let i = 0; i < 1; i++) { const read = () => x; console.log(i); try { read() } catch (e) { console.log(e.name) } let x = 1; console.log(read()); const y = 2; try { y = 3 } catch (e) { console.log(e.name) } } } late();",
+    );
+}
+
+/// The parameter count and the kinds of statements of each function.
+fn shapes(text: &str) -> Vec<String> {
+    #[derive(Default)]
+    struct Shapes(Vec<String>);
+    impl Shapes {
+        fn add(&mut self, parameters: usize, stmts: &[Stmt]) {
+            let kinds: Vec<&str> = stmts.iter().map(kind).collect();
+            self.0.push(format!("{parameters}({})", kinds.join(" ")));
+        }
+    }
+    impl Visit for Shapes {
+        fn visit_function(&mut self, node: &Function) {
+            self.add(node.params.len(), &node.body.as_ref().expect("body").stmts);
+            node.visit_children_with(self);
+        }
+        fn visit_constructor(&mut self, node: &Constructor) {
+            self.add(node.params.len(), &node.body.as_ref().expect("body").stmts);
+            node.visit_children_with(self);
+        }
+        fn visit_arrow_expr(&mut self, node: &ArrowExpr) {
+            match &*node.body {
+                ArrowFunctionBody::FunctionBody(body) => self.add(node.params.len(), &body.stmts),
+                ArrowFunctionBody::Expr(_) => self.0.push(format!("{}(return)", node.params.len())),
+            }
+            node.visit_children_with(self);
+        }
+    }
+    fn kind(statement: &Stmt) -> &'static str {
+        match statement {
+            Stmt::Return(_) => "return",
+            Stmt::If(_) => "if",
+            Stmt::For(_) | Stmt::While(_) | Stmt::DoWhile(_) | Stmt::ForOf(_) | Stmt::ForIn(_) => "loop",
+            Stmt::Switch(_) => "switch",
+            Stmt::Expr(it) if matches!(&*it.expr, Expr::Lit(Lit::Str(_))) => "directive",
+            Stmt::Decl(Decl::Fn(_)) => "function",
+            _ => "do",
+        }
+    }
+    session("test", "test.js", text, |session| {
+        let mut shapes = Shapes::default();
+        session.parse(Language::JavaScript, Goal::CommonJs)?.visit_with(&mut shapes);
+        Ok(shapes.0)
+    })
+    .unwrap_or_else(|error| panic!("{error}"))
+}
+
+#[test]
+fn no_function_keeps_its_shape() {
+    let sources = [
+        "function f() {}",
+        "function f(a) { return a }",
+        "var f = (a) => a + 1",
+        "var f = (a) => { a() }",
+        "function f(a) { if (a) return 1; return 2 }",
+        "function f(a) { let b = a; b++; return b }",
+        "function f(a) { for (const b of a) f(b); return a }",
+        "function* f(a) { yield a; return 1 }",
+        "async function f(a) { await a; f(a) }",
+        "class A { constructor(a) { this.a = a } }",
+        "class A extends f { constructor(a) { super(); this.a = a; return a } }",
+        "class A { get b() { return 1 } }",
+        "class A { set b(v) { this.v = v } }",
+        "class A { static c(a) { return a } }",
+        "class A { #d() { return 2 } }",
+        "var o = { g() { return 1 } }",
+        "var o = { get h() { return 1 } }",
+        "function f() { 'use strict'; return this }",
+        "function f() { return arguments.length }",
+        "function f(a) { try { f(a) } catch { return 1 } }",
+        "function f(a) { function g() { return 1 } let b = g; return b }",
+        "function f(a) { switch (a) { case 1: return 2 } }",
+    ];
+    for source in sources {
+        let before = shapes(source);
+        assert!(!before.is_empty(), "{source}");
+        for profile in [Profile::Standard, Profile::Strong] {
+            for seed in 0..50 {
+                let text = reshaped(source, &seed.to_string(), profile);
+                let after = shapes(&text);
+                assert!(!after.iter().any(|shape| before[0] == *shape), "{source} in {text}");
+            }
+        }
+    }
+}
