@@ -232,8 +232,13 @@ impl VisitMut for Shaper<'_, '_> {
     }
 
     fn visit_mut_function(&mut self, node: &mut Function) {
-        let is_fixed = std::mem::take(&mut self.has_fixed_parameters);
-        node.visit_mut_children_with(self);
+        let mut is_fixed = std::mem::take(&mut self.has_fixed_parameters);
+        if self.work.functions.has_plain_parameters(node.span.lo) {
+            is_fixed = true;
+            node.body.visit_mut_with(self);
+        } else {
+            node.visit_mut_children_with(self);
+        }
         if self.profile(node.span.lo) == Profile::Light {
             return;
         }
