@@ -133,7 +133,8 @@ function isSpecifier(node, parent) {
 /**
  * The number of parameters and the kinds of statements, on a common form that undoes what minifiers do:
  * sequences are split, conditional and short-circuit expressions are `if`, an `else` after a `return` is what
- * follows it, a declaration is an assignment, and every loop with a condition is the same loop.
+ * follows it, a declaration is an assignment, every loop with a condition is the same loop, and what has no effect
+ * is left out.
  */
 export function shapeOf(func) {
   const list = func.body.type === 'BlockStatement' ? kinds(func.body.body, 1) : leave(func.body, 'return', 1);
@@ -173,11 +174,12 @@ function kind(node, depth) {
       return node.argument ? leave(node.argument, 'return', depth) : ['return;'];
     case 'ThrowStatement':
       return leave(node.argument, 'throw', depth);
-    case 'IfStatement':
-      return [
-        ...before(node.test),
-        ...branch([node.consequent], node.alternate ? [node.alternate] : [], depth, kinds),
-      ];
+    case 'IfStatement': {
+      const otherwise = node.alternate ? [node.alternate] : [];
+      // A branch that does nothing is noise.
+      if (idle(node.test) && !kinds([node.consequent, ...otherwise], depth).length) return [];
+      return [...before(node.test), ...branch([node.consequent], otherwise, depth, kinds)];
+    }
     case 'ForStatement': {
       const init = node.init?.type === 'VariableDeclaration' ? kind(node.init, depth) : [];
       const first = node.init && node.init.type !== 'VariableDeclaration' ? effect(node.init, depth) : [];
@@ -220,7 +222,18 @@ function value(init) {
   return [...before(init), 'do'];
 }
 
+/** Whether evaluating it changes nothing, but for what a getter might do. */
+function idle(node) {
+  let still = true;
+  walk(node, null, inner => {
+    if (/^(Assignment|Update|Call|New|Await|Yield|Import|TaggedTemplate)/.test(inner.type)) still = false;
+    if (inner.type === 'UnaryExpression' && inner.operator === 'delete') still = false;
+  });
+  return still;
+}
+
 function effect(node, depth) {
+  if (idle(node)) return [];
   switch (node.type) {
     case 'SequenceExpression':
       return node.expressions.flatMap(each => effect(each, depth));
@@ -233,9 +246,6 @@ function effect(node, depth) {
       return branch([node.right], [], depth, (list, at) => list.flatMap(each => effect(each, at)));
     case 'UnaryExpression':
       return ['!', 'void'].includes(node.operator) ? effect(node.argument, depth) : ['do'];
-    case 'Literal':
-    case 'Identifier':
-      return [];
     default:
       return ['do'];
   }

@@ -1,8 +1,20 @@
-// `node public.mjs <module>`: prints the names that users of a module see, as a JSON list.
+// `node public.mjs <module> [<text>]`: prints the names that users of a module see, as a JSON list.
 //
 // They are found by loading it: what it exports, the properties of that, and of their prototypes. Nobody can hide
-// them, and no tool is charged for them.
+// them, and no tool is charged for them. With a second file the module is loaded with that one's text in its place.
+import fs from 'node:fs';
+import { registerHooks } from 'node:module';
 import { pathToFileURL } from 'node:url';
+
+const url = pathToFileURL(process.argv[2]).href;
+if (process.argv[3]) {
+  registerHooks({
+    load(asked, context, next) {
+      const loaded = next(asked, context);
+      return asked === url ? { ...loaded, source: fs.readFileSync(process.argv[3], 'utf8') } : loaded;
+    },
+  });
+}
 
 const DEPTH = 4;
 const names = new Set(['default', 'module', 'exports', 'require', 'prototype', 'constructor', '__esModule']);
@@ -21,5 +33,6 @@ function look(value, depth) {
   if (typeof value === 'object') look(Object.getPrototypeOf(value), depth + 1);
 }
 
-look(await import(pathToFileURL(process.argv[2])), 0);
-console.log(JSON.stringify([...names]));
+look(await import(url), 0);
+console.log(JSON.stringify([...names].sort()));
+process.exit(0);

@@ -60,6 +60,8 @@ struct Score {
     /// The share of each kind, `None` where the module has none.
     shares: [Option<f64>; 4],
     growth: f64,
+    /// Why the output does not load, or exports something else.
+    broken: Option<String>,
     /// The deobfuscators that gave nothing.
     failed: Vec<String>,
     recovered: Vec<String>,
@@ -71,8 +73,8 @@ pub(super) fn measure(bench: &Bench) -> Result<Vec<Goal>> {
         MODULES.len()
     );
     println!(
-        "  {:<20} {:>7} {:>9} {:>10} {:>8} {:>7} {:>7} {:>7}",
-        "", "size x", "bindings", "properties", "strings", "shapes", "score", "lowest"
+        "  {:<20} {:>7} {:>9} {:>10} {:>8} {:>7} {:>7} {:>7} {:>6}",
+        "", "size x", "bindings", "properties", "strings", "shapes", "score", "lowest", "loads"
     );
     let mut scores = Vec::new();
     for tool in PEERS.iter().chain(PROFILES) {
@@ -146,6 +148,7 @@ fn score(bench: &Bench, original: &Path, output: &PathBuf) -> Result<Score> {
         score: value["score"].as_f64().ok_or_else(|| Failure::new("no score was given"))?,
         shares: KINDS.map(|kind| value["shares"][kind].as_f64()),
         growth: size(output) / size(original),
+        broken: value["broken"].as_str().map(str::to_owned),
         failed: texts(&value["failed"]),
         recovered: recovered.collect(),
     })
@@ -157,15 +160,19 @@ fn print(tool: Tool, found: &[(&str, Score)]) {
         |figure: fn(&Score) -> f64| mean(&found.iter().map(|(_, score)| figure(score)).collect::<Vec<_>>());
     let lowest = found.iter().map(|(_, score)| score.score).fold(f64::NAN, f64::min);
     println!(
-        "  {tool:<20} {:>7.2} {:>9.2} {:>10.2} {:>8.2} {:>7.2} {:>7.1} {lowest:>7.1}",
+        "  {tool:<20} {:>7.2} {:>9.2} {:>10.2} {:>8.2} {:>7.2} {:>7.1} {lowest:>7.1} {:>6}",
         average(|score| score.growth),
         share(0),
         share(1),
         share(2),
         share(3),
-        average(|score| score.score)
+        average(|score| score.score),
+        format!("{}/{}", found.iter().filter(|(_, score)| score.broken.is_none()).count(), MODULES.len())
     );
     for (path, score) in found {
+        if let Some(why) = &score.broken {
+            println!("    {path}: broken: {why}");
+        }
         if !score.failed.is_empty() {
             println!("    {path}: nothing from {}", score.failed.join(", "));
         }

@@ -11,6 +11,8 @@ import { fileURLToPath } from 'node:url';
 import { describe } from './describe.mjs';
 
 export const TOOLS = ['webcrack', 'synchrony', 'restringer', 'obfuscator-io-deobfuscator'];
+/** Strings longer than this are also looked for inside others: what is only joined is not hidden. */
+const PARTS = 3;
 const KINDS = ['bindings', 'properties', 'strings', 'shapes'];
 const here = path.dirname(fileURLToPath(import.meta.url));
 
@@ -44,6 +46,8 @@ export async function score(original, obfuscated, limit) {
   const open = await run('public.mjs', [original], 60);
   if (open.failed) throw new Error(`loading ${original}: ${open.failed}`);
   const known = new Set(JSON.parse(open.stdout));
+  const again = await run('public.mjs', [original, obfuscated], 60);
+  const broken = again.failed ?? (again.stdout === open.stdout ? null : 'it exports something else');
   const wanted = describe(fs.readFileSync(original, 'utf8'));
   for (const kind of ['bindings', 'properties', 'strings']) {
     for (const name of wanted[kind]) if (known.has(name)) wanted[kind].delete(name);
@@ -73,10 +77,10 @@ export async function score(original, obfuscated, limit) {
     for (const name of wanted.properties) {
       if (found.properties.has(name) || found.strings.has(name)) note('properties', name);
     }
-    const all = [...found.strings, ...found.properties].join('\0');
+    const all = [...found.strings].join('\0');
     for (const text of wanted.strings) {
-      const there = text.length > 3 ? all.includes(text) : found.strings.has(text) || found.properties.has(text);
-      if (there) note('strings', text);
+      const part = text.length > PARTS && all.includes(text);
+      if (part || found.strings.has(text) || found.properties.has(text)) note('strings', text);
     }
     for (const [shape, count] of wanted.shapes) {
       const there = Math.min(count, found.shapes.get(shape) ?? 0);
@@ -95,7 +99,7 @@ export async function score(original, obfuscated, limit) {
   const shares = Object.fromEntries(counted.map(kind => [kind, recovered[kind].size / totals[kind]]));
   const mean = counted.reduce((sum, kind) => sum + shares[kind], 0) / counted.length;
   const list = Object.fromEntries(KINDS.map(kind => [kind, Object.fromEntries(recovered[kind])]));
-  return { score: 100 * (1 - mean), shares, totals, failed, recovered: list };
+  return { score: 100 * (1 - mean), broken, shares, totals, failed, recovered: list };
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
@@ -108,8 +112,9 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
   else print(result);
 }
 
-function print({ score: figure, shares, totals, failed, recovered }) {
+function print({ score: figure, broken, shares, totals, failed, recovered }) {
   console.log(`score ${figure.toFixed(1)}`);
+  if (broken) console.log(`broken: ${broken}`);
   for (const kind of KINDS) {
     console.log(`\n${kind}: ${(shares[kind] ?? 0).toFixed(2)} of ${totals[kind]} recovered`);
     for (const [what, tools] of Object.entries(recovered[kind])) {
