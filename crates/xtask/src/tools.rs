@@ -212,6 +212,16 @@ pub(crate) fn run_command(workspace: &Workspace, arguments: &[String]) -> Result
 
 /// Installs what is missing or has another pin; the benchmarks need the tools of the tests as well.
 pub(crate) fn install(workspace: &Workspace, purpose: Purpose) -> Result<()> {
+    let wanted = |tool: Purpose| tool == Purpose::Tests || tool == purpose;
+    install_where(workspace, |_, tool| wanted(tool))
+}
+
+/// Installs only what measuring the hardened build needs.
+pub(crate) fn install_for_harden(workspace: &Workspace) -> Result<()> {
+    install_where(workspace, |name, _| [NODE, HARDEN_PEERS, HARDEN_INPUTS, "time"].contains(&name))
+}
+
+fn install_where(workspace: &Workspace, wanted: impl Fn(&str, Purpose) -> bool) -> Result<()> {
     let tools = workspace.tools();
     create_dir(&tools)?;
     // Two runs at once take turns; the lock goes with the file handle.
@@ -219,12 +229,10 @@ pub(crate) fn install(workspace: &Workspace, purpose: Purpose) -> Result<()> {
         fs::File::create(tools.join(".lock")).map_err(|error| file_failed("create", &tools, &error))?;
     lock.lock().map_err(|error| file_failed("lock", &tools, &error))?;
 
-    let wanted = |tool: Purpose| tool == Purpose::Tests || tool == purpose;
-    install_system(
-        SYSTEM.iter().filter(|(.., tool)| wanted(*tool)).map(|(command, package, _)| (*command, *package)),
-    )?;
+    let system = SYSTEM.iter().filter(|(command, _, purpose)| wanted(command, *purpose));
+    install_system(system.map(|(command, package, _)| (*command, *package)))?;
     let mut installed = Installed::read(&tools);
-    for tool in TOOLS.iter().filter(|tool| wanted(tool.purpose)) {
+    for tool in TOOLS.iter().filter(|tool| wanted(tool.folder, tool.purpose)) {
         let pin = tool.source.pin();
         if installed.has(tool.folder, &pin) && tools.join(tool.folder).join(tool.source.holds()).is_dir() {
             continue;

@@ -16,7 +16,7 @@ use crate::{
     failure::{Failure, Result},
     local,
     process::run,
-    tools::{self, HARDEN_INPUTS, HARDEN_PEERS, Purpose},
+    tools::{self, HARDEN_INPUTS, HARDEN_PEERS},
     workspace::Workspace,
 };
 
@@ -36,7 +36,7 @@ const LIMIT: Duration = Duration::from_secs(180);
 
 pub(super) fn run_command(workspace: &Workspace, arguments: &[String]) -> Result<()> {
     let options = Options::read(arguments)?;
-    tools::install(workspace, Purpose::Benchmarks)?;
+    tools::install_for_harden(workspace)?;
     let cli = match options.binary {
         Some(binary) => binary,
         None => {
