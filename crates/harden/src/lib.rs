@@ -14,6 +14,7 @@ mod obfuscate;
 mod pattern;
 mod recorded;
 mod request;
+pub mod retrace;
 mod source_map;
 mod step;
 mod trace;

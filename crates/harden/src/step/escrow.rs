@@ -8,7 +8,7 @@ use protected_model::{
     digest::Sha256,
     integrity::{FileDigest, tree_sha256},
 };
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{Context, OURS, Step};
 use crate::{
@@ -19,27 +19,31 @@ use crate::{
 pub(super) const STEP: Step =
     Step { name: "escrow", tool: OURS, wanted: |options, _| options.escrow, config, run };
 
-/// The media type of `index.json`.
-const MEDIA_TYPE: &str = "application/vnd.protected-registry.escrow.v1+json";
+/// The name of the index.
+pub(crate) const INDEX: &str = "index.json";
+
+/// The media type of the index.
+pub(crate) const MEDIA_TYPE: &str = "application/vnd.protected-registry.escrow.v1+json";
 
 /// Only the owner may read a map: it holds the source.
 const MODE: u32 = 0o600;
 
-#[derive(Serialize)]
-struct Index<'a> {
-    schema: &'a str,
-    package_name: &'a str,
-    version: String,
-    maps: Vec<Mapped>,
+/// What the escrow holds.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Index {
+    pub(crate) schema: String,
+    pub(crate) package_name: String,
+    pub(crate) version: String,
+    pub(crate) maps: Vec<Mapped>,
 }
 
 /// A published file and its map, in the order of the published digest.
-#[derive(Serialize, PartialEq, Eq, PartialOrd, Ord)]
-struct Mapped {
-    output_sha256: Sha256,
-    output_path: String,
-    map_path: String,
-    map_sha256: Sha256,
+#[derive(Serialize, Deserialize, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Mapped {
+    pub(crate) output_sha256: Sha256,
+    pub(crate) output_path: String,
+    pub(crate) map_path: String,
+    pub(crate) map_sha256: Sha256,
 }
 
 fn config(_: &Context<'_>) -> Result<serde_json::Value, HardenError> {
@@ -72,13 +76,13 @@ fn run(context: &mut Context<'_>, tree: &mut Tree) -> Result<u64, HardenError> {
         return Ok(0);
     }
     let index = Index {
-        schema: MEDIA_TYPE,
-        package_name: context.package.as_str(),
+        schema: MEDIA_TYPE.to_owned(),
+        package_name: context.package.to_string(),
         version: context.version.to_string(),
         maps,
     };
     let json = protected_model::integrity::canonical(&index);
-    put(&folder.join("index.json"), &json, MODE, 0o700).map_err(failed("index.json"))?;
+    put(&folder.join(INDEX), &json, MODE, 0o700).map_err(failed(INDEX))?;
     context.escrow = Some(Escrow { sha256: tree_sha256(&digests), files, key_ref: None });
     Ok(files)
 }

@@ -1,7 +1,7 @@
 //! The steps of a hardened build, one file each, in the order they run.
 
 mod compile;
-mod escrow;
+pub(crate) mod escrow;
 mod integrity;
 mod minify;
 mod obfuscate;

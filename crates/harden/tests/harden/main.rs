@@ -6,5 +6,6 @@ mod compile;
 mod fuzz;
 mod obfuscate;
 mod record;
+mod retrace;
 mod shape;
 mod support;
