@@ -14,5 +14,6 @@ mod race;
 mod raw;
 mod real_packages;
 mod refusals;
+mod retrace;
 mod trace;
 mod verify;

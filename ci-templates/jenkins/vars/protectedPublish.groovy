@@ -15,6 +15,7 @@ Map call(Map settings = [:]) {
         with         : 'PROTECTED_REGISTRY_WITH',
         out          : 'PROTECTED_REGISTRY_OUT',
         profile      : 'PROTECTED_REGISTRY_PROFILE',
+        escrowKey    : 'PROTECTED_REGISTRY_ESCROW_KEY',
         dryRun       : 'PROTECTED_REGISTRY_DRY_RUN',
         fractalopsUrl: 'FRACTALOPS_BASE_URL',
         caFile       : 'PROTECTED_REGISTRY_CA_FILE',

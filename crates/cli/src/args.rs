@@ -73,6 +73,7 @@ pub(crate) enum Command {
     Token(Token),
     Revoke(Revoke),
     Doctor(Doctor),
+    Retrace(Retrace),
     Completions(Completions),
 }
 
@@ -127,6 +128,9 @@ pub(crate) struct Build {
     /// How far code is obfuscated
     #[arg(long, value_enum)]
     pub(crate) profile: Option<Profile>,
+    /// Key to seal the source maps under, such as local-file://<name>; a private folder when not given
+    #[arg(long, value_name = "KEY_REF")]
+    pub(crate) escrow_key: Option<UnverifiedKeyRef>,
 }
 
 /// How far code is obfuscated.
@@ -140,6 +144,26 @@ pub(crate) enum Profile {
     Standard,
     /// What can be hidden is hidden, at a cost
     Strong,
+}
+
+/// A text where a key reference is expected. It may be a key pasted by mistake, so that nothing repeats it: neither
+/// clap nor the TOML parser, which both quote what they refuse, get to judge it.
+#[derive(Clone, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct UnverifiedKeyRef(pub(crate) String);
+
+impl std::str::FromStr for UnverifiedKeyRef {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl std::fmt::Debug for UnverifiedKeyRef {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("UnverifiedKeyRef")
+    }
 }
 
 /// Install a package with a token that lives for fifteen minutes
@@ -284,6 +308,23 @@ pub(crate) struct Doctor {
     /// Folder of the package
     #[arg(long, value_name = "DIR")]
     pub(crate) source: Option<PathBuf>,
+}
+
+/// Turn stack traces of a hardened package into source files, lines and names
+#[derive(Debug, Args)]
+pub(crate) struct Retrace {
+    /// File with the stack traces; standard input when not given
+    #[arg(value_name = "FILE")]
+    pub(crate) trace: Option<PathBuf>,
+    /// Build, private folder or sealed escrow to read with, once for each; the builds in protected-build when not given
+    #[arg(long, value_name = "PATH")]
+    pub(crate) escrow: Vec<PathBuf>,
+    /// Delivered file, so that its source map is chosen by its content; once for each
+    #[arg(long, value_name = "FILE")]
+    pub(crate) delivered: Vec<PathBuf>,
+    /// Package to read with, and its version after `@`, where there are builds of several
+    #[arg(long)]
+    pub(crate) package: Option<String>,
 }
 
 /// Write a completion script for a shell to standard output

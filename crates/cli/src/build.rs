@@ -28,6 +28,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     context::{self, Context, Session},
     error::{CommandError, Kind},
+    escrow::Sealing,
     hardening::Unprotected,
 };
 
@@ -68,6 +69,8 @@ pub(crate) struct Work {
     pub(crate) mark: Option<DeliveryLabel>,
     /// What becomes of files that a step cannot work on.
     pub(crate) unprotected: Unprotected,
+    /// The key that the escrow is sealed under, where one is named.
+    pub(crate) sealing: Option<Sealing>,
 }
 
 /// A finished build.
@@ -156,7 +159,7 @@ pub(crate) async fn build(
 }
 
 fn run(work: Work, default: &Path, source: Source, stop: &AtomicBool) -> Result<Built, CommandError> {
-    let Work { package, out, options, mark, unprotected } = work;
+    let Work { package, out, options, mark, unprotected, sealing } = work;
     let is_default = out.is_none();
     let base = package.name.as_str().replace('/', "-").replace('@', "");
     // No version has a `~`: the copies of one version stand beside it.
@@ -191,6 +194,12 @@ fn run(work: Work, default: &Path, source: Source, stop: &AtomicBool) -> Result<
         fs::create_dir(folder).map_err(|error| cannot("make the folder", folder, error))?;
     }
     restrict(&private).map_err(|error| cannot("restrict", &private, error))?;
+    // What is to be sealed lies in clear only until it is, in a folder that nobody else may enter.
+    let clear = if sealing.is_some() { root.join("clear") } else { private.clone() };
+    if sealing.is_some() {
+        fs::create_dir(&clear).map_err(|error| cannot("make the folder", &clear, error))?;
+        restrict(&clear).map_err(|error| cannot("restrict", &clear, error))?;
+    }
 
     let outside = [canonical(default), canonical(&out), canonical(root)];
     let listed = pack::list(&package.folder).map_err(|error| packing(&package.folder, &error))?;
@@ -211,12 +220,12 @@ fn run(work: Work, default: &Path, source: Source, stop: &AtomicBool) -> Result<
     let package_json =
         fs::read_to_string(&manifest_file).map_err(|error| cannot("read", &manifest_file, error))?;
     let tsconfig = Some(package.folder.join("tsconfig.json")).filter(|path| path.is_file());
-    let hardened = protected_harden::harden(&protected_harden::Request {
+    let mut hardened = protected_harden::harden(&protected_harden::Request {
         files: &files,
         package_json: package_json.trim_start_matches('\u{feff}'),
         tsconfig: tsconfig.as_deref(),
         artifact: &artifact,
-        escrow: &private,
+        escrow: &clear,
         options: &options,
         cancelled: stop,
     })
@@ -227,6 +236,13 @@ fn run(work: Work, default: &Path, source: Source, stop: &AtomicBool) -> Result<
         (Some(label), Some(mark)) => Some(read_back(&artifact, &hardened, label, mark)?),
         _ => None,
     };
+    if let Some(sealing) = &sealing {
+        if let Some(escrow) = &mut hardened.escrow {
+            sealing.seal(&clear, &private, &package.name, &package.version, escrow)?;
+            escrow.key_ref = Some(sealing.key_ref().clone());
+        }
+        fs::remove_dir_all(&clear).map_err(|error| cannot("remove the folder", &clear, error))?;
+    }
 
     let packed =
         pack::pack_exactly(&artifact, &hardened.artifact).map_err(|error| packing(&artifact, &error))?;

@@ -19,9 +19,11 @@ use protected_model::{
 };
 
 use crate::{
+    args::Build,
     cancel::Cancel,
     console::Console,
     error::{CommandError, Kind},
+    escrow::Sealing,
     settings::Settings,
 };
 
@@ -148,6 +150,23 @@ impl Context {
         };
         self.console.step("token", how, started);
         Ok(minted)
+    }
+
+    /// Returns where keys are found.
+    ///
+    /// # Errors
+    /// When a setting cannot be read.
+    pub(crate) fn keys(&self) -> Result<protected_keys::Settings, CommandError> {
+        self.settings.keys(self.console.platform().is_some())
+    }
+
+    /// Connects to the key that a build's escrow is sealed under, where one is named.
+    ///
+    /// # Errors
+    /// When it is no key reference, or its service cannot be used here.
+    pub(crate) fn sealing(&self, build: &Build) -> Result<Option<Sealing>, CommandError> {
+        let Some(key) = self.settings.escrow_key(build.escrow_key.clone())? else { return Ok(None) };
+        Sealing::with(key, &self.keys()?).map(Some)
     }
 
     fn revoke_later(&self, fractalops: &FractalOps, token: &AccessToken, what: &'static str) {

@@ -9,6 +9,7 @@ use std::{
 use protected_harden::{Mark, Obfuscation, Options, PathPattern, SourcePlace, hot_functions};
 use protected_model::{
     environment::Environment,
+    key_ref::KeyRef,
     name::{DeliveryLabel, PackageName},
     secret::{BuildSecret, Secret},
 };
@@ -16,7 +17,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::{
-    args::Profile,
+    args::{Profile, UnverifiedKeyRef},
     build::{self, Package},
     context::Context,
     error::{CommandError, Kind},
@@ -67,6 +68,9 @@ pub(crate) struct HardenSection {
     /// Paths in the built package that may be published less protected than configured, as in an override's `files`.
     #[serde(default)]
     pub(crate) allow_unprotected: Vec<String>,
+    /// Key to seal the source maps under, such as `local-file://<name>`: a reference, never a key.
+    #[schemars(with = "Option<KeyRef>")]
+    pub(crate) escrow_key: Option<UnverifiedKeyRef>,
 }
 
 /// What becomes of licence comments.

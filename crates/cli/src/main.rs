@@ -9,6 +9,7 @@ mod console;
 mod context;
 mod environment;
 mod error;
+mod escrow;
 mod hardening;
 mod settings;
 mod summary;

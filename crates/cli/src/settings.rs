@@ -8,6 +8,7 @@ use std::{
 
 use protected_model::{
     environment::Environment,
+    key_ref::KeyRef,
     name::{PackageName, ProjectSlug},
     service_url::ServiceUrl,
     version::DistTag,
@@ -16,7 +17,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::{
-    args::{Build, Format, Global, InstallWith, PublishWith},
+    args::{Build, Format, Global, InstallWith, PublishWith, UnverifiedKeyRef},
     error::CommandError,
     hardening::HardenSection,
 };
@@ -321,6 +322,34 @@ impl Settings {
     /// As its parts.
     pub(crate) fn build(&self, build: &Build) -> Result<(PathBuf, Option<PathBuf>), CommandError> {
         Ok((self.source(build.source.clone())?, self.out(build.out.clone())?))
+    }
+
+    /// Settles the key that the escrow is sealed under.
+    ///
+    /// # Errors
+    /// When it is no key reference. The text is not repeated: it may be a key.
+    pub(crate) fn escrow_key(&self, flag: Option<UnverifiedKeyRef>) -> Result<Option<KeyRef>, CommandError> {
+        let text = self.value(flag, "ESCROW_KEY", self.file.harden.escrow_key.clone())?;
+        text.map(|text| text.0.parse()).transpose().map_err(|error| {
+            CommandError::usage(format!("the key of the escrow: {error}"))
+                .advise("name the key, as in local-file://<name>; its bytes stay where they are")
+        })
+    }
+
+    /// Settles where keys are found.
+    ///
+    /// # Errors
+    /// When a variable cannot be read.
+    pub(crate) fn keys(&self, in_ci: bool) -> Result<protected_keys::Settings, CommandError> {
+        let home = self.environment.get("HOME").or_else(|| self.environment.get("USERPROFILE"));
+        let default = home.map(|home| Path::new(home).join(".config/protected-registry/keys"));
+        let folder = self.value(None, "KEY_FOLDER", default)?;
+        let allowed = self.switch(false, "ALLOW_LOCAL_KEY")?;
+        let in_ci = in_ci || self.environment.get("CI").is_some_and(|value| value != "false");
+        Ok(protected_keys::Settings {
+            local_folder: folder.map(|folder| self.working_directory.join(folder)),
+            local_allowed: allowed || !in_ci,
+        })
     }
 
     fn variable(&self, name: &str) -> Option<&str> {

@@ -185,8 +185,14 @@ async fn check_hardening(report: &mut Report<'_>, package: &Package) -> Result<(
         }
     };
     let out = Some(scratch.path().join("build"));
-    let work =
-        Work { package: package.clone(), out, options, mark: None, unprotected: Unprotected::allowed() };
+    let work = Work {
+        package: package.clone(),
+        out,
+        options,
+        mark: None,
+        unprotected: Unprotected::allowed(),
+        sealing: None,
+    };
     let built = build::build(context, work, context.cancel.shared_flag()).await;
     context.cancel.check()?;
     match built {

@@ -5,6 +5,7 @@ mod doctor;
 mod install;
 mod protect_build;
 mod publish;
+mod retrace;
 mod revoke;
 mod token;
 mod trace;
@@ -26,6 +27,7 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<(), Comma
         Command::Token(arguments) => token::run(context, arguments).await,
         Command::Revoke(arguments) => revoke::run(context, arguments).await,
         Command::Doctor(arguments) => doctor::run(context, arguments).await,
+        Command::Retrace(arguments) => retrace::run(context, arguments).await,
         // Needs no surroundings: main runs it.
         Command::Completions(arguments) => {
             completions::run(&arguments);
@@ -46,6 +48,7 @@ impl Command {
             Self::Token(_) => "token",
             Self::Revoke(_) => "revoke",
             Self::Doctor(_) => "doctor",
+            Self::Retrace(_) => "retrace",
             Self::Completions(_) => "completions",
         }
     }

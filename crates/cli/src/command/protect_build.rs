@@ -23,6 +23,7 @@ pub(crate) async fn run(context: &Context, arguments: ProtectBuild) -> Result<()
     let expected = settings.package(arguments.package.clone())?;
     let version = settings.value(arguments.version.clone(), "VERSION", None)?;
     let (source, out) = settings.build(&arguments.build)?;
+    let sealing = context.sealing(&arguments.build)?;
     let package = build::look_at(&source, expected.as_ref(), version.as_ref())?;
     let options = hardening::options(context, &package, arguments.build.profile, mark.as_ref())?;
     context.console.say(format!("{}@{}", package.name, package.version));
@@ -38,7 +39,7 @@ pub(crate) async fn run(context: &Context, arguments: ProtectBuild) -> Result<()
     };
     let label = mark.clone();
     let unprotected = Unprotected::of(context)?;
-    let work = Work { package, out, options, mark, unprotected };
+    let work = Work { package, out, options, mark, unprotected, sealing };
     let built = build::build(context, work, context.cancel.shared_flag()).await;
     context.cancel.check()?;
     let built = built?;

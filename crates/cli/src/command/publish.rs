@@ -110,6 +110,7 @@ async fn prepare(
         return Ok((context.log_in(http).await?, artifact));
     }
     let (source, out) = settings.build(&arguments.build)?;
+    let sealing = context.sealing(&arguments.build)?;
     let package = build::look_at(&source, expected.as_ref(), None)?;
     check_tag(&package.version, tag.or(package.publish_tag.as_ref()))?;
     let options = hardening::options(context, &package, arguments.build.profile, None)?;
@@ -125,7 +126,7 @@ async fn prepare(
     };
     // Both are always awaited: a build that is stopped still removes what it began.
     let unprotected = Unprotected::of(context)?;
-    let work = Work { package, out, options, mark: None, unprotected };
+    let work = Work { package, out, options, mark: None, unprotected, sealing };
     let (session, built) = tokio::join!(log_in, build::build(context, work, stop.clone()));
     context.cancel.check()?;
     let session = session?;

@@ -203,7 +203,7 @@ async fn again(
     };
     // What the build left unprotected is what it was: the point is whether it is the same.
     let unprotected = Unprotected::allowed();
-    let work = Work { package, out: Some(out), options, mark: None, unprotected };
+    let work = Work { package, out: Some(out), options, mark: None, unprotected, sealing: None };
     let built = build::build(context, work, context.cancel.shared_flag()).await;
     context.cancel.check()?;
     let built = built?;
