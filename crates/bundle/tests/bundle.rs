@@ -194,6 +194,30 @@ fn refuses_what_was_added_moved_doubled_or_taken_from_another() {
     assert!(matches!(refused(&spliced, &plain), OpenError::Chunk(1)));
 }
 
+/// A chunk that AES-GCM opens under two keys, to two texts. Each key's commitment, and the chunk with its tag, for the
+/// keys of 32 times 1 and 2, the salt of 0 to 23, and the context of these tests.
+const TWO_KEYS: [&str; 3] = [
+    "e305f389a84fe162984dc33883c04a19412ee22954330edc02de16a133dba85a",
+    "982a223b41a9d8b1a7300a4576d523a92a7281a9b3fcab37a589671728f6f64e",
+    "11111111111111111111111111111111400882f029532ffa47e1afb654eb8a0a254fc253e2a6cf4df6fe838d6bf648cb",
+];
+
+/// Attack: two customers are shown different content under one digest.
+#[test]
+fn one_bundle_is_not_two_under_two_keys() {
+    let [one, two, chunk] = TWO_KEYS.map(|text| hex::decode(text).expect("hex"));
+    let salt: Vec<u8> = (0..24).collect();
+    let made = |commitment: &[u8]| [&salt, commitment, &chunk].concat();
+    let first = opened(&key(1), b"context", &made(&one));
+    let second = opened(&key(2), b"context", &made(&two));
+    // The chunk itself is good under both, so that nothing but the commitment keeps them apart.
+    assert!(first.0.is_ok() && second.0.is_ok() && first.1 != second.1);
+    for (other, commitment) in [(2, &one), (1, &two)] {
+        let (result, released) = opened(&key(other), b"context", &made(commitment));
+        assert!(matches!(result, Err(OpenError::Key)) && released.is_empty());
+    }
+}
+
 /// Two messages under one key never share a salt, so that no nonce is used twice.
 #[test]
 fn no_two_messages_are_alike() {

@@ -85,7 +85,7 @@ pub(crate) struct Publish {
     #[command(flatten)]
     pub(crate) build: Build,
     /// Publish this tarball as it is, instead of hardening a source folder
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["source", "out", "profile"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["source", "out", "profile", "escrow_key"])]
     pub(crate) tarball: Option<PathBuf>,
     /// Dist-tag to set; needed for a prerelease and for a version below `latest`
     #[arg(long)]

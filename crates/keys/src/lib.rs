@@ -97,7 +97,9 @@ impl KeyError {
                 "set PROTECTED_REGISTRY_ALLOW_LOCAL_KEY to `true` for a trial; a build that counts is sealed with a key service"
             }
             Self::NoFolder(_) => "set PROTECTED_REGISTRY_KEY_FOLDER",
-            Self::File { .. } => "make one with: (umask 077; openssl rand -hex 32 > <folder>/<name>.key)",
+            Self::File { .. } => {
+                "set PROTECTED_REGISTRY_KEY_FOLDER to its folder, or make a new one: (umask 077; openssl rand -hex 32 > <folder>/<name>.key)"
+            }
             Self::Refused(_) => {
                 "set PROTECTED_REGISTRY_KEY_FOLDER to the folder that holds the key of the build"
             }

@@ -57,15 +57,25 @@ pub(crate) struct Place {
     pub(crate) column: Option<u32>,
 }
 
+/// The longest line that is looked at, in bytes: Node shows the whole line of minified code before a trace.
+const MAX_LINE: usize = 16 * 1024;
+
+/// How often a line may say `at` before its frame.
+const MAX_STARTS: usize = 8;
+
 /// Reads one line, without its end. Returns nothing where it is no frame.
 pub(crate) fn frame(line: &str) -> Option<Frame> {
+    if line.len() > MAX_LINE {
+        return None;
+    }
     v8(line).or_else(|| at_sign(line))
 }
 
 fn v8(line: &str) -> Option<Frame> {
     // What a log writes before a frame may hold an ` at ` of its own.
     let starts = line.match_indices("at ").map(|(at, _)| at);
-    for start in starts.filter(|&at| at == 0 || line[..at].ends_with([' ', '\t'])) {
+    let starts = starts.filter(|&at| at == 0 || line[..at].ends_with([' ', '\t']));
+    for start in starts.take(MAX_STARTS) {
         let bare = line[..start].trim().is_empty();
         if start == 0 && !line.contains([':', '(']) {
             return None;
@@ -429,6 +439,9 @@ mod tests {
         ] {
             assert_eq!(frame(line), None, "{line}");
         }
+        // Minified code, as Node shows it before a trace, takes no time.
+        let long = format!("{} at a (/srv/index.js:1:42)", " at x(".repeat(1_000_000));
+        assert_eq!(frame(&long), None);
     }
 
     proptest::proptest! {
