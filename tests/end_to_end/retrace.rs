@@ -23,12 +23,14 @@ fn package(world: &World, version: &str, padding: usize) -> PathBuf {
     );
     world.write(
         &format!("{folder}/src/index.ts"),
-        "import { Till } from './till';\n\nexport function open(amount: number): Till {\n  return new Till(amount);\n}\n",
+        &format!(
+            "import {{ Till }} from './till';\n\nexport function open(amount: number): Till {{\n  return new Till(amount);\n}}\nexport const release = '{version}';\n"
+        ),
     );
     world.write(
         &format!("{folder}/src/till.ts"),
         &format!(
-            "// {REMARK}\n{}export class Till {{\n  constructor(readonly startingAmount: number) {{\n    if (startingAmount < 0) {{\n      throw new RangeError('negative amount');\n    }}\n  }}\n}}\n",
+            "// {REMARK}\n{}export class Till {{\n  constructor(readonly startingAmount: number) {{\n    if (startingAmount < 0) {{\n      throw new RangeError('negative amount');\n    }}\n  }}\n}}\nexport const since = '{version}';\n",
             "\n".repeat(padding)
         ),
     );
@@ -56,7 +58,7 @@ fn crash(world: &World, folder: &Path, version: &str) -> String {
     node.current_dir(world.path("work/app"));
     let screen = world.run(node);
     assert_eq!(screen.code, 1, "{screen}");
-    assert!(!screen.stderr.contains("Till") && !screen.stderr.contains("till.ts"), "{screen}");
+    assert!(!screen.stderr.contains("till.ts") && !screen.stderr.contains(REMARK), "{screen}");
     screen.stderr
 }
 
