@@ -51,7 +51,7 @@ pub(crate) async fn run(context: &Context, arguments: args::Retrace) -> Result<(
     let frames: Vec<&TracedFrame> = lines
         .iter()
         .filter_map(|line| match line {
-            Line::Frame(frame) => Some(frame),
+            Line::Frame(frame) => Some(frame.as_ref()),
             Line::Text(_) => None,
         })
         .collect();

@@ -37,7 +37,7 @@ pub enum Line {
     /// No frame: as it was.
     Text(String),
     /// A frame.
-    Frame(TracedFrame),
+    Frame(Box<TracedFrame>),
 }
 
 /// A frame of a trace, read.
@@ -161,7 +161,7 @@ impl Retracer {
         });
         let traced = lines.into_iter().map(|(line, frame)| match frame {
             None => Ok(Line::Text(line.to_owned())),
-            Some(frame) => self.trace(line, frame, named).map(Line::Frame),
+            Some(frame) => self.trace(line, frame, named).map(|frame| Line::Frame(Box::new(frame))),
         });
         traced.collect()
     }
