@@ -62,6 +62,8 @@ struct Finder {
     loops: bool,
     /// Local names of required modules, for Babel's loop over `Object.keys`.
     required: Vec<(Atom, String)>,
+    /// How many functions deep: the lexer sees `__export(require(…))` outside brackets only.
+    depth: usize,
 }
 
 use swc_core::ecma::atoms::Atom;
@@ -87,6 +89,18 @@ impl Visit for Finder {
             self.called(unwrapped(callee), &node.args);
         }
         node.visit_children_with(self);
+    }
+
+    fn visit_function(&mut self, node: &Function) {
+        self.depth += 1;
+        node.visit_children_with(self);
+        self.depth -= 1;
+    }
+
+    fn visit_arrow_expr(&mut self, node: &ArrowExpr) {
+        self.depth += 1;
+        node.visit_children_with(self);
+        self.depth -= 1;
     }
 
     fn visit_var_declarator(&mut self, node: &VarDeclarator) {
@@ -153,7 +167,9 @@ impl Finder {
             _ => return,
         };
         match (object, name, arguments) {
-            (_, "__export" | "__exportStar", [module, ..]) => self.found.again.extend(required(&module.expr)),
+            (_, "__export" | "__exportStar", [module, ..]) if self.depth == 0 => {
+                self.found.again.extend(required(&module.expr))
+            }
             (Some(Expr::Ident(object)), "defineProperty", [target, key, descriptor])
                 if object.sym == "Object"
                     && is_exports(&target.expr)
