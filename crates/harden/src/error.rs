@@ -61,6 +61,9 @@ pub enum HardenError {
     /// Source code that is right, and that this build cannot keep right.
     #[error("{0}")]
     Unsupported(CodeFrame, &'static str),
+    /// A module that loads what is not there.
+    #[error("{0}")]
+    Unresolved(CodeFrame),
     /// Source code nested deeper than can be worked on.
     #[error("`{path}` is nested more than {limit} levels deep")]
     TooDeep {
@@ -106,6 +109,9 @@ impl HardenError {
                 "leave one of them out of `files` in package.json, or build into a folder of its own"
             }
             Self::Encoding { .. } => "save the file as UTF-8",
+            Self::Unresolved(_) => {
+                "correct the import, or list the file that it means in `files` in package.json"
+            }
             Self::Syntax(_) => {
                 "run the project's own build, or leave the file out of `files` in package.json"
             }

@@ -3,6 +3,7 @@
 //! One file per step in `step/`; each works on the whole tree and is recorded with the digests of the tree
 //! before and after it. The compiler (swc) is spoken to in `js/` and in the steps, nowhere else.
 
+mod bundle;
 mod cpu_profile;
 mod css;
 mod entry_points;
@@ -75,6 +76,8 @@ pub fn harden(request: &Request<'_>) -> Result<Hardened, HardenError> {
         artifact: tree.digests(),
         package_json: tree.read("package.json")?,
         unprotected: tree.unprotected,
+        kept_apart: tree.kept_apart,
+        shaken: tree.shaken,
     })
 }
 

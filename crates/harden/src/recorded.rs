@@ -40,6 +40,9 @@ impl Options {
             escrow: find(step::ESCROW).is_some(),
             ..Self::default()
         };
+        if let Some(bundle) = find("bundle") {
+            options.keep_names = parameter(bundle, "keep_names")?;
+        }
         if let Some(obfuscate) = find(step::OBFUSCATE) {
             options.obfuscation = obfuscation(obfuscate)?;
             options.keep_names = parameter(obfuscate, "keep_names")?;

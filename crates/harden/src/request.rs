@@ -200,6 +200,10 @@ pub struct Hardened {
     pub hardening: Hardening,
     /// What was published less protected than asked, and why, by the path it is published under.
     pub unprotected: BTreeMap<String, String>,
+    /// Code that stays a file of its own though `package.json` does not name it, and why.
+    pub kept_apart: BTreeMap<String, String>,
+    /// Code that is left out because nothing that `package.json` names reaches it.
+    pub shaken: BTreeSet<String>,
     /// The source maps' digest.
     pub escrow: Option<Escrow>,
     /// Digest of the files that went in.

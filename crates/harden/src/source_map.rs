@@ -1,25 +1,34 @@
-//! Source maps, revision 3 (ECMA-426), with one source each.
+//! Source maps, revision 3 (ECMA-426).
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use serde::{Deserialize, Serialize};
 
 /// The map of one file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SourceMap {
-    /// The original's path in the package.
-    pub(crate) source: String,
-    /// The original itself.
-    pub(crate) content: String,
+    /// What the file was made from.
+    pub(crate) sources: Vec<Source>,
     /// In the order of the generated places.
     pub(crate) segments: Vec<Segment>,
     pub(crate) names: Vec<String>,
+}
+
+/// An original.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Source {
+    /// Its path in the package.
+    pub(crate) path: String,
+    /// Its text.
+    pub(crate) content: String,
 }
 
 /// A place in the generated text and where it came from. Lines and columns count from 0, columns in UTF-16 units.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Segment {
     pub(crate) generated: Place,
+    /// Index into the map's sources.
+    pub(crate) source: u32,
     pub(crate) original: Place,
     /// Index into the map's names.
     pub(crate) name: Option<u32>,
@@ -35,8 +44,8 @@ pub(crate) struct Place {
 #[serde(rename_all = "camelCase")]
 struct Json {
     version: u8,
-    sources: [String; 1],
-    sources_content: [String; 1],
+    sources: Vec<String>,
+    sources_content: Vec<String>,
     names: Vec<String>,
     mappings: String,
 }
@@ -46,8 +55,8 @@ impl SourceMap {
     pub(crate) fn to_json(&self) -> serde_json::Result<Vec<u8>> {
         serde_json::to_vec(&Json {
             version: 3,
-            sources: [self.source.clone()],
-            sources_content: [self.content.clone()],
+            sources: self.sources.iter().map(|source| source.path.clone()).collect(),
+            sources_content: self.sources.iter().map(|source| source.content.clone()).collect(),
             names: self.names.clone(),
             mappings: encode(&self.segments),
         })
@@ -55,43 +64,68 @@ impl SourceMap {
 
     /// Reads what [`to_json`](Self::to_json) wrote.
     pub(crate) fn from_json(json: &[u8]) -> serde_json::Result<Self> {
-        let Json { sources: [source], sources_content: [content], names, mappings, .. } =
-            serde_json::from_slice(json)?;
-        Ok(Self { source, content, names, segments: decode(&mappings) })
+        let Json { sources, sources_content, names, mappings, .. } = serde_json::from_slice(json)?;
+        let sources = sources.into_iter().zip(sources_content);
+        let sources = sources.map(|(path, content)| Source { path, content }).collect();
+        Ok(Self { sources, names, segments: decode(&mappings) })
     }
 
     /// Returns the source file and the place there that `generated` came from.
     pub(crate) fn original(&self, generated: Place) -> Option<(&str, Place)> {
         let covering = self.segments.partition_point(|known| known.generated <= generated);
         let segment = self.segments[covering.checked_sub(1)?];
-        (segment.generated.line == generated.line).then_some((self.source.as_str(), segment.original))
+        let source = self.sources.get(segment.source as usize)?;
+        (segment.generated.line == generated.line).then_some((source.path.as_str(), segment.original))
     }
 
     /// Returns the path and the text of every source file.
     pub(crate) fn sources(&self) -> impl Iterator<Item = (&str, &str)> {
-        std::iter::once((self.source.as_str(), self.content.as_str()))
+        self.sources.iter().map(|source| (source.path.as_str(), source.content.as_str()))
     }
 
-    /// Returns the map from `earlier`'s original to this map's generated text, where `earlier` generated the
-    /// text that this map calls original.
-    pub(crate) fn after(self, earlier: &Self) -> Self {
+    /// Returns the map from the originals of `earlier` to this map's generated text.
+    ///
+    /// `earlier` holds, by path, the maps of those files that this map calls sources and that were generated
+    /// themselves; the others are originals.
+    pub(crate) fn after(self, earlier: &BTreeMap<String, Self>) -> Self {
+        let mut sources: Vec<Source> = Vec::new();
+        let mut index = |source: &Source| {
+            let known = sources.iter().position(|known| known.path == source.path);
+            known.unwrap_or_else(|| {
+                sources.push(source.clone());
+                sources.len() - 1
+            }) as u32
+        };
+        // For each source: its map, and the indexes that its own sources get.
+        let followed: Vec<(Option<&Self>, Vec<u32>)> = self
+            .sources
+            .iter()
+            .map(|source| match earlier.get(&source.path) {
+                Some(map) => (Some(map), map.sources.iter().map(&mut index).collect()),
+                None => (None, vec![index(source)]),
+            })
+            .collect();
         let mut names = Names::default();
         let mut segments = Vec::with_capacity(self.segments.len());
         for segment in &self.segments {
-            let covering = earlier.segments.partition_point(|known| known.generated <= segment.original);
-            let Some(known) = covering.checked_sub(1).map(|index| earlier.segments[index]) else { continue };
+            let Some((map, indexes)) = followed.get(segment.source as usize) else { continue };
+            let own_name = segment.name.and_then(|name| self.names.get(name as usize));
+            let Some(map) = map else {
+                let name = own_name.map(|name| names.index(name));
+                segments.push(Segment { source: indexes[0], name, ..*segment });
+                continue;
+            };
+            let covering = map.segments.partition_point(|known| known.generated <= segment.original);
+            let Some(known) = covering.checked_sub(1).map(|index| map.segments[index]) else { continue };
             if known.generated.line != segment.original.line {
                 continue;
             }
-            let name = match (known.name, segment.name) {
-                (Some(name), _) => earlier.names.get(name as usize),
-                (None, Some(name)) => self.names.get(name as usize),
-                (None, None) => None,
-            };
+            let Some(&source) = indexes.get(known.source as usize) else { continue };
+            let name = known.name.and_then(|name| map.names.get(name as usize)).or(own_name);
             let name = name.map(|name| names.index(name));
-            segments.push(Segment { generated: segment.generated, original: known.original, name });
+            segments.push(Segment { generated: segment.generated, source, original: known.original, name });
         }
-        Self { source: earlier.source.clone(), content: earlier.content.clone(), segments, names: names.list }
+        Self { sources, segments, names: names.list }
     }
 }
 
@@ -157,7 +191,7 @@ const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz
 fn encode(segments: &[Segment]) -> String {
     let mut text = String::with_capacity(segments.len() * 6);
     let (mut line, mut column, mut first) = (0, 0, true);
-    let (mut original, mut name) = (Place { line: 0, column: 0 }, 0);
+    let (mut source, mut original, mut name) = (0, Place { line: 0, column: 0 }, 0);
     for segment in segments {
         while line < segment.generated.line {
             text.push(';');
@@ -169,7 +203,7 @@ fn encode(segments: &[Segment]) -> String {
         }
         first = false;
         vlq(&mut text, segment.generated.column, column);
-        vlq(&mut text, 0, 0);
+        vlq(&mut text, segment.source, source);
         vlq(&mut text, segment.original.line, original.line);
         vlq(&mut text, segment.original.column, original.column);
         if let Some(index) = segment.name {
@@ -177,7 +211,7 @@ fn encode(segments: &[Segment]) -> String {
             name = index;
         }
         column = segment.generated.column;
-        original = segment.original;
+        (source, original) = (segment.source, segment.original);
     }
     text
 }
@@ -197,15 +231,17 @@ fn vlq(text: &mut String, value: u32, previous: u32) {
 
 fn decode(mappings: &str) -> Vec<Segment> {
     let mut segments = Vec::new();
-    let (mut source_line, mut source_column, mut name) = (0_i64, 0_i64, 0_i64);
+    let (mut source, mut source_line, mut source_column, mut name) = (0_i64, 0_i64, 0_i64, 0_i64);
     for (line, content) in mappings.split(';').enumerate() {
         let mut column = 0_i64;
         for segment in content.split(',').filter(|segment| !segment.is_empty()) {
             let fields = fields(segment);
-            let [generated, _, original_line, original_column, rest @ ..] = fields.as_slice() else {
+            let [generated, source_index, original_line, original_column, rest @ ..] = fields.as_slice()
+            else {
                 continue;
             };
             column += generated;
+            source += source_index;
             source_line += original_line;
             source_column += original_column;
             let named = rest.first().map(|index| {
@@ -214,6 +250,7 @@ fn decode(mappings: &str) -> Vec<Segment> {
             });
             segments.push(Segment {
                 generated: Place { line: line as u32, column: column as u32 },
+                source: source as u32,
                 original: Place { line: source_line as u32, column: source_column as u32 },
                 name: named,
             });
@@ -246,7 +283,11 @@ mod tests {
 
     fn segment(generated: (u32, u32), original: (u32, u32), name: Option<u32>) -> Segment {
         let place = |(line, column)| Place { line, column };
-        Segment { generated: place(generated), original: place(original), name }
+        Segment { generated: place(generated), source: 0, original: place(original), name }
+    }
+
+    fn source(path: &str) -> Source {
+        Source { path: path.into(), content: format!("text of {path}") }
     }
 
     #[test]
@@ -267,29 +308,67 @@ mod tests {
     #[test]
     fn follows_a_place_through_two_maps() {
         let first = SourceMap {
-            source: "a.ts".into(),
-            content: "let value".into(),
+            sources: vec![source("a.ts")],
             segments: vec![segment((0, 0), (0, 0), None), segment((3, 4), (7, 8), Some(0))],
             names: vec!["value".into()],
         };
         let second = SourceMap {
-            source: "a.js".into(),
-            content: String::new(),
+            sources: vec![source("a.js")],
             segments: vec![segment((0, 1), (3, 6), None), segment((0, 9), (2, 0), None)],
             names: Vec::new(),
         };
-        let both = second.after(&first);
+        let both = second.after(&[("a.js".to_owned(), first)].into());
         assert_eq!(both.segments, [segment((0, 1), (7, 8), Some(0))]);
-        assert_eq!((both.source.as_str(), both.names), ("a.ts", vec!["value".to_owned()]));
+        assert_eq!((both.sources, both.names), (vec![source("a.ts")], vec!["value".to_owned()]));
+    }
+
+    #[test]
+    fn follows_places_in_several_sources() {
+        let compiled = SourceMap {
+            sources: vec![source("b.ts")],
+            segments: vec![segment((0, 0), (9, 9), None)],
+            names: Vec::new(),
+        };
+        let from = |source, segment| Segment { source, ..segment };
+        let merged = SourceMap {
+            sources: vec![source("a.js"), source("b.js")],
+            segments: vec![
+                segment((0, 0), (1, 2), Some(0)),
+                from(1, segment((0, 5), (0, 3), None)),
+                segment((1, 0), (4, 4), None),
+            ],
+            names: vec!["here".into()],
+        };
+        let once = merged.after(&[("b.js".to_owned(), compiled)].into());
+        assert_eq!(once.sources, [source("a.js"), source("b.ts")]);
+        let expected = [
+            segment((0, 0), (1, 2), Some(0)),
+            from(1, segment((0, 5), (9, 9), None)),
+            segment((1, 0), (4, 4), None),
+        ];
+        assert_eq!(once.segments, expected);
+        let json = once.to_json().expect("json");
+        assert_eq!(SourceMap::from_json(&json).expect("map"), once);
+        let minified = SourceMap {
+            sources: vec![source("a.js")],
+            segments: vec![segment((0, 0), (0, 6), None), segment((0, 1), (1, 0), None)],
+            names: Vec::new(),
+        };
+        let twice = minified.after(&[("a.js".to_owned(), once)].into());
+        let expected = [from(1, segment((0, 0), (9, 9), None)), segment((0, 1), (4, 4), None)];
+        assert_eq!((twice.segments.as_slice(), twice.sources.len()), (expected.as_slice(), 2));
     }
 
     proptest! {
         #[test]
         fn reads_what_it_writes(mut places in proptest::collection::vec(
-            ((0_u32..40, 0_u32..100_000), (0_u32..100_000, 0_u32..100_000), proptest::option::of(0_u32..500)), 0..60))
+            ((0_u32..40, 0_u32..100_000), (0_u32..100_000, 0_u32..100_000), proptest::option::of(0_u32..500), 0_u32..9), 0..60))
         {
             places.sort();
-            let segments: Vec<_> = places.into_iter().map(|(at, from, name)| segment(at, from, name)).collect();
+            let segments: Vec<_> = places
+                .into_iter()
+                .map(|(at, from, name, source)| Segment { source, ..segment(at, from, name) })
+                .collect();
             prop_assert_eq!(decode(&encode(&segments)), segments);
         }
 

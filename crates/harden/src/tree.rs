@@ -40,6 +40,10 @@ pub(crate) struct Tree {
     pub(crate) has_directives: bool,
     /// What is published less protected than asked, and why.
     pub(crate) unprotected: BTreeMap<String, String>,
+    /// Code that stays a file of its own though no entry point is in it, and why.
+    pub(crate) kept_apart: BTreeMap<String, String>,
+    /// Files that are no more because nothing reaches them.
+    pub(crate) shaken: BTreeSet<String>,
 }
 
 /// A file as it stands now.
@@ -71,6 +75,8 @@ impl Tree {
             legal: BTreeMap::new(),
             has_directives: false,
             unprotected: BTreeMap::new(),
+            kept_apart: BTreeMap::new(),
+            shaken: BTreeSet::new(),
         };
         check_paths(request.files)?;
         let copied = workers.each(request.files, |file| {
@@ -153,7 +159,7 @@ impl Tree {
             let Some(rewritten) = work(tree, path)? else { return Ok(None) };
             let mut entry = tree.store(&rewritten.path, rewritten.code.as_bytes(), tree.mode(path))?;
             entry.mapped = match rewritten.map {
-                Some(map) => tree.store_map(path, &rewritten.path, map)?,
+                Some(map) => tree.store_map(&rewritten.path, map)?,
                 None => tree.files.get(path).is_some_and(|before| before.mapped),
             };
             Ok(Some((path.clone(), rewritten.path, entry)))
@@ -171,6 +177,36 @@ impl Tree {
             self.files.insert(after, entry);
         }
         Ok(count)
+    }
+
+    /// Makes files out of several others on all threads; `work` gets each of `parts`, which share no file.
+    ///
+    /// Afterwards the files of `gone` are no more, and neither are their maps.
+    pub(crate) fn merge<T: Sync>(
+        &mut self,
+        workers: &Workers<'_>,
+        parts: &[T],
+        gone: &BTreeSet<String>,
+        work: impl Fn(&Self, &T) -> Result<Rewritten, HardenError> + Sync,
+    ) -> Result<(), HardenError> {
+        let tree = &*self;
+        let made = workers.each(parts, |part| {
+            let Rewritten { path, code, map } = work(tree, part)?;
+            let mut entry = tree.store(&path, code.as_bytes(), tree.mode(&path))?;
+            if let Some(map) = map {
+                entry.mapped = tree.store_map(&path, map)?;
+            }
+            Ok((path, entry))
+        })?;
+        for path in gone {
+            if self.files.get(path).is_some_and(|entry| entry.mapped) {
+                fs::remove_file(self.escrow.join(map_path(path)))
+                    .map_err(|source| HardenError::Write { path: PathBuf::from(map_path(path)), source })?;
+            }
+            self.remove(path)?;
+        }
+        self.files.extend(made);
+        Ok(())
     }
 
     /// Digests every file.
@@ -240,15 +276,17 @@ impl Tree {
         SourceMap::from_json(&json).map_err(|error| failed(error.into()))
     }
 
-    fn store_map(&self, before: &str, after: &str, map: SourceMap) -> Result<bool, HardenError> {
-        let failed = |source| HardenError::Write { path: PathBuf::from(map_path(after)), source };
-        let map = if self.files.get(before).is_some_and(|entry| entry.mapped) {
-            map.after(&self.read_map(before)?)
-        } else {
-            map
-        };
-        let json = map.to_json().map_err(|error| failed(error.into()))?;
-        put(&self.escrow.join(map_path(after)), &json, 0o600, 0o700).map_err(failed)?;
+    /// Writes the map of the file at `published`, continued from the maps of the files it was made from.
+    fn store_map(&self, published: &str, map: SourceMap) -> Result<bool, HardenError> {
+        let failed = |source| HardenError::Write { path: PathBuf::from(map_path(published)), source };
+        let mut earlier = BTreeMap::new();
+        for source in &map.sources {
+            if let Some(known) = self.map(&source.path)? {
+                earlier.insert(source.path.clone(), known);
+            }
+        }
+        let json = map.after(&earlier).to_json().map_err(|error| failed(error.into()))?;
+        put(&self.escrow.join(map_path(published)), &json, 0o600, 0o700).map_err(failed)?;
         Ok(true)
     }
 }

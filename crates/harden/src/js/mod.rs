@@ -26,11 +26,11 @@ use swc_core::{
         sync::Lrc,
     },
     ecma::{
-        ast::{EsVersion, Program},
+        ast::{EsVersion, Program, Stmt},
         parser::{
             EsSyntax, Syntax, TsSyntax,
             error::{Error as ParseError, SyntaxError},
-            parse_file_as_commonjs, parse_file_as_module, parse_file_as_program,
+            parse_file_as_commonjs, parse_file_as_module, parse_file_as_program, parse_file_as_script,
         },
         transforms::base::helpers::{HELPERS, Helpers},
         visit::{Visit, VisitWith},
@@ -81,6 +81,8 @@ pub(crate) struct Session {
     pub(crate) unresolved: Mark,
     /// The mark of names that the file's top level declares.
     pub(crate) top_level: Mark,
+    /// The files that this one is made of, where it is made of several.
+    parts: RefCell<Vec<(String, Lrc<SourceFile>)>>,
 }
 
 /// Runs `work` on a file in its own compiler session.
@@ -92,9 +94,7 @@ pub(crate) fn session<T>(
     text: &str,
     work: impl FnOnce(&Session) -> Result<T, HardenError>,
 ) -> Result<T, HardenError> {
-    if bracket_depth(text) > MAX_DEPTH {
-        return Err(HardenError::TooDeep { path: path.to_owned(), limit: MAX_DEPTH });
-    }
+    check_depth(path, text)?;
     let outcome = catch_unwind(AssertUnwindSafe(|| {
         GLOBALS.set(&Globals::new(), || {
             let map = Lrc::new(SourceMap::default());
@@ -106,6 +106,7 @@ pub(crate) fn session<T>(
                 comments: SingleThreadedComments::default(),
                 unresolved: Mark::new(),
                 top_level: Mark::new(),
+                parts: RefCell::default(),
             };
             let reports = Reports::default();
             let handler = Handler::with_emitter(false, false, Box::new(reports.clone()));
@@ -122,6 +123,48 @@ pub(crate) fn session<T>(
 }
 
 impl Session {
+    /// Opens one of the files that this one is made of. It shares everything but its comments and its top level.
+    pub(crate) fn part(&self, path: &str, text: &str) -> Result<Self, HardenError> {
+        check_depth(path, text)?;
+        let file = self.map.new_source_file(FileName::Custom(path.to_owned()).into(), text.to_owned());
+        self.parts.borrow_mut().push((path.to_owned(), file.clone()));
+        Ok(Self {
+            path: path.to_owned(),
+            map: self.map.clone(),
+            file,
+            comments: SingleThreadedComments::default(),
+            unresolved: self.unresolved,
+            top_level: Mark::new(),
+            parts: RefCell::default(),
+        })
+    }
+
+    /// Takes over the comments of a part.
+    pub(crate) fn take_comments(&self, part: &Self) {
+        let (mut leading, mut trailing) = self.comments.borrow_all_mut();
+        let (more_leading, more_trailing) = part.comments.borrow_all();
+        leading.extend(more_leading.iter().map(|(at, comments)| (*at, comments.clone())));
+        trailing.extend(more_trailing.iter().map(|(at, comments)| (*at, comments.clone())));
+    }
+
+    /// Parses statements that no source file holds.
+    pub(crate) fn snippet(&self, text: &str) -> Result<Vec<Stmt>, HardenError> {
+        let file = self.map.new_source_file(FileName::Anon.into(), text.to_owned());
+        let syntax = Syntax::Es(EsSyntax::default());
+        let parsed = parse_file_as_script(&file, syntax, EsVersion::latest(), None, &mut Vec::new());
+        parsed.map(|script| script.body).map_err(|error| HardenError::Compiler {
+            step: "snippet",
+            path: self.path.clone(),
+            reason: error.kind().msg().into_owned(),
+        })
+    }
+
+    /// Returns the files that source maps speak of.
+    pub(crate) fn files(&self) -> Vec<(String, Lrc<SourceFile>)> {
+        let parts = self.parts.borrow();
+        if parts.is_empty() { vec![(self.path.clone(), self.file.clone())] } else { parts.clone() }
+    }
+
     /// Parses the file, or says where it is not in its language.
     pub(crate) fn parse(&self, language: Language, goal: Goal) -> Result<Program, HardenError> {
         let program = match language {
@@ -227,6 +270,13 @@ impl Emitter for Reports {
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().map(String::as_str).or(panic.downcast_ref::<&str>().copied());
     text.unwrap_or("unknown reason").to_owned()
+}
+
+fn check_depth(path: &str, text: &str) -> Result<(), HardenError> {
+    if bracket_depth(text) > MAX_DEPTH {
+        return Err(HardenError::TooDeep { path: path.to_owned(), limit: MAX_DEPTH });
+    }
+    Ok(())
 }
 
 /// Returns how deep brackets are nested at most, reading text as if it held no strings.

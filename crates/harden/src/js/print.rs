@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use swc_core::{
-    common::{BytePos, LineCol},
+    common::{BytePos, LineCol, SourceFile},
     ecma::{
         ast::{EsVersion, Ident, Program},
         atoms::Atom,
@@ -18,7 +18,7 @@ use swc_core::{
 use super::Session;
 use crate::{
     HardenError,
-    source_map::{Lines, Names, Place, Segment, SourceMap},
+    source_map::{Lines, Names, Place, Segment, Source, SourceMap},
 };
 
 /// A printed program.
@@ -29,21 +29,27 @@ pub(crate) struct Printed {
 }
 
 /// The names that stand in a source, by their place. Taken before they are shortened.
+#[derive(Default)]
 pub(crate) struct OriginalNames(HashMap<BytePos, Atom>);
 
 impl OriginalNames {
     pub(crate) fn of(program: &Program) -> Self {
-        struct Collector(HashMap<BytePos, Atom>);
-        impl Visit for Collector {
+        let mut names = Self::default();
+        names.add(program);
+        names
+    }
+
+    /// Takes in the names of another program of the same session.
+    pub(crate) fn add(&mut self, program: &Program) {
+        struct Collector<'a>(&'a mut HashMap<BytePos, Atom>);
+        impl Visit for Collector<'_> {
             fn visit_ident(&mut self, ident: &Ident) {
                 if !ident.span.is_dummy() {
                     self.0.insert(ident.span.lo, ident.sym.clone());
                 }
             }
         }
-        let mut collector = Collector(HashMap::new());
-        program.visit_with(&mut collector);
-        Self(collector.0)
+        program.visit_with(&mut Collector(&mut self.0));
     }
 }
 
@@ -105,21 +111,24 @@ fn build(
     positions: &[(BytePos, LineCol)],
     moved: impl Fn(u32) -> u32,
 ) -> SourceMap {
-    let source = &session.file;
-    let lines = Lines::of(&source.src);
+    let files = session.files();
+    let mut lines: Vec<Option<Lines>> = files.iter().map(|_| None).collect();
     let mut names = Names::default();
     let mut segments: Vec<Segment> = Vec::with_capacity(positions.len());
     for &(position, at) in positions {
-        // A position outside the file belongs to what the compiler made up.
-        if position < source.start_pos || position > source.end_pos {
-            continue;
-        }
-        let original = lines.place((position.0 - source.start_pos.0) as usize);
+        // A position outside the files belongs to what the compiler made up.
+        let within = |file: &SourceFile| file.start_pos <= position && position <= file.end_pos;
+        let Some(source) = files.iter().position(|(_, file)| within(file)) else { continue };
+        let file = &files[source].1;
+        let lines = lines[source].get_or_insert_with(|| Lines::of(&file.src));
+        let original = lines.place((position.0 - file.start_pos.0) as usize);
         let generated = Place { line: moved(at.line), column: at.col };
         let name = original_names.0.get(&position).map(|name| names.index(name));
         if segments.last().is_none_or(|last| last.generated != generated) {
-            segments.push(Segment { generated, original, name });
+            segments.push(Segment { generated, source: source as u32, original, name });
         }
     }
-    SourceMap { source: session.path.clone(), content: source.src.to_string(), segments, names: names.list }
+    let sources =
+        files.iter().map(|(path, file)| Source { path: path.clone(), content: file.src.to_string() });
+    SourceMap { sources: sources.collect(), segments, names: names.list }
 }

@@ -1,5 +1,6 @@
 //! The steps of a hardened build, one file each, in the order they run.
 
+mod bundle;
 mod compile;
 pub(crate) mod escrow;
 mod integrity;
@@ -20,8 +21,15 @@ use protected_model::{
 use crate::{HardenError, Options, Request, Seed, tree::Tree, workers::Workers};
 
 /// Every step, in its order.
-const STEPS: &[Step] =
-    &[compile::STEP, minify::STEP, obfuscate::STEP, strip_source_maps::STEP, escrow::STEP, integrity::STEP];
+const STEPS: &[Step] = &[
+    compile::STEP,
+    bundle::STEP,
+    minify::STEP,
+    obfuscate::STEP,
+    strip_source_maps::STEP,
+    escrow::STEP,
+    integrity::STEP,
+];
 
 /// The step after which a package may be called obfuscated.
 pub(crate) const OBFUSCATE: &str = obfuscate::STEP.name;

@@ -2,6 +2,7 @@
 
 mod artifact;
 mod behaviour;
+mod bundle;
 mod compile;
 mod fuzz;
 mod obfuscate;
