@@ -1,9 +1,11 @@
 //! Which comments outlive hardening.
 
 use swc_core::common::{
-    Spanned,
+    BytePos, Spanned,
     comments::{Comment, CommentKind, SingleThreadedComments},
 };
+
+use super::Session;
 
 /// Returns whether a comment states somebody's rights, or asks to be kept.
 ///
@@ -21,6 +23,32 @@ pub(crate) fn is_magic(text: &str) -> bool {
     let text = text.trim();
     ["@vite-ignore", "#__PURE__", "@__PURE__", "#__NO_SIDE_EFFECTS__", "@__NO_SIDE_EFFECTS__"].contains(&text)
         || ["webpack", "turbopack", "rspack"].iter().any(|tool| text.starts_with(tool) && text.contains(':'))
+}
+
+/// Returns the text with its comments made blank but for those that are `kept`, so that every other character keeps
+/// its place.
+pub(crate) fn blanked(session: &Session, kept: impl Fn(&str) -> bool) -> String {
+    let mut bytes = session.file.src.as_bytes().to_vec();
+    let (leading, trailing) = session.comments.borrow_all();
+    for comment in leading.values().chain(trailing.values()).flatten() {
+        if kept(&comment.text) {
+            continue;
+        }
+        let place = |at: BytePos| at.0.saturating_sub(session.file.start_pos.0) as usize;
+        if let Some(comment) = bytes.get_mut(place(comment.span.lo)..place(comment.span.hi))
+            // A browser's `<!--` is left: it is found by other rules.
+            && (comment.starts_with(b"//") || comment.starts_with(b"/*"))
+        {
+            comment.iter_mut().filter(|byte| !matches!(byte, b'\n' | b'\r')).for_each(|byte| *byte = b' ');
+        }
+    }
+    // Whole comments became spaces, so no character was cut.
+    String::from_utf8(bytes).unwrap_or_else(|_| session.file.src.to_string())
+}
+
+/// Returns the text of a file that stays as it is, without what leads to a source map.
+pub(crate) fn without_maps(session: &Session) -> String {
+    blanked(session, |text| !text.contains("sourceMappingURL") && !text.contains("sourceURL"))
 }
 
 /// Returns the legal comments of a file in their order, each as it stands there, each once.

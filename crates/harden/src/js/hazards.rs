@@ -3,12 +3,14 @@
 use std::collections::{BTreeSet, HashSet};
 
 use swc_core::{
-    common::{BytePos, Mark, Spanned, SyntaxContext},
+    common::{BytePos, Mark, Span, Spanned, SyntaxContext},
     ecma::{
         ast::*,
         visit::{Visit, VisitWith},
     },
 };
+
+use super::Session;
 
 /// What was found in one program.
 #[derive(Debug, Default)]
@@ -32,6 +34,8 @@ pub(crate) struct Hazards {
 pub(crate) const DIRECT_EVAL: &str = "a direct `eval` can read and declare any name around it";
 pub(crate) const WITH: &str = "`with` makes any name in it a property";
 pub(crate) const FUNCTION_SOURCE: &str = "it reads the source of a function that it declares";
+pub(crate) const FUNCTION_TEXT: &str =
+    "it holds the source of one of its functions as a text, to compare them";
 
 /// Looks through a program whose names are resolved.
 pub(crate) fn find(program: &Program, unresolved: Mark) -> Hazards {
@@ -52,6 +56,109 @@ pub(crate) fn find(program: &Program, unresolved: Mark) -> Hazards {
     let mut found = finder.found;
     found.common_js = finder.uses_common_js && !finder.asks_for_common_js;
     found
+}
+
+/// Returns where a program holds the source of one of its functions as a text.
+///
+/// Such a program compares the two, wherever it asks for the function's source: it is right only as it stands.
+pub(crate) fn own_source(session: &Session, program: &Program) -> Option<BytePos> {
+    let mut sources = Sources { session, functions: HashSet::new(), texts: Vec::new() };
+    program.visit_with(&mut sources);
+    let Sources { functions, texts, .. } = sources;
+    texts.into_iter().find(|(_, text)| functions.contains(text.as_str())).map(|(at, _)| at)
+}
+
+struct Sources<'a> {
+    session: &'a Session,
+    functions: HashSet<&'a str>,
+    /// Texts that could be a function's source.
+    texts: Vec<(BytePos, String)>,
+}
+
+impl Sources<'_> {
+    fn function(&mut self, span: Span) {
+        let file = &self.session.file;
+        let place = |at: BytePos| at.0.checked_sub(file.start_pos.0).map(|at| at as usize);
+        if let (Some(start), Some(end)) = (place(span.lo), place(span.hi))
+            && let Some(source) = file.src.get(start..end)
+        {
+            // The language leaves `static` out of a method's source.
+            let method = source.strip_prefix("static").unwrap_or(source);
+            self.functions.extend([source, after_comments(method)]);
+        }
+    }
+}
+
+/// Leaves out the white space and comments that `text` starts with.
+fn after_comments(text: &str) -> &str {
+    let mut rest = text.trim_start();
+    loop {
+        let end = match rest.get(..2) {
+            Some("/*") => rest.find("*/").map(|at| at + 2),
+            Some("//") => rest.find('\n').map(|at| at + 1),
+            _ => None,
+        };
+        match end.and_then(|end| rest.get(end..)) {
+            Some(after) => rest = after.trim_start(),
+            None => return rest,
+        }
+    }
+}
+
+impl Visit for Sources<'_> {
+    fn visit_str(&mut self, node: &Str) {
+        if let Some(text) = node.value.as_str()
+            && text.ends_with('}')
+            && text.contains('{')
+        {
+            self.texts.push((node.span.lo, text.to_owned()));
+        }
+    }
+
+    fn visit_fn_decl(&mut self, node: &FnDecl) {
+        self.function(node.function.span);
+        node.visit_children_with(self);
+    }
+
+    fn visit_fn_expr(&mut self, node: &FnExpr) {
+        self.function(node.function.span);
+        node.visit_children_with(self);
+    }
+
+    fn visit_arrow_expr(&mut self, node: &ArrowExpr) {
+        self.function(node.span);
+        node.visit_children_with(self);
+    }
+
+    fn visit_class(&mut self, node: &Class) {
+        self.function(node.span);
+        node.visit_children_with(self);
+    }
+
+    fn visit_class_method(&mut self, node: &ClassMethod) {
+        self.function(node.span);
+        node.visit_children_with(self);
+    }
+
+    fn visit_private_method(&mut self, node: &PrivateMethod) {
+        self.function(node.span);
+        node.visit_children_with(self);
+    }
+
+    fn visit_method_prop(&mut self, node: &MethodProp) {
+        self.function(node.span());
+        node.visit_children_with(self);
+    }
+
+    fn visit_getter_prop(&mut self, node: &GetterProp) {
+        self.function(node.span);
+        node.visit_children_with(self);
+    }
+
+    fn visit_setter_prop(&mut self, node: &SetterProp) {
+        self.function(node.span);
+        node.visit_children_with(self);
+    }
 }
 
 /// Which names stand for functions and classes.

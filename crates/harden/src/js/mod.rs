@@ -7,6 +7,7 @@ pub(crate) mod comments;
 pub(crate) mod diagnose;
 pub(crate) mod exports;
 pub(crate) mod hazards;
+pub(crate) mod passes;
 pub(crate) mod print;
 pub(crate) mod rename;
 pub(crate) mod specifiers;

@@ -29,6 +29,7 @@ pub(crate) struct Kept {
 
 /// Shortens the names of a program whose names are resolved.
 pub(crate) fn shorten(session: &Session, program: &mut Program, kept: &Kept) {
+    super::passes::split_exported_patterns(program);
     let top_level = SyntaxContext::empty().apply_mark(session.top_level);
     let mut keeper = Keeper { kept, top_level, ids: HashSet::new() };
     program.visit_with(&mut keeper);

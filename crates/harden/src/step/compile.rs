@@ -12,7 +12,7 @@ use swc_core::{
     ecma::{
         ast::{Class, ClassMember, Decorator, Pass, Program},
         transforms::{
-            base::{fixer::fixer, helpers::inject_helpers, hygiene::hygiene, resolver},
+            base::{helpers::inject_helpers, hygiene::hygiene},
             compat,
             module::{common_js, path::Resolver, util},
             proposal::decorators,
@@ -28,7 +28,7 @@ use crate::{
     EcmaVersion, HardenError, SourceFile, entry_points,
     format::{PackageTypes, code},
     js::{
-        Goal, Language, Session, comments,
+        Goal, Language, Session, comments, passes,
         print::{Around, OriginalNames, Printed, print},
         session, specifiers,
         types::{Exports, Types},
@@ -168,7 +168,7 @@ impl Compiler<'_> {
         session(STEP.name, path, text, |session| {
             let mut program = session.parse(Language::JavaScript, self.types.goal(path))?;
             let names = OriginalNames::of(&program);
-            program.mutate(resolver(session.unresolved, session.top_level, false));
+            passes::resolve(session, &mut program, false);
             if !specifiers::update(&mut program, path, self.renamed, session.unresolved) {
                 return Ok(None);
             }
@@ -195,7 +195,7 @@ impl Compiler<'_> {
                 self.exports.mark(path, &mut program);
             }
             let to_common_js = typescript && self.makes_common_js(goal) && program.is_module();
-            program.mutate(resolver(session.unresolved, session.top_level, typescript));
+            passes::resolve(session, &mut program, typescript);
             specifiers::update(&mut program, path, self.renamed, session.unresolved);
             if self.options.experimental_decorators == Some(true) {
                 program.mutate(decorators::decorators(decorators::Config {
@@ -221,7 +221,7 @@ impl Compiler<'_> {
             }
             program.mutate(inject_helpers(session.unresolved));
             program.mutate(hygiene());
-            program.mutate(fixer(Some(&session.comments)));
+            passes::parenthesize(session, &mut program);
             comments::keep_magic(&session.comments);
             print(session, program, &names, false, &Around { header, footer: String::new() })
         })

@@ -10,13 +10,7 @@
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
-use swc_core::ecma::{
-    ast::Program,
-    transforms::base::{
-        fixer::{fixer, paren_remover},
-        resolver,
-    },
-};
+use swc_core::ecma::ast::Program;
 
 use super::{Context, SWC, Step};
 use crate::{
@@ -26,6 +20,7 @@ use crate::{
         Goal, Language, Session, comments,
         exports::Exports,
         hazards::{self, Hazards},
+        passes,
         print::{Around, OriginalNames, Printed, print},
         rename::{self, Kept},
         session, tidy,
@@ -61,11 +56,11 @@ fn run(context: &mut Context<'_>, tree: &mut Tree) -> Result<u64, HardenError> {
     let notes = std::sync::Mutex::new(Vec::new());
     let changed = tree.rewrite(context.workers, &paths, |tree, path| {
         let text = tree.read_text(path)?;
-        let (printed, found) = minify(context, &types, path, &text, keep_classes)?;
+        let (rewritten, found) = minify(context, &types, path, &text, keep_classes)?;
         // A worker that panicked ended the build already.
         let mut notes = notes.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         notes.push((path.to_owned(), found));
-        Ok(Some(Rewritten { path: path.to_owned(), code: printed.code, map: Some(printed.map) }))
+        Ok(Some(rewritten))
     })?;
     for (path, found) in notes.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner) {
         if !found.legal.is_empty() {
@@ -117,11 +112,18 @@ fn minify(
     path: &str,
     text: &str,
     keep_classes: bool,
-) -> Result<(Printed, Notes), HardenError> {
+) -> Result<(Rewritten, Notes), HardenError> {
     let options = context.request.options;
     session(STEP.name, path, text, |session| {
         let goal = types.goal(path);
         let mut program = session.parse(Language::JavaScript, goal)?;
+        if let Some(at) = hazards::own_source(session, &program) {
+            let line = session.frame(at, "").line;
+            let reason = format!("it stays as it is: {} (line {line})", hazards::FUNCTION_TEXT);
+            let code = comments::without_maps(session);
+            let rewritten = Rewritten { path: path.to_owned(), code, map: None };
+            return Ok((rewritten, Notes { unprotected: Some(reason), ..Notes::default() }));
+        }
         let names = OriginalNames::of(&program);
         let exports = program.is_script().then(|| Exports::of(&program));
         let legal = comments::legal(&session.comments);
@@ -136,7 +138,7 @@ fn minify(
             LegalComments::Remove => {}
         }
 
-        program.mutate(resolver(session.unresolved, session.top_level, false));
+        passes::resolve(session, &mut program, false);
         let hazards = hazards::find(&program, session.unresolved);
         if let Some((at, reason)) = hazards.fixed_names {
             let line = session.frame(at, "").line;
@@ -148,7 +150,8 @@ fn minify(
         if let Some(exports) = exports {
             around.footer = exports.annotation(&Exports::certain(&program));
         }
-        Ok((print(session, program, &names, true, &around)?, notes))
+        let Printed { code, map } = print(session, program, &names, true, &around)?;
+        Ok((Rewritten { path: path.to_owned(), code, map: Some(map) }, notes))
     })
 }
 
@@ -171,11 +174,11 @@ fn shorten(
     hazards: Hazards,
 ) {
     tidy::drop_wrapped_strings(program);
-    program.mutate(paren_remover(Some(&session.comments)));
+    passes::unparenthesize(session, program);
     let names = names_kept(keep_names, keep_classes, hazards);
     tidy::tidy(program, session.unresolved, session.top_level, private);
     rename::shorten(session, program, &Kept { top_level: !private, private_names: keep_names, names });
-    program.mutate(fixer(Some(&session.comments)));
+    passes::parenthesize(session, program);
 }
 
 /// Returns the names of functions and classes that somebody reads.

@@ -4,10 +4,6 @@
 //! its names and structure and is listed as unprotected, as in `minify`.
 
 use serde_json::{Value, json};
-use swc_core::ecma::transforms::base::{
-    fixer::{fixer, paren_remover},
-    resolver,
-};
 
 use super::{Context, OURS, Step, minify};
 use crate::{
@@ -16,7 +12,7 @@ use crate::{
     js::{
         Goal, Language, comments, diagnose,
         exports::Exports,
-        hazards,
+        hazards, passes,
         print::{Around, OriginalNames, Printed, print},
         rename::{self, Kept},
         session,
@@ -103,17 +99,21 @@ fn file(
         if profile == Profile::Light && !functions.exceed(profile) {
             return Ok(Done::Nothing);
         }
+        if let Some(at) = hazards::own_source(session, &program) {
+            let line = session.frame(at, "").line;
+            return Ok(Done::Left(format!("it stays as it is: {} (line {line})", hazards::FUNCTION_TEXT)));
+        }
         let names = OriginalNames::of(&program);
         let exports = program.is_script().then(|| Exports::of(&program));
         comments::keep_magic(&session.comments);
-        program.mutate(resolver(session.unresolved, session.top_level, false));
+        passes::resolve(session, &mut program, false);
         let hazards = hazards::find(&program, session.unresolved);
         if let Some((at, reason)) = hazards.fixed_names {
             let line = session.frame(at, "").line;
             return Ok(Done::Left(format!("names and structure are kept: {reason} (line {line})")));
         }
         let private = minify::is_private(&program, goal, &hazards);
-        program.mutate(paren_remover(Some(&session.comments)));
+        passes::unparenthesize(session, &mut program);
         let random = context.seed.random(path);
         let constants = match &obfuscation.mark {
             Some(mark) => mark.numbers_of(path),
@@ -134,7 +134,7 @@ fn file(
         names_kept.extend(work.names.kept);
         let kept = Kept { top_level: !private, private_names: options.keep_names, names: names_kept };
         rename::shorten(session, &mut program, &kept);
-        program.mutate(fixer(Some(&session.comments)));
+        passes::parenthesize(session, &mut program);
         let mut around = Around::default();
         if let Some(exports) = exports {
             around.footer = exports.annotation(&Exports::certain(&program));

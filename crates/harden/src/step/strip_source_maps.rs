@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{Context, OURS, Step, minify};
 use crate::{
     HardenError, LegalComments, css,
-    js::{Language, comments, session},
+    js::{Language, comments, hazards, session},
     tree::{Rewritten, Tree},
 };
 
@@ -50,8 +50,14 @@ fn run(context: &mut Context<'_>, tree: &mut Tree) -> Result<u64, HardenError> {
         changed += tree.rewrite(context.workers, &paths, |tree, path| {
             let text = tree.read_text(path)?;
             let (blank, legal) = session(STEP.name, path, &text, |session| {
-                session.parse(Language::JavaScript, types.goal(path))?;
-                Ok((blanked(session, policy), comments::legal(&session.comments)))
+                let program = session.parse(Language::JavaScript, types.goal(path))?;
+                if hazards::own_source(session, &program).is_some() {
+                    return Ok((comments::without_maps(session), Vec::new()));
+                }
+                let kept = |text: &str| {
+                    comments::is_magic(text) || policy == LegalComments::Keep && comments::is_legal(text)
+                };
+                Ok((comments::blanked(session, kept), comments::legal(&session.comments)))
             })?;
             if policy == LegalComments::File {
                 note(path, legal);
@@ -92,28 +98,6 @@ fn is_map(path: &str, content: &[u8]) -> bool {
     }
     let value: Value = serde_json::from_slice(content).unwrap_or_default();
     value.get("mappings").is_some() || value.get("sections").is_some()
-}
-
-/// Returns the text with its comments made blank, so that every other character keeps its place.
-fn blanked(session: &crate::js::Session, policy: LegalComments) -> String {
-    let mut bytes = session.file.src.as_bytes().to_vec();
-    let (leading, trailing) = session.comments.borrow_all();
-    for comment in leading.values().chain(trailing.values()).flatten() {
-        let kept = comments::is_magic(&comment.text)
-            || policy == LegalComments::Keep && comments::is_legal(&comment.text);
-        if kept {
-            continue;
-        }
-        let place = |at: swc_core::common::BytePos| at.0.saturating_sub(session.file.start_pos.0) as usize;
-        if let Some(comment) = bytes.get_mut(place(comment.span.lo)..place(comment.span.hi))
-            // A browser's `<!--` is left: it is found by other rules.
-            && (comment.starts_with(b"//") || comment.starts_with(b"/*"))
-        {
-            comment.iter_mut().filter(|byte| !matches!(byte, b'\n' | b'\r')).for_each(|byte| *byte = b' ');
-        }
-    }
-    // Whole comments became spaces, so no character was cut.
-    String::from_utf8(bytes).unwrap_or_else(|_| session.file.src.to_string())
 }
 
 /// Writes each licence comment once, with the files that it stood in.

@@ -20,6 +20,12 @@ pub(super) fn tidy(node: &mut Expr, unresolved: SyntaxContext) {
             let (left, right) = (Box::new(number(1.0)), Box::new(number(0.0)));
             *node = Expr::Bin(BinExpr { span: name.span, op: BinaryOp::Div, left, right });
         }
+        // -(1 / 0) -> (-1) / 0, for the sake of what it stands in: typeof -1 / 0 is another thing
+        Expr::Unary(UnaryExpr { op: UnaryOp::Minus, arg, span }) if is_infinity(arg) => {
+            let left = Expr::Unary(UnaryExpr { span: *span, op: UnaryOp::Minus, arg: Box::new(number(1.0)) });
+            let (left, right) = (Box::new(left), Box::new(number(0.0)));
+            *node = Expr::Bin(BinExpr { span: *span, op: BinaryOp::Div, left, right });
+        }
         // typeof a === "b" -> typeof a == "b": two strings
         Expr::Bin(binary) => compare_types(binary),
         // !(a == b) -> a != b
@@ -33,6 +39,11 @@ pub(super) fn tidy(node: &mut Expr, unresolved: SyntaxContext) {
         }
         _ => {}
     }
+}
+
+fn is_infinity(expr: &Expr) -> bool {
+    let is = |expr: &Expr, wanted: f64| matches!(expr, Expr::Lit(Lit::Num(it)) if it.value == wanted);
+    matches!(expr, Expr::Bin(BinExpr { op: BinaryOp::Div, left, right, .. }) if is(left, 1.0) && is(right, 0.0))
 }
 
 fn compare_types(binary: &mut BinExpr) {
