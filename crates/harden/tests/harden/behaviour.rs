@@ -15,7 +15,12 @@ fn run(folder: &Path) -> Outputs {
 
 pub(crate) fn compare(cases: &str, options: &Options) {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(cases);
-    let package = Package::copy_of(&source);
+    let broken = differences(&Package::copy_of(&source), options);
+    assert!(broken.is_empty(), "{} cases changed\n{}", broken.len(), broken.join("\n"));
+}
+
+/// Hardens a package of programs and describes each that writes something else than before.
+pub(crate) fn differences(package: &Package, options: &Options) -> Vec<String> {
     let built = package.harden(options).unwrap_or_else(|error| panic!("{error}"));
     let (before, after) = (run(package.folder.path()), run(&built.artifact()));
     let silent: Vec<_> =
@@ -26,10 +31,13 @@ pub(crate) fn compare(cases: &str, options: &Options) {
         let found = &after[case];
         if found != expected {
             let code = built.text(case);
-            broken.push(format!("{case}\n  expected {expected:#?}\n  found {found:#?}\n  code {code}"));
+            let line = expected.iter().zip(found).position(|(a, b)| a != b);
+            let line = line.unwrap_or_else(|| expected.len().min(found.len()));
+            let (was, is) = (expected.get(line), found.get(line));
+            broken.push(format!("{case}: line {line} was {was:?}, is {is:?}\n  code {code}"));
         }
     }
-    assert!(broken.is_empty(), "{} of {} cases changed\n{}", broken.len(), before.len(), broken.join("\n"));
+    broken
 }
 
 #[test]

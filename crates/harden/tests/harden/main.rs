@@ -6,6 +6,7 @@ mod bundle;
 mod compile;
 mod fuzz;
 mod obfuscate;
+mod random;
 mod record;
 mod retrace;
 mod shape;

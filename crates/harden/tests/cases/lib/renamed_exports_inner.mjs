@@ -1,0 +1,1 @@
+export const visible = 'inner'; export default null;

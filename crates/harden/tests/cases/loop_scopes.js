@@ -1,0 +1,5 @@
+const list = []; for (let i = 0, step = () => i++; i < 3; step(), i++) { list.push(() => i); if (list.length > 4) break; } console.log(list.map((f) => f()));
+const keys = []; for (const k in { a: 1, b: 2 }) keys.push(() => k); console.log(keys.map((f) => f())); for (let [x, { y = x }] of [[1, {}], [2, { y: 3 }]]) { let x2 = x; console.log(x2, y); x = 9; }
+let i = 'outer'; for (let i = 0, n = 2; i < n; i++) { let i = 'inner'; console.log(i); } console.log(i); for (var v of [1, 2]); console.log(v); try { for (const f of [() => f]) f(); } catch (error) { console.log(error.name); }
+try { for (let z of [z]); } catch (error) { console.log(error.name); } let w = 3; while (w) { const c = w--; queueMicrotask(() => console.log('later', c)); if (c === 2) break; } switch (1) { case 0: let t; case 1: try { t; } catch (error) { console.log(error.name); } }
+for (let c = 0; c < 2; c++) { var shared = c; let own; own ??= c; console.log(own); } console.log(shared); do { var done = 1; let once = done; } while (!done); console.log(done); for (const a of [1]) { const a = 2; console.log(a); }

@@ -1,0 +1,4 @@
+const o = { method() {}, arrow: () => {}, 'quoted name'() {}, get value() { return 1; }, [Symbol('s')]() {}, 3() {}, async go() {}, *gen() {}, plain: function () {}, klass: class {} };
+console.log(o.method.name, o.arrow.name, o['quoted name'].name, Object.getOwnPropertyDescriptor(o, 'value').get.name, o[Object.getOwnPropertySymbols(o)[0]].name, o[3].name, o.go.name, o.gen.name, o.plain.name, o.klass.name);
+class K { static make() {} static field = () => {}; own = function () {}; static name2 = class {}; static async *[`com${'puted'}`]() {} } console.log(K.make.name, K.field.name, new K().own.name, K.name2.name, K.computed.name); class WithName { static name = 'mine'; } console.log(WithName.name, (class { static name() {} }).name.length);
+module.exports.exported = function () {}; exports.other = () => {}; console.log(module.exports.exported.name, exports.other.name, (() => {}).name, (function () {}).bind().name, new Function().name, o.method.bind(o).name);

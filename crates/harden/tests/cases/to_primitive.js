@@ -1,0 +1,4 @@
+const seen = []; const value = (name, number) => ({ valueOf() { seen.push('v' + name); return number; }, toString() { seen.push('s' + name); return 'text' + name; } });
+const a = value('a', 1), b = value('b', 2); console.log(a + b, a - b, `${a}${b}`, a < b, b > a, a + '', [a, b].join(), a == 1, a != b, -a, a * b ** a, { [a]: 1 }, a ? 1 : 2, !a, a && 1, String(a), a.length); console.log(seen.join());
+let order = ''; const t = (s) => ({ [Symbol.toPrimitive](hint) { order += s + hint[0]; return 1; } }); t('1') + t('2') * t('3') - t('4'); t('5') < t('6'); `${t('7')}`; t('8') in { 1: 0 }; console.log(order);
+try { +{ [Symbol.toPrimitive]: 1 }; } catch (error) { console.log(error.name); } try { Symbol() + ''; } catch (error) { console.log(error.name); } try { 1n + 1; } catch (error) { console.log(error.name); }
