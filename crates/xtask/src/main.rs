@@ -6,6 +6,7 @@
 
 mod audit;
 mod bench;
+mod conformance;
 mod demo;
 mod failure;
 mod http;
@@ -37,6 +38,11 @@ const COMMANDS: &[Command] = &[
         run: bench::run_command,
     },
     Command {
+        name: "conformance",
+        about: "run test262 and packages' own tests against hardened code",
+        run: conformance::run_command,
+    },
+    Command {
         name: "audit",
         about: "look the dependencies up in the RustSec advisories",
         run: audit::run_command,
@@ -65,7 +71,7 @@ fn main() -> ExitCode {
 fn usage() -> String {
     let mut text = String::from("Usage: cargo xtask <command>\n\nCommands:");
     for command in COMMANDS {
-        text.push_str(&format!("\n  {:<8} {}", command.name, command.about));
+        text.push_str(&format!("\n  {:<12} {}", command.name, command.about));
     }
     text
 }

@@ -45,7 +45,8 @@ enum Source {
     Python { packages: &'static [&'static str] },
 }
 
-const NODE: &str = "node-24";
+/// The pinned Node.js.
+pub(crate) const NODE: &str = "node-24";
 /// The minifiers, obfuscators and deobfuscators that the hardened build is measured beside.
 pub(crate) const HARDEN_PEERS: &str = "harden-peers";
 /// The packages that they and the hardened build are given.
@@ -220,6 +221,11 @@ pub(crate) fn install(workspace: &Workspace, purpose: Purpose) -> Result<()> {
 /// Installs only what measuring the hardened build needs.
 pub(crate) fn install_for_harden(workspace: &Workspace) -> Result<()> {
     install_where(workspace, |name, _| [NODE, HARDEN_PEERS, HARDEN_INPUTS, "time"].contains(&name))
+}
+
+/// Installs these folders of tools.
+pub(crate) fn install_folders(workspace: &Workspace, folders: &[&str]) -> Result<()> {
+    install_where(workspace, |name, _| folders.contains(&name))
 }
 
 fn install_where(workspace: &Workspace, wanted: impl Fn(&str, Purpose) -> bool) -> Result<()> {
