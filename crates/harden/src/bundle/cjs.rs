@@ -134,7 +134,7 @@ pub(crate) fn write(merge: &Merge<'_>, chunk: &Chunk) -> Result<Rewritten, Harde
             None => String::new(),
         };
         let header = header.into_iter().map(|comment| comment + "\n").collect();
-        let printed = print(session, &program, &names, false, &Around { header, footer })?;
+        let printed = print(session, program, &names, false, &Around { header, footer })?;
         Ok(Rewritten { path: chunk.path.clone(), code: printed.code, map: Some(printed.map) })
     })
 }

@@ -82,7 +82,7 @@ pub(crate) fn write(merge: &Merge<'_>, chunk: &Chunk) -> Result<Rewritten, Harde
         let body = writer.write(session, parts);
         let program = Program::Module(Module { span: DUMMY_SP, body, shebang });
         let header = header.into_iter().map(|comment| comment + "\n").collect();
-        let printed = print(session, &program, &names, false, &Around { header, footer: String::new() })?;
+        let printed = print(session, program, &names, false, &Around { header, footer: String::new() })?;
         Ok(Rewritten { path: chunk.path.clone(), code: printed.code, map: Some(printed.map) })
     })
 }
@@ -99,7 +99,7 @@ pub(crate) fn write_space(merge: &Merge<'_>, module: usize, path: &str) -> Resul
         let writer = Writer { merge, chunk: &chunk, names: HashMap::new() };
         let body = writer.exports(module, false);
         let program = Program::Module(Module { span: DUMMY_SP, body, shebang: None });
-        let printed = print(session, &program, &OriginalNames::default(), false, &Around::default())?;
+        let printed = print(session, program, &OriginalNames::default(), false, &Around::default())?;
         Ok(Rewritten { path: path.to_owned(), code: printed.code, map: None })
     })
 }
