@@ -115,7 +115,11 @@ fn settings_that_cannot_be_kept_are_refused() {
     let folder = verify::package(&world, "ledger");
     for (settings, args, message) in [
         ("profile = \"hard\"", &[][..], "unknown variant `hard`"),
-        ("self_defence = true", &[], "`self_defence` under [harden] is a part of obfuscation"),
+        (
+            "profile = \"light\"\nself_defence = true",
+            &[],
+            "`self_defence` under [harden] is a part of obfuscation",
+        ),
         ("reserved_names = [\"\"]", &[], "holds an empty name"),
         ("cpu_profile = \"nowhere.cpuprofile\"", &[], "cannot be read"),
         ("cpu_profile = \"package.json\"", &[], "it is not a CPU profile of V8"),
@@ -136,7 +140,7 @@ fn settings_that_cannot_be_kept_are_refused() {
     }
     world.write("ledger/protected-registry.toml", "");
     // The profile `light` makes no code in which a mark could stand.
-    let mark = ["protect-build", "--mark", "acme-1.2.0"];
+    let mark = ["protect-build", "--profile", "light", "--mark", "acme-1.2.0"];
     world
         .run(verify::command(&world, &folder, &mark))
         .failed(7, &["0 of its numbers stand in the code", "`standard`"]);

@@ -252,11 +252,13 @@ fn another_source_secret_or_profile_is_told_apart() {
         .run(none)
         .failed(2, &["follows from a build secret, and none is set", "PROTECTED_REGISTRY_BUILD_SECRET"]);
 
-    // Without a manifest beside it, the configuration decides, and it says `light`.
+    // Without a manifest beside it, the configuration decides.
     let apart = world.path("work/apart.tgz");
     fs::copy(tarball(&world), &apart).expect("copy");
     let args = ["verify", "../apart.tgz", "--rebuild", "."];
-    world.run(command(&world, &folder, &args)).failed(8, &["FAILED   files", "`src/index.js` differs"]);
+    let mut light = command(&world, &folder, &args);
+    light.env("PROTECTED_REGISTRY_PROFILE", "light");
+    world.run(light).failed(8, &["FAILED   files", "`src/index.js` differs"]);
 
     world.write(
         "ledger/src/util.ts",

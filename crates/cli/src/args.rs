@@ -138,9 +138,9 @@ pub(crate) struct Build {
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Profile {
     /// Names are shortened, and that is all
-    #[default]
     Light,
     /// Strings and property names are encoded, and functions lose their shape
+    #[default]
     Standard,
     /// What can be hidden is hidden, at a cost
     Strong,

@@ -46,7 +46,7 @@ pub(crate) struct HardenSection {
     pub(crate) keep_names: bool,
     /// What becomes of licence comments: moved to LEGAL.txt unless told otherwise.
     pub(crate) legal_comments: Option<LegalComments>,
-    /// How far code is obfuscated: light unless told otherwise.
+    /// How far code is obfuscated: standard unless told otherwise.
     pub(crate) profile: Option<Profile>,
     /// Merge internal modules into the entry points that package.json names.
     #[serde(default)]
