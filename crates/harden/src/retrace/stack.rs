@@ -268,8 +268,11 @@ fn place(line: &str, within: Range<usize>) -> Option<Place> {
 mod tests {
     use super::*;
 
-    /// Engine, function, file, line, column as read.
-    fn read(line: &str) -> Option<(Engine, &str, Option<(&str, u32, Option<u32>)>)> {
+    /// File, line and column.
+    type Read<'a> = (&'a str, u32, Option<u32>);
+
+    /// Engine, function and place as read.
+    fn read(line: &str) -> Option<(Engine, &str, Option<Read<'_>>)> {
         let frame = frame(line)?;
         let place = frame.place.map(|place| (&line[place.file], place.line, place.column));
         Some((frame.engine, &line[frame.function], place))
