@@ -24,7 +24,7 @@ pub(super) fn guard(shaper: &mut Shaper<'_, '_>, stmts: &mut Vec<Stmt>, is_hot: 
     if nests && !rest.is_empty() {
         // What is alone in the body would only become alone in one of its own kind.
         let alone = if let [statement] = rest.as_slice() { Some(statement) } else { None };
-        if !alone.is_some_and(Stmt::is_if_stmt) {
+        if !is_small {
             forms.extend([Form::Otherwise, Form::Otherwise]);
         }
         if !is_hot && !alone.is_some_and(Stmt::is_switch) {
