@@ -374,6 +374,8 @@ fn documents(
         protection: hardened.protection,
         hardening: Some(hardened.hardening),
         unprotected: hardened.unprotected,
+        kept_apart: hardened.kept_apart,
+        shaken: hardened.shaken,
         source_map_escrow: hardened.escrow,
         artifact,
     };

@@ -1,6 +1,6 @@
 //! The build manifest: what the hardened build did, step by step.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -37,6 +37,12 @@ pub struct BuildManifest {
     /// What was published as it was, and why, by path.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub unprotected: BTreeMap<String, String>,
+    /// What the `bundle` step did not merge, and why, by path.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub kept_apart: BTreeMap<String, String>,
+    /// The files that it left out, because nothing reaches them.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub shaken: BTreeSet<String>,
     /// The private source maps.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source_map_escrow: Option<Escrow>,

@@ -54,6 +54,14 @@ pub(crate) async fn run(context: &Context, arguments: ProtectBuild) -> Result<()
     for (path, reason) in &manifest.unprotected {
         context.console.say(format!("  note      {} is as it was: {reason}", crate::console::one_line(path)));
     }
+    match manifest.kept_apart.get("package.json") {
+        Some(reason) => context.console.say(format!("  note      nothing is merged: {reason}")),
+        None if !manifest.kept_apart.is_empty() => context.console.say(format!(
+            "  note      {} files are not merged; the build manifest has the reasons",
+            manifest.kept_apart.len()
+        )),
+        None => {}
+    }
     let tarball = built.folder.join(&built.packed.filename);
     let manifest_file = built.folder.join("evidence/build-manifest.json");
     context.console.output("build-manifest", &manifest_file.to_string_lossy());
