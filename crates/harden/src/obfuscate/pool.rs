@@ -6,7 +6,7 @@
 //! a rotation or a decoder find none of them. Which of several forms each part takes follows from the seed.
 
 use swc_core::{
-    common::DUMMY_SP,
+    common::{DUMMY_SP, SyntaxContext},
     ecma::{
         ast::*,
         atoms::{Wtf8Atom, wtf8::Wtf8Buf},
@@ -127,6 +127,9 @@ pub(crate) fn prelude(
     Ok(Prelude { statements: outside, early })
 }
 
+/// What a program says that was changed after it was printed.
+const REFUSAL: &str = "this file was changed after it was built";
+
 /// How a snippet calls the holders of the key.
 const HOLDERS: [&str; MOST] = ["H0", "H1", "H2", "H3"];
 
@@ -177,7 +180,7 @@ fn decode(
                 secret ^= holder.answer(first);
             }
             if work.defends && !key.holders.is_empty() {
-                code.push_str("^CHECK^h");
+                code.push_str("^k^h");
             }
             (secret, code)
         }
@@ -237,9 +240,16 @@ fn decode(
         let placeholder = work.random.word() | 1 << 31;
         let functions: Vec<i32> = key.holders.iter().map(|holder| holder.mask).collect();
         let texts: String = HOLDERS.iter().take(functions.len()).map(|name| format!("+{name}")).collect();
-        check =
-            format!("let h=0;w=''{texts};i=0;while((d=w[i++])!==void 0)h=h*33+(m[d]|0)+1&{KEY_MASK};w='';");
-        fill = fill.value("CHECK", number(i64::from(placeholder)));
+        check = format!(
+            "let h=0,k=CHECK;w=''{texts};i=0;while((d=w[i++])!==void 0)h=h*33+(m[d]|0)+1&{KEY_MASK};w='';if(k!==h)throw Error(REFUSAL);"
+        );
+        let free = SyntaxContext::empty().apply_mark(work.session.unresolved);
+        let error = Ident::new("Error".into(), DUMMY_SP, free);
+        // Without this it would go on with strings that mean nothing, perhaps for ever.
+        fill = fill
+            .value("CHECK", number(i64::from(placeholder)))
+            .value("REFUSAL", REFUSAL)
+            .value("Error", Expr::Ident(error));
         work.defence = Some(Defence { placeholder, functions, alphabet: pool.alphabet.clone() });
     }
     let body = format!("{table}{check}s={secret_code};n=0;{walk}");
