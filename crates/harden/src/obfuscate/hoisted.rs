@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 
 use swc_core::{
-    common::BytePos,
+    common::{BytePos, DUMMY_SP},
     ecma::{
         ast::*,
         visit::{VisitMut, VisitMutWith},
@@ -14,6 +14,7 @@ use swc_core::{
 };
 
 use super::is_directive;
+use crate::js::hazards::unwrapped;
 
 /// Returns where the functions start that other modules could call too early: none without an internal import.
 pub(crate) fn find(program: &Program) -> HashSet<BytePos> {
@@ -49,15 +50,49 @@ pub(crate) fn decode_early(program: &mut Program, starts: &HashSet<BytePos>, ear
     }
     impl VisitMut for Insert<'_> {
         fn visit_mut_function(&mut self, node: &mut Function) {
-            if self.starts.contains(&node.span.lo)
-                && let Some(body) = &mut node.body
-            {
+            if !self.starts.contains(&node.span.lo) {
+                return;
+            }
+            if let [Stmt::Expr(call)] = self.early {
+                // What a parameter is without an argument may be computed by functions that need their strings.
+                node.params.visit_mut_with(&mut Defaults { call: &call.expr });
+            }
+            if let Some(body) = &mut node.body {
                 let at = body.stmts.iter().take_while(|statement| is_directive(statement)).count();
                 body.stmts.splice(at..at, self.early.iter().cloned());
             }
         }
     }
     program.visit_mut_with(&mut Insert { starts, early });
+}
+
+/// Puts a call before each default value of a parameter, but for functions, which take their name from it.
+struct Defaults<'a> {
+    call: &'a Expr,
+}
+
+impl Defaults<'_> {
+    fn precede(&self, value: &mut Box<Expr>) {
+        if !matches!(unwrapped(value), Expr::Arrow(_) | Expr::Fn(_) | Expr::Class(_) | Expr::Lit(_)) {
+            let exprs = vec![Box::new(self.call.clone()), std::mem::take(value)];
+            **value = Expr::Seq(SeqExpr { span: DUMMY_SP, exprs });
+        }
+    }
+}
+
+impl VisitMut for Defaults<'_> {
+    fn visit_mut_assign_pat(&mut self, node: &mut AssignPat) {
+        node.left.visit_mut_with(self);
+        self.precede(&mut node.right);
+    }
+
+    fn visit_mut_assign_pat_prop(&mut self, node: &mut AssignPatProp) {
+        if let Some(value) = &mut node.value {
+            self.precede(value);
+        }
+    }
+
+    fn visit_mut_expr(&mut self, _: &mut Expr) {}
 }
 
 /// The names that `export { … }` lists.

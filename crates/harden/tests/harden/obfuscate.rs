@@ -203,11 +203,11 @@ fn functions_that_run_before_their_module_does_find_their_strings() {
         ),
         (
             "a.mjs",
-            "import { noted } from './b.mjs'; export function greet(name) { return inner(name) + ' from a'; } function inner(name) { return 'hello ' + name.toUpperCase(); } export default function (x = 'a default') { return 'anonymous ' + x; } function listed({ value = 'in a pattern' }) { return 'listed ' + value + inner('x'); } export { listed as other }; export const seen = 'seen';",
+            "import { noted } from './b.mjs'; export function greet(name) { return inner(name) + ' from a'; } function inner(name) { return 'hello ' + name.toUpperCase(); } export default function (x = 'a default') { return 'anonymous ' + x; } function listed({ value = 'in a pattern' }) { return 'listed ' + value + inner('x'); } export { listed as other }; export function defaulted(a = inner('default'), { b = inner(a), c = () => 'in an arrow' } = {}) { return a + b + c() + c.name; } export const seen = 'seen';",
         ),
         (
             "b.mjs",
-            "import first, { greet, other } from './a.mjs'; export const early = greet('world') + first() + other({}); export const noted = 'noted text'; export const later = () => greet('again') + first('given');",
+            "import first, { greet, other, defaulted } from './a.mjs'; export const early = defaulted() + greet('world') + first() + other({}); export const noted = 'noted text'; export const later = () => greet('again') + first('given');",
         ),
     ]);
     let expected = node(package.folder.path(), &["main.mjs"]);
