@@ -36,6 +36,8 @@ pub use trace::{MAX_FALSE_MATCH_LOG10, Match, Numbers};
 
 use protected_model::{
     build::{Hardening, Protection, SourceMaps, StepStatus},
+    digest::Sha256,
+    integrity::canonical,
     secret::Secret,
 };
 
@@ -50,7 +52,9 @@ pub fn harden(request: &Request<'_>) -> Result<Hardened, HardenError> {
     let mut tree = Tree::gather(request, &workers)?;
     let source_tree_sha256 = tree.sha256();
     let secret = request.options.obfuscation.secret.as_ref().map(|secret| secret.reveal().as_bytes());
-    let seed = Seed::derive(secret, &source_tree_sha256);
+    // Not the tree's own digest, which the build manifest tells.
+    let source = Sha256::of(canonical(&("protected-registry/source/v1", tree.digests())));
+    let seed = Seed::derive(secret, &source);
     let obfuscation = &request.options.obfuscation;
     let hardening = Hardening {
         profile: obfuscation.profile.name().to_owned(),

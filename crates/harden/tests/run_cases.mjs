@@ -28,6 +28,9 @@ for (const file of readdirSync(folder).filter((name) => /\.(js|mjs|cjs)$/.test(n
   } catch (error) {
     said(error);
   }
+  // A case that waits for something else than a turn of the loop says for what.
+  await globalThis.settled;
+  delete globalThis.settled;
   await settle();
 }
 process.stdout.write(JSON.stringify(outputs));

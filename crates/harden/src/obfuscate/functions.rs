@@ -15,8 +15,9 @@ use swc_core::{
 };
 
 use crate::{
-    Obfuscation, Profile, SourcePlace,
-    js::Session,
+    HardenError, Obfuscation, Profile, SourcePlace,
+    format::{PackageTypes, code},
+    js::{Language, Session, session},
     pattern::PathPattern,
     source_map::{Lines, Place, SourceMap},
 };
@@ -59,20 +60,20 @@ impl Functions {
     /// Finds the functions of `program`, whose text `map` leads back to the sources.
     ///
     /// # Errors
-    /// A directive that names no profile: where it stands, and what it says.
+    /// A directive that names no profile, or that stands before no function.
     pub(crate) fn find(
         program: &Program,
         session: &Session,
         map: Option<&SourceMap>,
         obfuscation: &Obfuscation,
         patterns: &Patterns,
-    ) -> Result<Self, Directive> {
+    ) -> Result<Self, HardenError> {
         let mut starts = Starts::default();
         program.visit_with(&mut starts);
         let lines = Lines::of(&session.file.src);
         // By source file and place there.
         let mut places: BTreeMap<&str, BTreeMap<Place, BytePos>> = BTreeMap::new();
-        for start in starts.0 {
+        for (start, _) in starts.0 {
             let at = lines.place(start.0.saturating_sub(session.file.start_pos.0) as usize);
             match map {
                 None => drop(places.entry(&session.path).or_default().insert(at, start)),
@@ -103,8 +104,9 @@ impl Functions {
         };
         for (path, content) in sources {
             let Some(functions) = places.get(path) else { continue };
-            for (at, profile) in directives(path, content)? {
-                if let Some((_, &start)) = functions.range(at..).next() {
+            for Directive { from, to, profile } in directives(path, content)? {
+                // A function that is gone leaves nothing to speak of.
+                if let Some((_, &start)) = functions.range(from..to).next() {
                     found.profiles.insert(start, profile);
                 }
             }
@@ -113,39 +115,63 @@ impl Functions {
     }
 }
 
-/// A comment that says `@protect` and names no profile.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Directive {
-    pub(crate) path: String,
-    pub(crate) content: String,
-    pub(crate) offset: usize,
-    pub(crate) said: String,
-}
-
-const DIRECTIVE: &str = "@protect ";
+const DIRECTIVE: &str = "@protect";
 
 /// Whether a file may hold directives.
 pub(crate) fn has_directives(content: &[u8]) -> bool {
     content.windows(DIRECTIVE.len()).any(|window| window == DIRECTIVE.as_bytes())
 }
 
-/// Returns the directives of a source file: where each ends, and what it says.
-fn directives(path: &str, content: &str) -> Result<Vec<(Place, Profile)>, Directive> {
-    let lines = Lines::of(content);
-    let mut found = Vec::new();
-    for (at, _) in content.match_indices(DIRECTIVE) {
-        let before = content[..at].trim_end_matches([' ', '\t', '*']);
-        if !before.ends_with("//") && !before.ends_with('/') {
-            continue;
-        }
-        let said: String =
-            content[at + DIRECTIVE.len()..].chars().take_while(|letter| letter.is_alphanumeric()).collect();
-        let Some(profile) = Profile::ALL.into_iter().find(|profile| profile.name() == said) else {
-            return Err(Directive { path: path.to_owned(), content: content.to_owned(), offset: at, said });
-        };
-        found.push((lines.place(at + DIRECTIVE.len() + said.len()), profile));
+/// What a comment of a source file says.
+#[derive(Debug, PartialEq, Eq)]
+struct Directive {
+    /// Where the comment ends.
+    from: Place,
+    /// Where the function ends that it stands before.
+    to: Place,
+    profile: Profile,
+}
+
+/// Returns the directives of a source file, each a line of a comment by itself.
+fn directives(path: &str, content: &str) -> Result<Vec<Directive>, HardenError> {
+    if !has_directives(content.as_bytes()) {
+        return Ok(Vec::new());
     }
-    Ok(found)
+    let language = code(path).map_or(Language::JavaScript, |code| code.language);
+    session("obfuscate", path, content, |session| {
+        let program = session.parse(language, PackageTypes::default().goal(path))?;
+        let mut starts = Starts::default();
+        program.visit_with(&mut starts);
+        let lines = Lines::of(content);
+        let offset = |at: BytePos| at.0.saturating_sub(session.file.start_pos.0) as usize;
+        let mut found = Vec::new();
+        let (leading, trailing) = session.comments.borrow_all();
+        for comment in leading.values().chain(trailing.values()).flatten() {
+            let Some(said) = comment.text.lines().find_map(said) else { continue };
+            let wrong = |message: String| HardenError::Syntax(session.frame(comment.span.lo, message));
+            let Some(profile) = Profile::ALL.into_iter().find(|profile| profile.name() == said) else {
+                let message = "names no profile: expected `light`, `standard` or `strong`";
+                return Err(wrong(format!("`@protect {said}` {message}")));
+            };
+            let next = starts.0.range((comment.span.hi, BytePos(0))..).next();
+            let between = next.and_then(|(start, _)| content.get(offset(comment.span.hi)..offset(*start)));
+            let (Some((_, end)), Some(between)) = (next, between) else {
+                return Err(wrong(format!("`@protect {said}` does not stand before a function")));
+            };
+            if between.contains([';', '{', '}']) {
+                return Err(wrong(format!("`@protect {said}` does not stand before a function")));
+            }
+            let place = |at: BytePos| lines.place(offset(at));
+            found.push(Directive { from: place(comment.span.hi), to: place(*end), profile });
+        }
+        Ok(found)
+    })
+}
+
+/// What a line of a comment says after the word, if it begins with it.
+fn said(line: &str) -> Option<&str> {
+    let rest = line.trim_start_matches(['*', ' ', '\t']).strip_prefix(DIRECTIVE)?;
+    rest.starts_with(char::is_whitespace).then(|| rest.split_whitespace().next().unwrap_or_default())
 }
 
 /// The patterns of the configuration, ready to match.
@@ -168,23 +194,23 @@ impl Patterns {
     }
 }
 
-/// Where the functions of a program start.
+/// Where the functions of a program start and end.
 #[derive(Default)]
-struct Starts(BTreeSet<BytePos>);
+struct Starts(BTreeSet<(BytePos, BytePos)>);
 
 impl Visit for Starts {
     fn visit_function(&mut self, node: &Function) {
-        self.0.insert(node.span.lo);
+        self.0.insert((node.span.lo, node.span.hi));
         node.visit_children_with(self);
     }
 
     fn visit_arrow_expr(&mut self, node: &ArrowExpr) {
-        self.0.insert(node.span.lo);
+        self.0.insert((node.span.lo, node.span.hi));
         node.visit_children_with(self);
     }
 
     fn visit_constructor(&mut self, node: &Constructor) {
-        self.0.insert(node.span.lo);
+        self.0.insert((node.span.lo, node.span.hi));
         node.visit_children_with(self);
     }
 }
@@ -194,14 +220,36 @@ mod tests {
     use super::*;
 
     #[test]
-    fn directives_are_comments_that_name_a_profile() {
-        let found =
-            directives("a.js", "/* @protect light */ f\n// @protect strong\n/** @protect standard */")
-                .expect("directives");
-        let profiles: Vec<_> = found.iter().map(|(at, profile)| (at.line, *profile)).collect();
-        assert_eq!(profiles, [(0, Profile::Light), (1, Profile::Strong), (2, Profile::Standard)]);
-        assert_eq!(directives("a.js", "'see @protect light'").expect("a string"), []);
-        assert_eq!(directives("a.js", "x /* @protect weak */").expect_err("weak").said, "weak");
+    fn directives_are_comments_before_functions() {
+        let profiles = |text: &str| -> Result<Vec<Profile>, String> {
+            let found = directives("a.js", text).map_err(|error| error.to_string())?;
+            Ok(found.iter().map(|directive| directive.profile).collect())
+        };
+        for text in [
+            "/* @protect strong */ function f() {}",
+            "// @protect strong\nexport const f = async (a) => a;",
+            "/**\n * Signs.\n * @protect strong\n * @param k the key\n */\nfunction sign(k) {}",
+            "export default { /* @protect strong */ method() {} }",
+            "class A { /** @protect strong */ static async *m() {} }",
+            "module.exports = /* @protect strong */ wrap(function () {});",
+        ] {
+            assert_eq!(profiles(text), Ok(vec![Profile::Strong]), "{text}");
+        }
+        for text in [
+            "x = '// @protect light'; function f() {}",
+            "// see @protect light\nfunction f() {}",
+            "/* @protected */ f()",
+        ] {
+            assert_eq!(profiles(text), Ok(vec![]), "{text}");
+        }
+        for (text, message) in [
+            ("/* @protect weak */ function f() {}", "names no profile"),
+            ("/* @protect light */ const flag = 1; function f() {}", "does not stand before a function"),
+            ("function f() {} // @protect light", "does not stand before a function"),
+        ] {
+            let error = profiles(text).expect_err(text);
+            assert!(error.contains(message), "{text}: {error}");
+        }
     }
 
     #[test]

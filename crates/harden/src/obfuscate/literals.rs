@@ -140,11 +140,14 @@ impl Extract<'_, '_> {
         }
     }
 
-    /// Visits the arguments of such a call: what is read there is a literal, and whatever else stands there is not.
-    fn read_arguments(&mut self, arguments: &mut [ExprOrSpread]) {
+    /// Visits the arguments of such a call: literals are read there, what else there is is not.
+    fn read_arguments(&mut self, arguments: &mut [ExprOrSpread], objects: bool) {
+        let is_text = |element: &Option<ExprOrSpread>| element.as_ref().is_some_and(|it| it.expr.is_lit());
         for argument in arguments {
             match &mut *argument.expr {
-                Expr::Lit(_) | Expr::Tpl(_) | Expr::Object(_) | Expr::Array(_) => {}
+                Expr::Lit(_) | Expr::Tpl(_) => {}
+                Expr::Array(list) if list.elems.iter().all(is_text) => {}
+                Expr::Object(_) if objects => {}
                 _ => argument.visit_mut_with(self),
             }
         }
@@ -233,7 +236,10 @@ impl VisitMut for Extract<'_, '_> {
             {
                 callee.visit_mut_with(self);
             }
-            self.read_arguments(&mut node.args);
+            // `import(…, { with: … })`, `defineProperty(exports, "__esModule", { value: true })`
+            let objects = node.callee.is_import()
+                || matches!(&node.callee, Callee::Expr(callee) if matches!(&**callee, Expr::Member(member) if self.is_free(&member.obj, &["Object"])));
+            self.read_arguments(&mut node.args, objects);
             return;
         }
         node.visit_mut_children_with(self);
@@ -242,7 +248,8 @@ impl VisitMut for Extract<'_, '_> {
     fn visit_mut_new_expr(&mut self, node: &mut NewExpr) {
         // `new URL("./x", import.meta.url)`
         let is_place = |argument: &ExprOrSpread| matches!(&*argument.expr, Expr::Member(member) if member.obj.is_meta_prop());
-        if node.args.as_ref().is_some_and(|args| args.iter().any(is_place)) {
+        if let Some(arguments) = node.args.as_mut().filter(|arguments| arguments.iter().any(is_place)) {
+            self.read_arguments(arguments, false);
             return;
         }
         node.visit_mut_children_with(self);
@@ -370,6 +377,9 @@ impl VisitMut for Extract<'_, '_> {
 impl Extract<'_, '_> {
     /// The texts between a template's values become values themselves.
     fn template(&mut self, template: &mut Tpl) {
+        if self.level.profile == Profile::Light {
+            return;
+        }
         let Some(texts) =
             template.quasis.iter().map(|quasi| quasi.cooked.clone()).collect::<Option<Vec<_>>>()
         else {

@@ -49,7 +49,7 @@ impl Finder {
         let mut variables = BTreeMap::new();
         let is_plain = object.props.iter().all(|property| {
             property_of(property).is_some_and(|(key, value)| {
-                key != "__proto__" && !is_anonymous(value) && variables.insert(key, fresh()).is_none()
+                key != "__proto__" && is_quiet(value) && variables.insert(key, fresh()).is_none()
             })
         });
         if is_plain && !variables.is_empty() && Some(name.ctxt) != self.seen {
@@ -218,6 +218,24 @@ fn property_of(property: &PropOrSpread) -> Option<(Atom, &Expr)> {
     match &**property {
         Prop::KeyValue(KeyValueProp { key: PropName::Ident(name), value }) => Some((name.sym.clone(), value)),
         _ => None,
+    }
+}
+
+/// Whether evaluating `value` runs no code, which could look at the object before it is there.
+fn is_quiet(value: &Expr) -> bool {
+    match unwrapped(value) {
+        Expr::Lit(_) | Expr::Ident(_) => true,
+        Expr::Fn(function) => function.ident.is_some(),
+        Expr::Unary(UnaryExpr { op: UnaryOp::Minus | UnaryOp::Bang | UnaryOp::Void, arg, .. }) => {
+            arg.is_lit()
+        }
+        Expr::Array(list) => {
+            list.elems.iter().flatten().all(|element| element.spread.is_none() && is_quiet(&element.expr))
+        }
+        Expr::Object(object) => object.props.iter().all(|property| {
+            property_of(property).is_some_and(|(key, value)| key != "__proto__" && is_quiet(value))
+        }),
+        _ => false,
     }
 }
 

@@ -35,7 +35,7 @@ use swc_core::{
 
 pub(crate) use self::{
     defence::Defence,
-    functions::{Directive, Functions, Patterns, has_directives},
+    functions::{Functions, Patterns, has_directives},
     mark::{Constants, MARK_NUMBERS},
     pool::{Key, Top},
     random::Random,
@@ -46,6 +46,8 @@ use crate::{HardenError, Profile, js::Session};
 /// What the passes over one file work with.
 pub(crate) struct Work<'a> {
     pub(crate) session: &'a Session,
+    /// The package's name.
+    pub(crate) package: &'a str,
     pub(crate) profile: Profile,
     /// This file's choices.
     pub(crate) random: Random,
@@ -125,7 +127,7 @@ pub(crate) fn obfuscate(
         }
         let seen = (!private).then(|| SyntaxContext::empty().apply_mark(work.session.top_level));
         mangle::replace(program, seen);
-        let early = hoisted::find(program);
+        let early = hoisted::find(program, work.package);
         work.functions.set_early(early.clone());
         let state = State::new((0..2).map(|_| (work.names.variable(), work.constants.next())).collect());
         let top = if !private {

@@ -10,7 +10,7 @@ impl Seed {
     /// Derives the seed of a build from the project's build secret and the digest of what is built.
     ///
     /// Without a secret the seed follows from the source alone: whoever holds the source can repeat the build, and
-    /// nobody else knows the digest.
+    /// nobody else knows the digest, which is one that no document holds.
     pub fn derive(secret: Option<&[u8]>, source_tree: &Sha256) -> Self {
         let secret = Sha256::of(secret.unwrap_or_default());
         Self(digest(&[b"protected-registry/seed/v1", secret.as_bytes(), source_tree.as_bytes()]))

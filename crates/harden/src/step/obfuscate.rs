@@ -10,14 +10,14 @@ use crate::{
     HardenError, Options, Profile,
     format::PackageTypes,
     js::{
-        Goal, Language, comments, diagnose,
+        Goal, Language, comments,
         exports::Exports,
         hazards, passes,
         print::{Around, OriginalNames, Printed, print},
         rename::{self, Kept},
         session,
     },
-    obfuscate::{Constants, Defence, Directive, Functions, Names, Patterns, Work, obfuscate},
+    obfuscate::{Constants, Defence, Functions, Names, Patterns, Work, obfuscate},
     source_map::SourceMap,
     tree::{Rewritten, Tree},
 };
@@ -93,8 +93,7 @@ fn file(
         let mut program = session.parse(Language::JavaScript, goal)?;
         let obfuscation = &options.obfuscation;
         let profile = patterns.profile(path).unwrap_or(obfuscation.profile);
-        let functions = Functions::find(&program, session, map.as_ref(), obfuscation, patterns)
-            .map_err(unknown_profile)?;
+        let functions = Functions::find(&program, session, map.as_ref(), obfuscation, patterns)?;
         drop(map);
         if profile == Profile::Light && !functions.exceed(profile) {
             return Ok(Done::Nothing);
@@ -121,6 +120,7 @@ fn file(
         };
         let mut work = Work {
             session,
+            package: context.package.as_str(),
             profile,
             random,
             constants,
@@ -172,10 +172,4 @@ enum Done {
     Left(String),
     /// Its new text, and what is missing from it.
     Printed(Printed, Option<String>),
-}
-
-fn unknown_profile(directive: Directive) -> HardenError {
-    let Directive { path, content, offset, said } = directive;
-    let message = format!("`@protect {said}` names no profile: expected `light`, `standard` or `strong`");
-    HardenError::Syntax(diagnose::frame(&path, &content, offset, message))
 }

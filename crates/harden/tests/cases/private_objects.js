@@ -19,4 +19,7 @@ function scope() { const inner = { left: arguments.length, right: this === undef
 const tag = { t: (strings) => strings.raw[0] }; console.log(tag.t`tagged`);
 const made = { Class: class Inner {} }; console.log(new made.Class() instanceof made.Class, made.Class.name.length > 0);
 const loops = { at: 0 }; for (loops.at of [1, 2, 3]); console.log(loops.at);
+try { const own = { a: 1, b: own.a }; console.log(own.b); } catch (error) { console.log(error.name); }
+try { const asked = { a: 1, b: ask() }; function ask() { return asked.a; } console.log(asked.b); } catch (error) { console.log(error.name); }
+try { const closed = { a: 1, b: (() => closed.a)() }; console.log(closed.b); } catch (error) { console.log(error.name); }
 exports.all = { state: state.count };

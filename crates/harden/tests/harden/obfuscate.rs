@@ -141,7 +141,7 @@ fn a_directive_or_pattern_that_says_nothing_known_is_an_error() {
     let error = package.harden(&Options::default()).err().map(|error| error.to_string()).unwrap_or_default();
     assert!(
         error.starts_with(
-            "index.js:2:6: `@protect storng` names no profile: expected `light`, `standard` or `strong`"
+            "index.js:2:3: `@protect storng` names no profile: expected `light`, `standard` or `strong`"
         ),
         "{error}"
     );

@@ -43,6 +43,7 @@ pub(super) fn reshaped(source: &str, seed: &str, profile: Profile) -> String {
         let state = State::new(vec![(state_variable(&program), value)]);
         let mut work = Work {
             session,
+            package: "sample",
             profile,
             random,
             constants,
