@@ -203,7 +203,7 @@ fn functions_that_run_before_their_module_does_find_their_strings() {
         ),
         (
             "a.mjs",
-            "import { noted } from './b.mjs'; export function greet(name) { return inner(name) + ' from a'; } function inner(name) { return 'hello ' + name.toUpperCase(); } export default function (x = 'a default') { return 'anonymous ' + x; } function listed({ value = 'in a pattern' }) { return 'listed ' + value + inner('x'); } export { listed as other }; export function defaulted(a = inner('default'), { b = inner(a), c = () => 'in an arrow' } = {}) { return a + b + c() + c.name; } export const seen = 'seen';",
+            "import { noted } from './b.mjs'; export function greet(name) { return inner(name) + ' from a'; } function inner(name) { return 'hello ' + name.toUpperCase(); } function count() { return 'counted'.length * 1000; } function tag(texts) { return texts[0] + 'tagged'; } export default function (x = 'a default') { return 'anonymous ' + x; } function listed({ value = 'in a pattern' }) { return 'listed ' + value + inner('x'); } export { listed as other }; export function defaulted(a = inner('default'), { b = inner(a), c = () => 'in an arrow' } = {}, d = count(), e = tag`text`) { return a + b + c() + c.name + d + e; } export const seen = 'seen';",
         ),
         (
             "b.mjs",
@@ -212,8 +212,12 @@ fn functions_that_run_before_their_module_does_find_their_strings() {
     ]);
     let expected = node(package.folder.path(), &["main.mjs"]);
     assert!(expected.contains("hello WORLD from a"), "{expected}");
-    for level in [Profile::Standard, Profile::Strong] {
-        let built = built(&package, &profile(level));
+    for (level, seed) in
+        [Profile::Standard, Profile::Strong].into_iter().flat_map(|it| (0..6).map(move |seed| (it, seed)))
+    {
+        let secret = Some(BuildSecret::new(format!("secret {seed}")));
+        let built =
+            built(&package, &options(Obfuscation { profile: level, secret, ..Obfuscation::default() }));
         assert_eq!(node(&built.artifact(), &["main.mjs"]), expected, "{}", built.text("a.mjs"));
         assert!(!built.text("a.mjs").contains("hello"));
     }

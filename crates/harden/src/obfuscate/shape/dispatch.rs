@@ -160,6 +160,8 @@ impl Merger<'_, '_, '_> {
         is_simple
             && !function.is_async
             && !function.is_generator
+            // One that may run before the state is set is called where a selector cannot be computed.
+            && !self.shaper.work.functions.has_plain_parameters(function.span.lo)
             && self.uses.is_called_only(&node.ident.to_id())
             && self.shaper.cost(function.span.lo) != Cost::Hot
             && self.shaper.profile(function.span.lo) == Profile::Strong
