@@ -4,7 +4,7 @@
 //! the program: each of a few answers a call with one private object by a number that it computes from it, and does
 //! what its author wrote otherwise.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use swc_core::{
     common::BytePos,
@@ -53,9 +53,9 @@ pub(crate) fn weave(
     token: &Ident,
 ) -> Result<Vec<Holder>, HardenError> {
     let most = if work.profile == Profile::Strong || work.defends { MOST } else { 2 };
-    let mut names: Vec<Id> = declared(program).map(|it| it.ident.to_id()).collect();
-    names.sort_unstable();
-    let is_only = |id: &Id| names.iter().filter(|name| *name == id).count() == 1;
+    let mut times: HashMap<Id, usize> = HashMap::new();
+    declared(program).for_each(|it| *times.entry(it.ident.to_id()).or_default() += 1);
+    let is_only = |id: &Id| times.get(id) == Some(&1);
     let fits = |it: &FnDecl| {
         let function = &it.function;
         let all_names = function.params.iter().all(|parameter| parameter.pat.is_ident());
