@@ -39,16 +39,21 @@ pub(crate) fn drop_wrapped_strings(program: &mut Program) {
 
 /// Tidies a program. `private`: whether nobody else sees the names that its top level declares.
 pub(crate) fn tidy(program: &mut Program, unresolved: Mark, top_level: Mark, private: bool) {
-    let mut assigned = Assigned::default();
-    program.visit_with(&mut assigned);
+    let assigned = assigned(program);
     let shared = (!private).then(|| SyntaxContext::empty().apply_mark(top_level));
     let unresolved = SyntaxContext::empty().apply_mark(unresolved);
-    program.visit_mut_with(&mut Tidy { unresolved, assigned: assigned.0, shared });
+    program.visit_mut_with(&mut Tidy { unresolved, assigned, shared });
 }
 
-/// The names that something is assigned to after their declaration.
+/// The names that something in `node` is assigned to after their declaration.
+pub(crate) fn assigned<T: VisitWith<Assigned>>(node: &T) -> HashSet<Id> {
+    let mut assigned = Assigned::default();
+    node.visit_with(&mut assigned);
+    assigned.0
+}
+
 #[derive(Default)]
-struct Assigned(HashSet<Id>);
+pub(crate) struct Assigned(HashSet<Id>);
 
 impl Assigned {
     fn pattern(&mut self, pattern: &Pat) {

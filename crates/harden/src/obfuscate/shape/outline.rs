@@ -15,9 +15,9 @@ use super::{
     Shaper,
     build::{fresh, give},
     cost::Cost,
-    scope::{Rename, assigned, reads_arguments},
+    scope::{Rename, reads_arguments},
 };
-use crate::Profile;
+use crate::{Profile, js::tidy::assigned};
 
 /// How large an expression is that moves, in expressions.
 const SMALLEST: usize = 4;

@@ -11,7 +11,7 @@ use swc_core::{
     },
 };
 
-use crate::js::hazards::unwrapped;
+use crate::js::{hazards::unwrapped, tidy::assigned};
 
 /// The variables that a piece of a program names, its own and others.
 pub(super) fn names<T: VisitWith<Names>>(node: &T) -> HashSet<Id> {
@@ -32,39 +32,6 @@ impl Visit for Names {
 /// Returns whether a function, or an arrow function in it, may read `arguments`.
 pub(super) fn reads_arguments<T: VisitWith<Names>>(node: &T) -> bool {
     names(node).iter().any(|(name, _)| name == "arguments")
-}
-
-/// The variables that something is assigned to after their declaration.
-pub(super) fn assigned<T: VisitWith<Assigned>>(node: &T) -> HashSet<Id> {
-    let mut assigned = Assigned::default();
-    node.visit_with(&mut assigned);
-    assigned.0
-}
-
-#[derive(Default)]
-pub(super) struct Assigned(HashSet<Id>);
-
-impl Visit for Assigned {
-    fn visit_assign_expr(&mut self, node: &AssignExpr) {
-        let ids: Vec<Id> = find_pat_ids(&node.left);
-        self.0.extend(ids);
-        node.visit_children_with(self);
-    }
-
-    fn visit_update_expr(&mut self, node: &UpdateExpr) {
-        if let Expr::Ident(name) = unwrapped(&node.arg) {
-            self.0.insert(name.to_id());
-        }
-        node.visit_children_with(self);
-    }
-
-    fn visit_for_head(&mut self, node: &ForHead) {
-        if let ForHead::Pat(pattern) = node {
-            let ids: Vec<Id> = find_pat_ids(pattern);
-            self.0.extend(ids);
-        }
-        node.visit_children_with(self);
-    }
 }
 
 /// The variables from which a function or class without a name of its own takes its `name`.
