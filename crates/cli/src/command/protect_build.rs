@@ -63,7 +63,7 @@ pub(crate) async fn run(context: &Context, arguments: ProtectBuild) -> Result<()
         None => {}
     }
     let tarball = built.folder.join(&built.packed.filename);
-    let manifest_file = built.folder.join("evidence/build-manifest.json");
+    let manifest_file = built.folder.join(build::MANIFEST);
     context.console.output("build-manifest", &manifest_file.to_string_lossy());
     context.console.output("tarball", &tarball.to_string_lossy());
     context.console.output("integrity", &built.packed.integrity.to_string());

@@ -249,7 +249,7 @@ fn tell(context: &Context, artifact: &Artifact, minted: &NpmTokenResponse, publi
     console.output("correlation-id", &context.correlation_id);
     console.output("expires-at", &minted.expires_at.to_string());
     if let Some(built) = built {
-        let manifest = built.folder.join("evidence/build-manifest.json");
+        let manifest = built.folder.join(build::MANIFEST);
         console.output("build-manifest", &manifest.to_string_lossy());
     }
     summarise(context, artifact, minted, &format!("{name}@{version}"), words);
