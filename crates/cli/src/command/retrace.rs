@@ -12,7 +12,7 @@ use serde_json::json;
 
 use crate::{
     args,
-    build::DEFAULT_FOLDER,
+    build::{DEFAULT_FOLDER, MANIFEST},
     context::Context,
     error::{CommandError, Kind},
     escrow::{self, Found},
@@ -165,7 +165,17 @@ async fn escrows(
             .map(|entries| entries.flatten().map(|entry| entry.path()).filter(|path| path.is_dir()).collect())
             .unwrap_or_default();
         folders.sort();
-        found.extend(folders.iter().filter_map(|folder| escrow::find(folder).ok()));
+        for folder in &folders {
+            match escrow::find(folder) {
+                Ok(escrow) => found.push(escrow),
+                // Another build of the same version could be taken for it.
+                Err(error) if folder.join(MANIFEST).is_file() => {
+                    context.console.say(format!("note: `{}` is passed over: {error}", folder.display()));
+                }
+                // No build at all.
+                Err(_) => {}
+            }
+        }
         if found.is_empty() {
             let message = format!("there is no build with an escrow in `{}`", builds.display());
             return Err(CommandError::usage(message).advise("name one with --escrow"));
