@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fs, path::PathBuf, process::Command};
 const FLOORS: &[&[&str]] = &[
     &["model"],
     &["http", "bundle"],
-    &["ci", "fractalops", "trust", "keys", "npm", "harden"],
+    &["ci", "fractalops", "trust", "keys", "npm", "harden", "evidence"],
     &["embedded"],
     &["cli", "xtask"],
 ];
@@ -18,6 +18,8 @@ const HOMES: &[(&str, &str)] = &[
     ("jsonwebtoken", "trust"),
     ("redb", "embedded"),
     ("reqwest", "http"),
+    ("sigstore-sign", "evidence"),
+    ("sigstore-verify", "evidence"),
     ("swc_core", "harden"),
     ("tracing-subscriber", "cli"),
 ];

@@ -1,0 +1,4 @@
+//! What can be shown about a package: what is in it, how it was made, who says so, and how to check all that.
+//!
+//! Documents go in and come out as values and bytes. Only the signer opens a socket; nothing here reads the
+//! environment, and nothing here decides what is shown.
