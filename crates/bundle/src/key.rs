@@ -6,9 +6,10 @@ use aes_gcm::{
 };
 use hmac::{Hmac, Mac};
 use sha2::Sha512;
+use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, Zeroizing};
 
-use crate::{COMMITMENT, SALT};
+use crate::{COMMITMENT, HEADER, OpenError, SALT, TAG};
 
 /// The key that seals one bundle. It cannot be printed, and is wiped when it goes.
 pub struct DataKey(Zeroizing<[u8; 32]>);
@@ -58,8 +59,6 @@ pub(crate) struct Message {
     cipher: Aes256Gcm,
     base_nonce: [u8; 12],
     pub(crate) commitment: [u8; COMMITMENT],
-    /// The number of the next chunk.
-    next: u64,
 }
 
 impl Message {
@@ -88,34 +87,47 @@ impl Message {
         base_nonce.copy_from_slice(&expanded[32..44]);
         let mut commitment = [0; COMMITMENT];
         commitment.copy_from_slice(&expanded[44..76]);
-        Self { cipher, base_nonce, commitment, next: 0 }
+        Self { cipher, base_nonce, commitment }
     }
 
-    /// Seals the next chunk in its place and returns its tag.
-    pub(crate) fn seal(&mut self, chunk: &mut [u8]) -> Result<Tag, Error> {
-        let nonce = self.nonce();
-        self.cipher.encrypt_inout_detached(&nonce, &[], chunk.into())
+    /// Derives for the header of a message, and refuses another key or context than the one it commits to.
+    pub(crate) fn from_header(
+        key: &DataKey,
+        context: &[u8],
+        header: &[u8; HEADER],
+    ) -> Result<Self, OpenError> {
+        let (salt, commitment) = header.split_at(SALT);
+        let Ok(salt) = salt.try_into() else { unreachable!("a header starts with its salt") };
+        let message = Self::derive(key, salt, context);
+        if bool::from(message.commitment.ct_eq(commitment)) { Ok(message) } else { Err(OpenError::Key) }
     }
 
-    /// Opens the next chunk in its place; on an error it is as it was.
-    pub(crate) fn open(&mut self, chunk: &mut [u8], tag: &Tag) -> Result<(), Error> {
-        let nonce = self.nonce();
-        self.cipher.decrypt_inout_detached(&nonce, &[], chunk.into(), tag)
+    /// Seals chunk `number` in its place and returns its tag.
+    pub(crate) fn seal(&self, number: u64, chunk: &mut [u8]) -> Result<Tag, Error> {
+        self.cipher.encrypt_inout_detached(&self.nonce(number), &[], chunk.into())
     }
 
-    /// Returns how many chunks there were.
-    pub(crate) fn chunks(&self) -> u64 {
-        self.next
+    /// Opens chunk `number` in its place; on an error it is as it was.
+    fn open(&self, number: u64, chunk: &mut [u8], tag: &Tag) -> Result<(), Error> {
+        self.cipher.decrypt_inout_detached(&self.nonce(number), &[], chunk.into(), tag)
+    }
+
+    /// Opens chunk `number` with the tag behind it, and returns how long its text is.
+    pub(crate) fn open_tagged(&self, number: u64, chunk: &mut [u8]) -> Result<usize, OpenError> {
+        let length = chunk.len().checked_sub(TAG).ok_or(OpenError::Truncated(number))?;
+        let (text, tag) = chunk.split_at_mut(length);
+        let tag = Tag::try_from(&*tag).map_err(|_| OpenError::Chunk(number))?;
+        self.open(number, text, &tag).map_err(|_| OpenError::Chunk(number))?;
+        Ok(length)
     }
 
     /// A chunk's nonce is the message's, with the chunk's number over its end. A number of 64 bits does not come
     /// round within 2^78 bytes.
-    fn nonce(&mut self) -> Nonce<aes_gcm::aead::consts::U12> {
+    fn nonce(&self, number: u64) -> Nonce<aes_gcm::aead::consts::U12> {
         let mut nonce = self.base_nonce;
-        for (byte, number) in nonce[4..].iter_mut().zip(self.next.to_be_bytes()) {
+        for (byte, number) in nonce[4..].iter_mut().zip(number.to_be_bytes()) {
             *byte ^= number;
         }
-        self.next += 1;
         nonce.into()
     }
 }

@@ -9,15 +9,19 @@
 //! ```
 //!
 //! The last chunk is always shorter than the others, so that a cut is seen wherever it is made. Memory holds one
-//! chunk, whatever the size.
+//! chunk, whatever the size; where several cores work on what is large, a few chunks for each of them.
 
 mod key;
 mod open;
+mod parallel;
 mod seal;
+mod seek;
 
 pub use key::{DataKey, KeyLength};
 pub use open::{OpenError, Opener, open};
+pub use parallel::{ParallelOpener, ParallelSealer, Whole};
 pub use seal::{SealError, Sealer, seal};
+pub use seek::SeekOpener;
 
 /// How many bytes of plain text a chunk holds; the last one holds fewer.
 pub const CHUNK: usize = 16 * 1024;

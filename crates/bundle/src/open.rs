@@ -2,11 +2,9 @@
 
 use std::io::{self, Read, Write};
 
-use aes_gcm::Tag;
-use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-use crate::{CHUNK, COMMITMENT, DataKey, HEADER, SALT, TAG, key::Message};
+use crate::{CHUNK, DataKey, HEADER, TAG, key::Message};
 
 /// Why something could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -68,6 +66,8 @@ pub fn open(
 pub struct Opener<R: Read> {
     sealed: R,
     message: Message,
+    /// The number of the next chunk.
+    next: u64,
     /// The chunk with its tag.
     chunk: Zeroizing<Vec<u8>>,
     /// What of the chunk's plain text was not handed out yet.
@@ -94,15 +94,9 @@ impl<R: Read> Opener<R> {
         if fill(&mut sealed, &mut header)? < HEADER {
             return Err(OpenError::Truncated(0));
         }
-        let (mut salt, mut commitment) = ([0; SALT], [0; COMMITMENT]);
-        salt.copy_from_slice(&header[..SALT]);
-        commitment.copy_from_slice(&header[SALT..]);
-        let message = Message::derive(key, &salt, context);
-        if !bool::from(message.commitment.ct_eq(&commitment)) {
-            return Err(OpenError::Key);
-        }
+        let message = Message::from_header(key, context, &header)?;
         let chunk = Zeroizing::new(vec![0; CHUNK + TAG]);
-        Ok(Self { sealed, message, chunk, rest: 0..0, state: State::Open })
+        Ok(Self { sealed, message, next: 0, chunk, rest: 0..0, state: State::Open })
     }
 
     /// Returns the next chunk, or nothing after the last.
@@ -110,17 +104,14 @@ impl<R: Read> Opener<R> {
     /// # Errors
     /// As [`open`].
     pub fn chunk(&mut self) -> Result<Option<&[u8]>, OpenError> {
-        let number = self.message.chunks();
         match self.state {
             State::Ended => return Ok(None),
-            State::Broken => return Err(OpenError::Chunk(number)),
+            State::Broken => return Err(OpenError::Chunk(self.next)),
             State::Open => self.state = State::Broken,
         }
         let read = fill(&mut self.sealed, &mut self.chunk)?;
-        let Some(length) = read.checked_sub(TAG) else { return Err(OpenError::Truncated(number)) };
-        let (text, tag) = self.chunk[..read].split_at_mut(length);
-        let tag = Tag::try_from(&*tag).map_err(|_| OpenError::Chunk(number))?;
-        self.message.open(text, &tag).map_err(|_| OpenError::Chunk(number))?;
+        let length = self.message.open_tagged(self.next, &mut self.chunk[..read])?;
+        self.next += 1;
         // A full chunk is never the last, so what is shorter can have nothing behind it.
         self.state = if length < CHUNK { State::Ended } else { State::Open };
         Ok(Some(&self.chunk[..length]))
@@ -146,7 +137,7 @@ impl<R: Read> Read for Opener<R> {
 }
 
 /// Reads until `buffer` is full or the input ends, and returns how much was read.
-fn fill(input: &mut impl Read, buffer: &mut [u8]) -> Result<usize, OpenError> {
+pub(crate) fn fill(input: &mut impl Read, buffer: &mut [u8]) -> Result<usize, OpenError> {
     let mut filled = 0;
     while filled < buffer.len() {
         match input.read(&mut buffer[filled..]) {

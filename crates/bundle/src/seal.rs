@@ -4,7 +4,7 @@ use std::io::{self, Read, Write};
 
 use zeroize::Zeroizing;
 
-use crate::{CHUNK, DataKey, SALT, key::Message};
+use crate::{CHUNK, DataKey, HEADER, SALT, key::Message};
 
 /// Why something could not be sealed.
 #[derive(Debug, thiserror::Error)]
@@ -62,10 +62,23 @@ pub fn seal(
     }
 }
 
+/// Starts a message: a fresh salt, what follows from it, and the header.
+pub(crate) fn start(key: &DataKey, context: &[u8]) -> Result<(Message, [u8; HEADER]), SealError> {
+    let mut header = [0; HEADER];
+    let (salt, commitment) = header.split_at_mut(SALT);
+    let Ok(salt) = <&mut [u8; SALT]>::try_from(salt) else { unreachable!("a header starts with its salt") };
+    getrandom::fill(salt).map_err(SealError::Random)?;
+    let message = Message::derive(key, salt, context);
+    commitment.copy_from_slice(&message.commitment);
+    Ok((message, header))
+}
+
 /// A writer that seals what is written to it. What was not [finished](Self::finish) cannot be opened.
 pub struct Sealer<W: Write> {
     sealed: W,
     message: Message,
+    /// The number of the chunk that is being filled.
+    next: u64,
     /// The chunk that is being filled.
     chunk: Zeroizing<Vec<u8>>,
 }
@@ -76,12 +89,9 @@ impl<W: Write> Sealer<W> {
     /// # Errors
     /// As [`seal`].
     pub fn new(key: &DataKey, context: &[u8], mut sealed: W) -> Result<Self, SealError> {
-        let mut salt = [0; SALT];
-        getrandom::fill(&mut salt).map_err(SealError::Random)?;
-        let message = Message::derive(key, &salt, context);
-        sealed.write_all(&salt).map_err(SealError::Write)?;
-        sealed.write_all(&message.commitment).map_err(SealError::Write)?;
-        Ok(Self { sealed, message, chunk: Zeroizing::new(Vec::with_capacity(CHUNK)) })
+        let (message, header) = start(key, context)?;
+        sealed.write_all(&header).map_err(SealError::Write)?;
+        Ok(Self { sealed, message, next: 0, chunk: Zeroizing::new(Vec::with_capacity(CHUNK)) })
     }
 
     /// Seals the last chunk and returns the writer beneath, flushed.
@@ -107,11 +117,12 @@ impl<W: Write> Sealer<W> {
     }
 
     fn seal_chunk(&mut self) -> Result<(), SealError> {
-        let number = self.message.chunks();
-        let tag = self.message.seal(&mut self.chunk).map_err(|_| SealError::Cipher(number))?;
+        let number = self.next;
+        let tag = self.message.seal(number, &mut self.chunk).map_err(|_| SealError::Cipher(number))?;
         self.sealed.write_all(&self.chunk).map_err(SealError::Write)?;
         self.sealed.write_all(&tag).map_err(SealError::Write)?;
         self.chunk.clear();
+        self.next += 1;
         Ok(())
     }
 }

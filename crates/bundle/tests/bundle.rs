@@ -1,8 +1,12 @@
 //! The sealed container against the published vectors, other implementations, and attacks.
 
-use std::io::{Read, Write};
+use std::io::{Cursor, Read, Seek, SeekFrom, Write};
 
-use protected_bundle::{CHUNK, DataKey, HEADER, OpenError, Opener, Sealer, TAG, open, seal, sealed_size};
+use protected_bundle::{
+    CHUNK, DataKey, HEADER, OpenError, Opener, ParallelOpener, ParallelSealer, Sealer, SeekOpener, TAG, open,
+    seal, sealed_size,
+};
+use sha2::Digest as _;
 
 fn key(byte: u8) -> DataKey {
     DataKey::try_from([byte; 32].as_slice()).expect("key")
@@ -18,10 +22,55 @@ fn sealed(plain: &[u8]) -> Vec<u8> {
     sealed
 }
 
-/// Opens, and returns what was released until then besides.
+/// Opens, and returns what was released until then besides. The other openers have to come to the same.
 fn opened(key: &DataKey, context: &[u8], sealed: &[u8]) -> (Result<u64, OpenError>, Vec<u8>) {
     let mut plain = Vec::new();
-    (open(key, context, sealed, &mut plain), plain)
+    let result = open(key, context, sealed, &mut plain);
+    for threads in [1, 3] {
+        let (other, released) = opened_in_parallel(key, context, sealed, threads);
+        assert_eq!(format!("{result:?}"), format!("{other:?}"), "{threads} threads");
+        assert!(released == plain, "{threads} threads");
+    }
+    match SeekOpener::new(key, context, Cursor::new(sealed)) {
+        Ok(mut opener) => {
+            let mut read = Vec::new();
+            let all = opener.read_to_end(&mut read);
+            assert_eq!(all.is_ok(), result.is_ok());
+            assert!(read == plain);
+        }
+        // It looks at the last chunk first, and releases nothing.
+        Err(_) => assert!(result.is_err()),
+    }
+    (result, plain)
+}
+
+fn opened_in_parallel(
+    key: &DataKey,
+    context: &[u8],
+    sealed: &[u8],
+    threads: usize,
+) -> (Result<u64, OpenError>, Vec<u8>) {
+    let mut plain = Vec::new();
+    let mut opener = match ParallelOpener::new(key, context, Cursor::new(sealed.to_owned()), threads) {
+        Ok(opener) => opener,
+        Err(error) => return (Err(error), plain),
+    };
+    loop {
+        match opener.piece() {
+            Ok(Some(piece)) => plain.extend_from_slice(piece),
+            Ok(None) => break,
+            Err(error) => {
+                assert!(opener.piece().is_err(), "a broken bundle stays broken");
+                assert!(opener.finish().is_err(), "what is broken has no whole");
+                return (Err(error), plain);
+            }
+        }
+    }
+    let whole = opener.finish().expect("whole");
+    assert_eq!(whole.sealed_bytes, sealed.len() as u64);
+    assert_eq!(whole.sha256[..], sha2::Sha256::digest(sealed)[..]);
+    assert_eq!(whole.plain_bytes, plain.len() as u64);
+    (Ok(whole.plain_bytes), plain)
 }
 
 #[track_caller]
@@ -58,6 +107,139 @@ fn opens_what_it_sealed() {
         assert!(released == plain, "{size}");
     }
     assert_eq!(sealed_size(u64::MAX), None);
+}
+
+#[test]
+fn several_cores_seal_what_one_opens() {
+    for &size in SIZES {
+        for threads in [0, 2] {
+            let plain = pattern(size);
+            let mut sealer = ParallelSealer::new(&key(1), b"context", Vec::new(), threads).expect("sealer");
+            for piece in plain.chunks(10_007) {
+                sealer.write_all(piece).expect("write");
+            }
+            let (sealed, whole) = sealer.finish().expect("finish");
+            assert_eq!(whole.plain_bytes, size as u64);
+            assert_eq!(whole.sealed_bytes, sealed.len() as u64);
+            assert_eq!(Some(whole.sealed_bytes), sealed_size(size as u64));
+            assert_eq!(whole.sha256[..], sha2::Sha256::digest(&sealed)[..]);
+            let (result, released) = opened(&key(1), b"context", &sealed);
+            assert_eq!(result.expect("open"), size as u64);
+            assert!(released == plain, "{size} by {threads}");
+        }
+    }
+}
+
+/// A reader or writer that fails after so many bytes.
+struct Fails(usize);
+
+impl Fails {
+    fn go(&mut self, wanted: usize) -> std::io::Result<usize> {
+        if self.0 == 0 {
+            return Err(std::io::Error::new(std::io::ErrorKind::StorageFull, "full"));
+        }
+        let count = wanted.min(self.0);
+        self.0 -= count;
+        Ok(count)
+    }
+}
+
+impl Write for Fails {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.go(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_writer_that_fails_is_named_wherever_it_does() {
+    let plain = pattern(700 * CHUNK);
+    for room in [HEADER, HEADER + 1, 100 * CHUNK, 600 * CHUNK, 700 * (CHUNK + TAG) + HEADER] {
+        let mut sealer = ParallelSealer::new(&key(1), b"context", Fails(room), 2).expect("sealer");
+        let error = match plain.chunks(CHUNK).try_for_each(|piece| sealer.write_all(piece)) {
+            Err(error) => {
+                assert!(sealer.write_all(b"more").is_err(), "what failed stays failed");
+                assert!(sealer.finish().is_err());
+                error
+            }
+            Ok(()) => sealer.finish().err().expect("finished").into(),
+        };
+        assert_eq!(error.kind(), std::io::ErrorKind::StorageFull, "room for {room}: {error}");
+    }
+    assert!(ParallelSealer::new(&key(1), b"context", Fails(0), 2).is_err());
+}
+
+#[test]
+fn a_reader_that_fails_is_named_and_releases_what_was_authentic() {
+    struct Cut(Cursor<Vec<u8>>);
+    impl Read for Cut {
+        fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+            match self.0.read(buffer) {
+                Ok(0) => Err(std::io::Error::new(std::io::ErrorKind::ConnectionReset, "reset")),
+                other => other,
+            }
+        }
+    }
+    let plain = pattern(200 * CHUNK);
+    let good = sealed(&plain);
+    let cut = Cut(Cursor::new(good[..good.len() / 2].to_owned()));
+    let mut opener = ParallelOpener::new(&key(1), b"context", cut, 2).expect("opener");
+    let mut read = Vec::new();
+    let error = opener.read_to_end(&mut read).expect_err("cut");
+    assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+    assert!(read.len() >= 64 * CHUNK && plain.starts_with(&read));
+}
+
+/// What is not finished ends its threads, and cannot be opened.
+#[test]
+fn what_is_dropped_does_not_hang() {
+    let (reader, writer) = std::io::pipe().expect("pipe");
+    let mut sealer = ParallelSealer::new(&key(1), b"context", writer, 2).expect("sealer");
+    sealer.write_all(&pattern(CHUNK * 2)).expect("write");
+    drop(sealer);
+    let mut sealed = Vec::new();
+    // The pipe ends once the writer's thread does.
+    Read::take(reader, u64::MAX).read_to_end(&mut sealed).expect("read");
+    refused(&sealed, &pattern(CHUNK * 2));
+    let opener =
+        ParallelOpener::new(&key(1), b"context", Cursor::new(self::sealed(&pattern(999 * CHUNK))), 2);
+    drop(opener.expect("opener"));
+}
+
+#[test]
+fn reads_from_any_place() {
+    let plain = pattern(3 * CHUNK + 9);
+    let good = sealed(&plain);
+    let mut opener = SeekOpener::new(&key(1), b"context", Cursor::new(&good)).expect("opener");
+    assert_eq!(opener.size(), plain.len() as u64);
+    for (start, length) in
+        [(0, 5), (CHUNK - 2, 4), (3 * CHUNK, 9), (3 * CHUNK + 8, 1), (CHUNK, 2 * CHUNK), (7, 3 * CHUNK)]
+    {
+        opener.seek(SeekFrom::Start(start as u64)).expect("seek");
+        let mut piece = vec![0; length];
+        opener.read_exact(&mut piece).expect("read");
+        assert!(piece == plain[start..start + length], "{start}");
+    }
+    assert_eq!(opener.seek(SeekFrom::End(-9)).expect("seek"), 3 * CHUNK as u64);
+    assert_eq!(opener.seek(SeekFrom::Current(100)).expect("seek"), 3 * CHUNK as u64 + 100);
+    assert_eq!(opener.read(&mut [0; 10]).expect("behind the end"), 0);
+    assert!(opener.seek(SeekFrom::End(-1 - plain.len() as i64)).is_err());
+    // A broken chunk is refused alone; one cut off is seen at once, for the length is not what it was.
+    let mut bad = good.clone();
+    bad[HEADER + CHUNK + TAG + 3] ^= 1;
+    let mut opener = SeekOpener::new(&key(1), b"context", Cursor::new(&bad)).expect("opener");
+    assert_eq!(opener.read(&mut [0; 10]).expect("the first"), 10);
+    opener.seek(SeekFrom::Start(CHUNK as u64 + 5)).expect("seek");
+    assert!(opener.read(&mut [0; 10]).is_err());
+    for cut in [1, 9 + TAG, 10 + TAG, CHUNK + TAG, 2 * (CHUNK + TAG)] {
+        assert!(
+            SeekOpener::new(&key(1), b"context", Cursor::new(&good[..good.len() - cut])).is_err(),
+            "{cut}"
+        );
+    }
 }
 
 #[test]

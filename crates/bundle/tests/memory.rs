@@ -4,7 +4,7 @@
 
 use std::io::{Read, repeat, sink};
 
-use protected_bundle::{DataKey, Sealer, open};
+use protected_bundle::{DataKey, ParallelOpener, ParallelSealer, Sealer, open};
 
 /// The most memory that this process ever had, in bytes.
 fn peak_bytes() -> u64 {
@@ -32,4 +32,19 @@ fn seals_and_opens_in_constant_memory() {
         let grown = peak_bytes() - before;
         assert!(size < SIZE || grown < 1 << 20, "{grown} bytes more for {size}");
     }
+    let before = peak_bytes();
+    let (reader, writer) = std::io::pipe().expect("pipe");
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut sealer = ParallelSealer::new(&key, b"context", writer, 2).expect("sealer");
+            std::io::copy(&mut repeat(7).take(SIZE), &mut sealer).expect("copy");
+            sealer.finish().expect("finish");
+        });
+        let mut opener = ParallelOpener::new(&key, b"context", reader, 2).expect("opener");
+        assert_eq!(std::io::copy(&mut opener, &mut sink()).expect("open"), SIZE);
+        opener.finish().expect("finish");
+    });
+    // Five batches of a mebibyte on either side.
+    let grown = peak_bytes() - before;
+    assert!(grown < 14 << 20, "{grown} bytes more in parallel");
 }
