@@ -1,12 +1,12 @@
 //! A run on GitHub Actions.
 
-use protected_model::identity::RunIdentity;
+use protected_model::{identity::RunIdentity, pattern};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
     lint::Lint,
-    pattern::{self, RefPattern},
+    pattern::RefPattern,
     sheet::{Sheet, claim, same_name},
 };
 
