@@ -2,3 +2,6 @@
 //!
 //! Documents go in and come out as values and bytes. Only the signer opens a socket; nothing here reads the
 //! environment, and nothing here decides what is shown.
+
+pub mod statement;
+pub mod verify;
