@@ -1,4 +1,4 @@
-//! The sealed container: bytes in, bytes out.
+//! The sealed container: bytes in, bytes out. With it the [archive] of a delivery, and the OCI [layout] round it.
 //!
 //! The format is C2SP chunked encryption in its 256 bit form, "Cobblestone-256": AES-256-GCM over chunks of 16 KiB,
 //! keys by HKDF-Expand over SHA-512, and a commitment to the key in the header. It is none of our own, so that a
@@ -11,7 +11,9 @@
 //! The last chunk is always shorter than the others, so that a cut is seen wherever it is made. Memory holds one
 //! chunk, whatever the size; where several cores work on what is large, a few chunks for each of them.
 
+pub mod archive;
 mod key;
+pub mod layout;
 mod open;
 mod parallel;
 mod seal;

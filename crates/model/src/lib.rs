@@ -7,6 +7,7 @@ pub mod action;
 pub mod api;
 pub mod build;
 pub mod claims;
+pub mod delivery;
 pub mod digest;
 pub mod environment;
 pub mod escrow;

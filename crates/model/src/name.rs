@@ -260,6 +260,10 @@ id! {
     DeliveryLabel, "delivery label"
 }
 id! {
+    /// A sealed delivery.
+    BundleId, "bundle id"
+}
+id! {
     /// The state of the entitlements that a decision was made on.
     EntitlementSnapshotId, "entitlement snapshot id"
 }

@@ -1,0 +1,596 @@
+//! A delivery as an OCI image layout (OCI image-spec 1.1), in a folder or in one tar file.
+//!
+//! Two manifests: the bundle, whose layers are the descriptor and the sealed content, and the keys, which name the
+//! bundle as their subject. Wrapping the data key anew makes another keys manifest and leaves the bundle as it is.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::{self, Read, Seek, SeekFrom, Write},
+    path::{Path, PathBuf},
+};
+
+use protected_model::{
+    delivery::{ARTIFACT_TYPE, CONTENT, DESCRIPTOR, DeliveryError, Descriptor, KEYS, Keys},
+    digest::Sha256,
+    integrity::canonical,
+};
+use serde::{Deserialize, Serialize};
+
+/// The media type of an image manifest.
+pub const IMAGE_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+
+/// The media type of an index.
+const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+
+/// The media type of the empty configuration, `{}`.
+const EMPTY: &str = "application/vnd.oci.empty.v1+json";
+
+/// The largest document that is read, in bytes. A descriptor of the most files that may be has less.
+pub const MAX_DOCUMENT_BYTES: u64 = 8 << 20;
+
+/// What `oci-layout` holds.
+const LAYOUT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
+
+/// A blob by its digest (OCI image-spec, descriptor).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Blob {
+    /// What it is.
+    pub media_type: String,
+    /// `sha256:` and 64 hexadecimal digits.
+    pub digest: Digest,
+    /// Its size in bytes.
+    pub size: u64,
+    /// In an index: what kind of artifact the manifest is of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub artifact_type: Option<String>,
+    /// Names, such as the tag.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// A digest as OCI writes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Digest(pub Sha256);
+
+impl std::fmt::Display for Digest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "sha256:{}", self.0)
+    }
+}
+
+impl TryFrom<String> for Digest {
+    type Error = &'static str;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let sha256 = text.strip_prefix("sha256:").and_then(|hex| hex.parse().ok());
+        sha256.map(Self).ok_or("expected `sha256:` and 64 lower-case hexadecimal digits")
+    }
+}
+
+impl From<Digest> for String {
+    fn from(digest: Digest) -> Self {
+        digest.to_string()
+    }
+}
+
+/// An image manifest, as far as it concerns a delivery.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Manifest {
+    schema_version: u32,
+    media_type: String,
+    #[serde(default)]
+    artifact_type: Option<String>,
+    config: Blob,
+    layers: Vec<Blob>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    subject: Option<Blob>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Index {
+    schema_version: u32,
+    #[serde(default)]
+    media_type: Option<String>,
+    manifests: Vec<Blob>,
+}
+
+/// Why a layout was not written or is not read.
+#[derive(Debug, thiserror::Error)]
+pub enum LayoutError {
+    /// The place is taken.
+    #[error("`{}` is there already", .0.display())]
+    Exists(PathBuf),
+    /// A file of it cannot be written.
+    #[error("`{}` cannot be written: {error}", .0.display(), error = .1)]
+    Write(PathBuf, io::Error),
+    /// A file of it cannot be read.
+    #[error("`{0}` of the bundle cannot be read: {1}")]
+    Read(String, io::Error),
+    /// A file of it is not what its digest says.
+    #[error("`{name}` of the bundle has {found}, where {expected} was expected")]
+    Digest {
+        /// The file.
+        name: String,
+        /// What was expected.
+        expected: String,
+        /// What is there.
+        found: String,
+    },
+    /// It is no delivery.
+    #[error("this is no delivery: {0}")]
+    Form(String),
+    /// A document of it is not right.
+    #[error("the {0} of the bundle is not used: {1}")]
+    Document(&'static str, #[source] DeliveryError),
+}
+
+/// A layout that is being written: a private folder beside the place where it appears, when it is [ended](Self::end).
+pub struct Writer {
+    folder: tempfile::TempDir,
+    to: PathBuf,
+}
+
+/// A delivery that was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// The manifest of the bundle: descriptor and sealed content.
+    pub bundle: Blob,
+    /// The manifest of its keys.
+    pub keys: Blob,
+    /// The sealed content.
+    pub content: Blob,
+}
+
+impl Writer {
+    /// Starts a layout that is to appear at `to`.
+    ///
+    /// # Errors
+    /// When something is there, or nothing can be written beside it.
+    pub fn new(to: &Path) -> Result<Self, LayoutError> {
+        if to.symlink_metadata().is_ok() {
+            return Err(LayoutError::Exists(to.to_owned()));
+        }
+        let parent = to.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."));
+        let failed = |error| LayoutError::Write(to.to_owned(), error);
+        let folder = tempfile::Builder::new().prefix(".sealing-").tempdir_in(parent).map_err(failed)?;
+        fs::create_dir_all(folder.path().join("blobs/sha256")).map_err(failed)?;
+        Ok(Self { folder, to: to.to_owned() })
+    }
+
+    /// Returns a file for the sealed content, whose digest is not known yet.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn content(&self) -> Result<fs::File, LayoutError> {
+        let place = self.folder.path().join(UNNAMED);
+        fs::File::create_new(&place).map_err(|error| LayoutError::Write(place, error))
+    }
+
+    /// Writes all that stands around the content, and lets the layout appear.
+    ///
+    /// # Errors
+    /// When something cannot be written.
+    pub fn end(
+        self,
+        descriptor: &Descriptor,
+        keys: &Keys,
+        content: (Sha256, u64),
+    ) -> Result<Written, LayoutError> {
+        let folder = self.folder.path();
+        let (sha256, size) = content;
+        let content = Blob {
+            media_type: CONTENT.to_owned(),
+            digest: Digest(sha256),
+            size,
+            artifact_type: None,
+            annotations: BTreeMap::new(),
+        };
+        let unnamed = folder.join(UNNAMED);
+        let place = folder.join(blob_path(&content.digest));
+        fs::File::open(&unnamed)
+            .and_then(|file| file.sync_all())
+            .and_then(|()| fs::rename(&unnamed, &place))
+            .map_err(|error| LayoutError::Write(place, error))?;
+        let descriptor_blob = put(folder, DESCRIPTOR, &canonical(descriptor))?;
+        let bundle = manifest(folder, ARTIFACT_TYPE, vec![descriptor_blob, content.clone()], None)?;
+        let keys = put_keys(folder, keys, &bundle)?;
+        put_index(folder, &bundle, &keys, descriptor)?;
+        save(&folder.join("oci-layout"), LAYOUT)?;
+        let failed = |error| LayoutError::Write(self.to.clone(), error);
+        if self.to.symlink_metadata().is_ok() {
+            return Err(LayoutError::Exists(self.to));
+        }
+        crate::archive::open_up(folder).map_err(failed)?;
+        fs::rename(folder, &self.to).map_err(failed)?;
+        let to = self.to;
+        let _ = self.folder.keep();
+        crate::archive::sync_folder(to.parent()).map_err(|error| LayoutError::Write(to, error))?;
+        Ok(Written { bundle, keys, content })
+    }
+}
+
+/// Where the sealed content is while it has no digest.
+const UNNAMED: &str = "content";
+
+fn blob_path(digest: &Digest) -> String {
+    format!("blobs/sha256/{}", digest.0)
+}
+
+/// Writes a document as a blob.
+fn put(folder: &Path, media_type: &str, bytes: &[u8]) -> Result<Blob, LayoutError> {
+    let digest = Digest(Sha256::of(bytes));
+    let place = folder.join(blob_path(&digest));
+    if !place.exists() {
+        save(&place, bytes)?;
+    }
+    Ok(Blob {
+        media_type: media_type.to_owned(),
+        digest,
+        size: bytes.len() as u64,
+        artifact_type: None,
+        annotations: BTreeMap::new(),
+    })
+}
+
+fn manifest(
+    folder: &Path,
+    artifact_type: &str,
+    layers: Vec<Blob>,
+    subject: Option<Blob>,
+) -> Result<Blob, LayoutError> {
+    let manifest = Manifest {
+        schema_version: 2,
+        media_type: IMAGE_MANIFEST.to_owned(),
+        artifact_type: Some(artifact_type.to_owned()),
+        config: put(folder, EMPTY, b"{}")?,
+        layers,
+        subject,
+    };
+    let mut blob = put(folder, IMAGE_MANIFEST, &canonical(&manifest))?;
+    blob.artifact_type = Some(artifact_type.to_owned());
+    Ok(blob)
+}
+
+fn put_keys(folder: &Path, keys: &Keys, bundle: &Blob) -> Result<Blob, LayoutError> {
+    let layer = put(folder, KEYS, &canonical(keys))?;
+    let subject = Blob { artifact_type: None, ..bundle.clone() };
+    manifest(folder, KEYS, vec![layer], Some(subject))
+}
+
+/// The annotation that tools take for the tag (OCI image-spec, annotations).
+const TAG: &str = "org.opencontainers.image.ref.name";
+
+fn put_index(folder: &Path, bundle: &Blob, keys: &Blob, descriptor: &Descriptor) -> Result<(), LayoutError> {
+    let tagged = |blob: &Blob, tag: String| Blob {
+        annotations: BTreeMap::from([(TAG.to_owned(), tag)]),
+        ..blob.clone()
+    };
+    let index = Index {
+        schema_version: 2,
+        media_type: Some(INDEX.to_owned()),
+        manifests: vec![
+            tagged(bundle, descriptor.bundle_id.to_string()),
+            // As registries without a list of referrers know them (OCI distribution-spec, referrers tag schema).
+            tagged(keys, format!("sha256-{}", bundle.digest.0)),
+        ],
+    };
+    save(&folder.join("index.json"), &canonical(&index))
+}
+
+/// Writes a file whole, or leaves what was there.
+fn save(place: &Path, bytes: &[u8]) -> Result<(), LayoutError> {
+    let failed = |error| LayoutError::Write(place.to_owned(), error);
+    let folder = place.parent().unwrap_or(Path::new("."));
+    let mut file = tempfile::Builder::new().prefix(".new-").tempfile_in(folder).map_err(failed)?;
+    file.write_all(bytes).map_err(failed)?;
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        // A temporary file is its owner's alone; this one is as public as its neighbours.
+        file.as_file().set_permissions(fs::Permissions::from_mode(0o644)).map_err(failed)?;
+    }
+    file.as_file().sync_all().map_err(failed)?;
+    file.persist(place).map_err(|error| failed(error.error))?;
+    Ok(())
+}
+
+/// A delivery that is read, from a folder or a tar file. Nothing in it is believed before its digest was seen.
+#[derive(Debug)]
+pub struct Delivery {
+    place: Place,
+    bundle: Blob,
+    content: Blob,
+    descriptor: Descriptor,
+    keys: Keys,
+}
+
+#[derive(Debug)]
+enum Place {
+    Folder(PathBuf),
+    /// Each file's place in the archive, by its name.
+    Tar {
+        path: PathBuf,
+        files: BTreeMap<String, (u64, u64)>,
+    },
+}
+
+impl Delivery {
+    /// Reads what stands around the content, and holds each part against its digest.
+    ///
+    /// # Errors
+    /// When it is no delivery, or a part of it is not what the others say.
+    pub fn open(path: &Path) -> Result<Self, LayoutError> {
+        let place = Place::open(path)?;
+        let layout = place.document("oci-layout")?;
+        let version = json(&layout, "oci-layout")?.get("imageLayoutVersion").cloned();
+        if version.as_ref().and_then(serde_json::Value::as_str) != Some("1.0.0") {
+            return Err(LayoutError::Form("`oci-layout` is not of version 1.0.0".to_owned()));
+        }
+        let index: Index = typed(&place.document("index.json")?, "index.json")?;
+        let bundle = single(&index, ARTIFACT_TYPE)?;
+        let manifest = place.manifest(&bundle, ARTIFACT_TYPE)?;
+        let [descriptor, content] = manifest.layers.as_slice() else {
+            let found = manifest.layers.len();
+            return Err(LayoutError::Form(format!("the bundle has {found} layers, where 2 were expected")));
+        };
+        expect_type(descriptor, DESCRIPTOR)?;
+        expect_type(content, CONTENT)?;
+        let descriptor = Descriptor::parse(&place.blob(descriptor)?)
+            .map_err(|error| LayoutError::Document("descriptor", error))?;
+        let keys_manifest = place.manifest(&single(&index, KEYS)?, KEYS)?;
+        // Attack: keys of another bundle. They would not open this one; they are refused before they are tried.
+        let subject = keys_manifest.subject.as_ref().map(|subject| subject.digest);
+        if subject != Some(bundle.digest) {
+            return Err(LayoutError::Form("its keys are those of another bundle".to_owned()));
+        }
+        let [layer] = keys_manifest.layers.as_slice() else {
+            return Err(LayoutError::Form("its keys are not one document".to_owned()));
+        };
+        expect_type(layer, KEYS)?;
+        let keys = Keys::parse(&place.blob(layer)?, &descriptor)
+            .map_err(|error| LayoutError::Document("keys document", error))?;
+        let content = content.clone();
+        Ok(Self { place, bundle, content, descriptor, keys })
+    }
+
+    /// Returns the manifest of the bundle, whose digest names it.
+    pub fn bundle(&self) -> &Blob {
+        &self.bundle
+    }
+
+    /// Returns what is sealed.
+    pub fn descriptor(&self) -> &Descriptor {
+        &self.descriptor
+    }
+
+    /// Returns the wrapped keys.
+    pub fn keys(&self) -> &Keys {
+        &self.keys
+    }
+
+    /// Returns the sealed content by its digest: its bytes are not held against it yet.
+    pub fn content(&self) -> &Blob {
+        &self.content
+    }
+
+    /// Returns a reader of the sealed content, of exactly its size.
+    ///
+    /// # Errors
+    /// When it is not there in that size.
+    pub fn unverified_content(&self) -> Result<impl Read + Send + 'static, LayoutError> {
+        let name = blob_path(&self.content.digest);
+        let (file, size) = self.place.file(&name)?;
+        if size != self.content.size {
+            return Err(LayoutError::Digest {
+                name,
+                expected: format!("{} bytes", self.content.size),
+                found: format!("{size} bytes"),
+            });
+        }
+        Ok(file.take(size))
+    }
+
+    /// Puts other keys in the place of those that are there. Descriptor and content stay as they are.
+    ///
+    /// The new keys are there before the index names them, so that the delivery can be read at every moment.
+    ///
+    /// # Errors
+    /// When the keys are of another delivery, when the layout is in a tar file, or it cannot be written.
+    pub fn set_keys(&mut self, keys: Keys) -> Result<Blob, LayoutError> {
+        let Place::Folder(folder) = &self.place else {
+            return Err(LayoutError::Form("keys are wrapped anew in a folder, not in a tar file".to_owned()));
+        };
+        keys.check(&self.descriptor).map_err(|error| LayoutError::Document("keys document", error))?;
+        let blob = put_keys(folder, &keys, &self.bundle)?;
+        put_index(folder, &self.bundle, &blob, &self.descriptor)?;
+        self.keys = keys;
+        Ok(blob)
+    }
+
+    /// Writes the whole layout as one tar file.
+    ///
+    /// # Errors
+    /// When something is at `to`, or cannot be read or written.
+    pub fn to_tar(&self, to: &Path) -> Result<(), LayoutError> {
+        if matches!(self.place, Place::Tar { .. }) {
+            return Err(LayoutError::Form("it is a tar file already".to_owned()));
+        }
+        if to.symlink_metadata().is_ok() {
+            return Err(LayoutError::Exists(to.to_owned()));
+        }
+        let failed = |error| LayoutError::Write(to.to_owned(), error);
+        let parent = to.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."));
+        let mut file = tempfile::Builder::new().prefix(".new-").tempfile_in(parent).map_err(failed)?;
+        let mut archive = tar::Builder::new(io::BufWriter::new(file.as_file_mut()));
+        for name in self.names()? {
+            let (source, size) = self.place.file(&name)?;
+            let mut header = tar::Header::new_ustar();
+            header.set_entry_type(tar::EntryType::Regular);
+            header.set_mode(0o644);
+            header.set_size(size);
+            archive.append_data(&mut header, &name, source.take(size)).map_err(failed)?;
+        }
+        archive.into_inner().and_then(|mut out| out.flush()).map_err(failed)?;
+        file.as_file().sync_all().map_err(failed)?;
+        file.persist_noclobber(to).map_err(|error| failed(error.error))?;
+        Ok(())
+    }
+
+    /// Returns the files that belong to the delivery, and no others that lie there.
+    fn names(&self) -> Result<Vec<String>, LayoutError> {
+        let index: Index = typed(&self.place.document("index.json")?, "index.json")?;
+        let mut names = vec!["oci-layout".to_owned(), "index.json".to_owned()];
+        for (blob, kind) in [(single(&index, ARTIFACT_TYPE)?, ARTIFACT_TYPE), (single(&index, KEYS)?, KEYS)] {
+            let manifest = self.place.manifest(&blob, kind)?;
+            let blobs = [&blob, &manifest.config].into_iter().chain(&manifest.layers);
+            names.extend(blobs.map(|blob| blob_path(&blob.digest)));
+        }
+        // The empty configuration is both manifests'.
+        let mut seen = std::collections::BTreeSet::new();
+        names.retain(|name| seen.insert(name.clone()));
+        Ok(names)
+    }
+}
+
+impl Place {
+    fn open(path: &Path) -> Result<Self, LayoutError> {
+        let shown = path.display().to_string();
+        let found = fs::metadata(path).map_err(|error| LayoutError::Read(shown.clone(), error))?;
+        if found.is_dir() {
+            return Ok(Self::Folder(path.to_owned()));
+        }
+        let file = fs::File::open(path).map_err(|error| LayoutError::Read(shown.clone(), error))?;
+        let mut archive = tar::Archive::new(file);
+        let unreadable = |error: io::Error| LayoutError::Form(format!("`{shown}` is no tar file: {error}"));
+        let mut files = BTreeMap::new();
+        // Raw: headers that would change the ones behind them count as files, and are refused.
+        for entry in archive.entries_with_seek().map_err(unreadable)?.raw(true) {
+            let entry = entry.map_err(unreadable)?;
+            let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+            let name = name.strip_prefix("./").unwrap_or(&name).to_owned();
+            if entry.header().entry_type().is_dir() {
+                continue;
+            }
+            if !entry.header().entry_type().is_file() || !belongs(&name) {
+                return Err(LayoutError::Form(format!("`{}` is no part of one", name.escape_debug())));
+            }
+            let place = (entry.raw_file_position(), entry.header().size().map_err(unreadable)?);
+            if files.insert(name.clone(), place).is_some() {
+                return Err(LayoutError::Form(format!("`{name}` is in it twice")));
+            }
+            if files.len() > MAX_TAR_FILES {
+                return Err(LayoutError::Form(format!("there are more than {MAX_TAR_FILES} files in it")));
+            }
+        }
+        Ok(Self::Tar { path: path.to_owned(), files })
+    }
+
+    /// Returns a file at its start, and its size.
+    fn file(&self, name: &str) -> Result<(fs::File, u64), LayoutError> {
+        let failed = |error| LayoutError::Read(name.to_owned(), error);
+        match self {
+            Self::Folder(folder) => {
+                let place = folder.join(name);
+                // Attack: a link to a file elsewhere, or to a device that never ends.
+                let found = fs::symlink_metadata(&place).map_err(failed)?;
+                if !found.is_file() {
+                    return Err(LayoutError::Form(format!("`{name}` is no file")));
+                }
+                Ok((fs::File::open(&place).map_err(failed)?, found.len()))
+            }
+            Self::Tar { path, files } => {
+                let missing = || io::Error::from(io::ErrorKind::NotFound);
+                let (at, size) = files.get(name).copied().ok_or_else(|| failed(missing()))?;
+                let mut file = fs::File::open(path).map_err(failed)?;
+                file.seek(SeekFrom::Start(at)).map_err(failed)?;
+                Ok((file, size))
+            }
+        }
+    }
+
+    /// Reads a small file whole.
+    fn document(&self, name: &str) -> Result<Vec<u8>, LayoutError> {
+        let (file, size) = self.file(name)?;
+        if size > MAX_DOCUMENT_BYTES {
+            let why = format!("`{name}` has {size} bytes, more than {MAX_DOCUMENT_BYTES}");
+            return Err(LayoutError::Form(why));
+        }
+        let mut bytes = Vec::new();
+        file.take(size).read_to_end(&mut bytes).map_err(|error| LayoutError::Read(name.to_owned(), error))?;
+        Ok(bytes)
+    }
+
+    /// Reads a small blob, and holds it against its digest.
+    fn blob(&self, blob: &Blob) -> Result<Vec<u8>, LayoutError> {
+        let name = blob_path(&blob.digest);
+        let bytes = self.document(&name)?;
+        let found = Digest(Sha256::of(&bytes));
+        if found != blob.digest || bytes.len() as u64 != blob.size {
+            return Err(LayoutError::Digest {
+                name,
+                expected: format!("{} and {} bytes", blob.digest, blob.size),
+                found: format!("{found} and {} bytes", bytes.len()),
+            });
+        }
+        Ok(bytes)
+    }
+
+    fn manifest(&self, blob: &Blob, artifact_type: &str) -> Result<Manifest, LayoutError> {
+        expect_type(blob, IMAGE_MANIFEST)?;
+        let manifest: Manifest = typed(&self.blob(blob)?, "manifest")?;
+        if manifest.schema_version != 2
+            || manifest.media_type != IMAGE_MANIFEST
+            || manifest.artifact_type.as_deref() != Some(artifact_type)
+        {
+            return Err(LayoutError::Form(format!(
+                "the manifest {} is not of `{artifact_type}`",
+                blob.digest
+            )));
+        }
+        expect_type(&manifest.config, EMPTY)?;
+        Ok(manifest)
+    }
+}
+
+/// The most files of a delivery in a tar file: two documents, two manifests, and what they name.
+const MAX_TAR_FILES: usize = 64;
+
+fn belongs(name: &str) -> bool {
+    let digest = || name.strip_prefix("blobs/sha256/").is_some_and(|hex| hex.parse::<Sha256>().is_ok());
+    name == "oci-layout" || name == "index.json" || digest()
+}
+
+/// Returns the one manifest of a kind that an index names.
+fn single(index: &Index, artifact_type: &str) -> Result<Blob, LayoutError> {
+    let mut found =
+        index.manifests.iter().filter(|blob| blob.artifact_type.as_deref() == Some(artifact_type));
+    match (found.next(), found.next()) {
+        // Its names are those of the index, and none of the manifest's.
+        (Some(blob), None) => Ok(Blob { annotations: BTreeMap::new(), ..blob.clone() }),
+        (None, _) => Err(LayoutError::Form(format!("its index names no `{artifact_type}`"))),
+        _ => Err(LayoutError::Form(format!("its index names more than one `{artifact_type}`"))),
+    }
+}
+
+fn expect_type(blob: &Blob, expected: &str) -> Result<(), LayoutError> {
+    if blob.media_type == expected {
+        Ok(())
+    } else {
+        let why = format!("{} is not of the type `{expected}`", blob.digest);
+        Err(LayoutError::Form(why))
+    }
+}
+
+fn json(bytes: &[u8], name: &str) -> Result<serde_json::Value, LayoutError> {
+    typed(bytes, name)
+}
+
+fn typed<T: serde::de::DeserializeOwned>(bytes: &[u8], name: &str) -> Result<T, LayoutError> {
+    serde_json::from_slice(bytes)
+        .map_err(|error| LayoutError::Form(format!("`{name}` cannot be read: {error}")))
+}

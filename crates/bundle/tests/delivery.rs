@@ -1,0 +1,522 @@
+//! Deliveries: archive and layout, as they are written, and as somebody else would like them to be.
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::{self, Read, Write},
+    path::Path,
+};
+
+use protected_bundle::{
+    DataKey, ParallelOpener, ParallelSealer,
+    archive::{self, ArchiveError, archive_bytes},
+    layout::{Delivery, LayoutError, Writer, Written},
+};
+use protected_model::{
+    delivery::{CONTENT, Content, ContentPath, DESCRIPTOR, Descriptor, KEYS, Keys, WrappedDataKey},
+    digest::Sha256,
+    escrow::SUITE,
+    integrity::canonical,
+    key_ref::KeyProvider,
+};
+
+type Files = BTreeMap<&'static str, Vec<u8>>;
+
+fn files() -> Files {
+    BTreeMap::from([
+        ("core-1.2.3.tgz", (0..100_000_u32).map(|index| (index * 7 % 251) as u8).collect()),
+        ("empty.txt", Vec::new()),
+        ("evidence/build-manifest.json", b"{}".to_vec()),
+        ("evidence/deep/exactly-one-record", vec![7; 512]),
+    ])
+}
+
+fn contents(files: &Files) -> Vec<Content> {
+    files
+        .iter()
+        .map(|(path, bytes)| Content {
+            path: path.parse().expect(path),
+            sha256: Sha256::of(bytes),
+            size: bytes.len() as u64,
+        })
+        .collect()
+}
+
+fn descriptor(files: &Files) -> Descriptor {
+    let contents = contents(files);
+    Descriptor {
+        schema: DESCRIPTOR.to_owned(),
+        suite: SUITE.to_owned(),
+        bundle_id: "01JDELIVERY".parse().expect("id"),
+        tenant_id: "acme".parse().expect("id"),
+        project_slug: "core".parse().expect("slug"),
+        customer_slug: "globex".parse().expect("slug"),
+        package_name: "@acme/core".parse().expect("name"),
+        version: "1.2.3".parse().expect("version"),
+        created_at: "2026-01-02T03:04:05Z".parse().expect("time"),
+        media_type: CONTENT.to_owned(),
+        archive_bytes: archive_bytes(&contents).expect("size"),
+        contents,
+    }
+}
+
+fn packed(files: &Files, contents: &[Content]) -> Result<Vec<u8>, ArchiveError> {
+    let mut packed = Vec::new();
+    archive::pack(contents, |path| Ok(io::Cursor::new(files[path.as_str()].clone())), &mut packed)?;
+    Ok(packed)
+}
+
+fn unpacked(descriptor: &Descriptor, packed: &[u8], to: &Path) -> Result<(), ArchiveError> {
+    archive::extract(descriptor, packed, to)?.appear()
+}
+
+/// Everything below a folder, folders with nothing in them too.
+fn tree(folder: &Path) -> BTreeMap<String, Option<Vec<u8>>> {
+    let mut found = BTreeMap::new();
+    for entry in fs::read_dir(folder).expect("folder") {
+        let entry = entry.expect("entry");
+        let name = entry.file_name().into_string().expect("name");
+        if entry.file_type().expect("type").is_dir() {
+            let inner = tree(&entry.path());
+            if inner.is_empty() {
+                found.insert(name.clone(), None);
+            }
+            found.extend(inner.into_iter().map(|(below, bytes)| (format!("{name}/{below}"), bytes)));
+        } else {
+            found.insert(name, Some(fs::read(entry.path()).expect("file")));
+        }
+    }
+    found
+}
+
+#[test]
+fn an_archive_comes_back_whole_and_is_one_for_every_tool() {
+    let files = files();
+    let descriptor = descriptor(&files);
+    let packed = packed(&files, &descriptor.contents).expect("packed");
+    let again = self::packed(&files, &descriptor.contents).expect("packed");
+    assert!(packed == again, "the same files give the same bytes");
+    let tar = zstd::decode_all(&packed[..]).expect("zstd");
+    assert_eq!(tar.len() as u64, descriptor.archive_bytes);
+    let folder = tempfile::tempdir().expect("folder");
+    let to = folder.path().join("opened");
+    unpacked(&descriptor, &packed, &to).expect("extracted");
+    let expected: BTreeMap<String, Option<Vec<u8>>> =
+        files.iter().map(|(path, bytes)| ((*path).to_owned(), Some(bytes.clone()))).collect();
+    assert_eq!(tree(&to), expected);
+    assert_eq!(fs::read_dir(folder.path()).expect("folder").count(), 1, "nothing else is left");
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let probe = folder.path().join("probe");
+        fs::create_dir(&probe).expect("folder");
+        let mode = |path: &Path| fs::metadata(path).expect("metadata").permissions().mode() & 0o777;
+        assert_eq!(mode(&to), mode(&probe));
+        assert_eq!(mode(&to.join("core-1.2.3.tgz")) & 0o111, 0);
+    }
+    // Another's tar reads it.
+    let listed = std::process::Command::new("tar")
+        .args(["-tf", "-"])
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .and_then(|mut child| {
+            child.stdin.take().expect("stdin").write_all(&tar)?;
+            child.wait_with_output()
+        })
+        .expect("tar");
+    let names: Vec<&str> = files.keys().copied().collect();
+    assert_eq!(String::from_utf8_lossy(&listed.stdout).lines().collect::<Vec<_>>(), names);
+}
+
+#[test]
+fn a_file_that_is_not_the_listed_one_is_not_packed() {
+    let files = files();
+    let listed = contents(&files);
+    for change in [
+        (|content: &mut Content| content.size += 1) as fn(&mut Content),
+        |content| content.size -= 1,
+        |content| content.sha256 = Sha256::of("other"),
+    ] {
+        let mut listed = listed.clone();
+        change(&mut listed[0]);
+        assert!(matches!(packed(&files, &listed), Err(ArchiveError::Changed(_))));
+    }
+    let missing = archive::pack(&listed, |_| Err::<&[u8], _>(io::ErrorKind::NotFound.into()), Vec::new());
+    assert!(matches!(missing, Err(ArchiveError::Source(..))));
+}
+
+/// Whatever stands in the archive but what the descriptor says: nothing appears, and nothing stays.
+#[test]
+fn an_archive_that_is_anything_else_is_refused_and_leaves_nothing() {
+    let files = files();
+    let descriptor = descriptor(&files);
+    let good = packed(&files, &descriptor.contents).expect("packed");
+    let tar = zstd::decode_all(&good[..]).expect("zstd");
+    let compressed = |tar: &[u8]| zstd::encode_all(tar, 3).expect("zstd");
+    let folder = tempfile::tempdir().expect("folder");
+    let refused = |packed: &[u8], name: &str| {
+        let error = unpacked(&descriptor, packed, &folder.path().join("opened")).expect_err(name);
+        assert_eq!(fs::read_dir(folder.path()).expect("folder").count(), 0, "{name} left something");
+        error
+    };
+    assert!(unpacked(&descriptor, &compressed(&tar), &folder.path().join("x")).is_ok(), "the control");
+    fs::remove_dir_all(folder.path().join("x")).expect("remove");
+
+    // Every byte of every header counts.
+    for at in 0..512 {
+        let mut bad = tar.clone();
+        bad[at] ^= 1;
+        assert!(matches!(refused(&compressed(&bad), "header"), ArchiveError::Other(_)), "byte {at}");
+    }
+    let first = 512 + 100_000_usize.next_multiple_of(512);
+    for (name, at) in
+        [("a file's bytes", 600), ("what fills its record", first - 1), ("the end", tar.len() - 1)]
+    {
+        let mut bad = tar.clone();
+        bad[at] ^= 1;
+        assert!(matches!(refused(&compressed(&bad), name), ArchiveError::Other(_)), "{name}");
+    }
+    for (name, bad) in [
+        ("cut", tar[..tar.len() - 512].to_vec()),
+        ("cut in a file", tar[..5000].to_vec()),
+        ("longer", [&tar[..], &[0; 512]].concat()),
+        ("another file behind", [&tar[..tar.len() - 1024], &tar[..first], &[0; 1024]].concat()),
+        ("twice the first", [&tar[..first], &tar].concat()),
+        ("without the first", tar[first..].to_vec()),
+        ("empty", Vec::new()),
+    ] {
+        assert!(matches!(refused(&compressed(&bad), name), ArchiveError::Other(_)), "{name}");
+    }
+    // Links, devices and folders, under the name of a file that is listed.
+    for kind in [b'1', b'2', b'3', b'4', b'5', b'6', b'L', b'x', b'g', b'S', b'7', 0] {
+        let mut header = tar::Header::from_byte_slice(&tar[..512]).clone();
+        header.as_mut_bytes()[156] = kind;
+        header.as_mut_bytes()[157..168].copy_from_slice(b"/etc/passwd");
+        header.set_cksum();
+        let bad = [header.as_bytes(), &tar[512..]].concat();
+        assert!(matches!(refused(&compressed(&bad), "kind"), ArchiveError::Other(_)), "{kind}");
+    }
+    for (name, bad) in [
+        ("a second frame", [&good[..], &good].concat()),
+        ("a byte behind", [&good[..], &[0]].concat()),
+        ("cut in the frame", good[..good.len() - 3].to_vec()),
+        ("no frame", b"no frame at all".to_vec()),
+        ("nothing", Vec::new()),
+    ] {
+        refused(&bad, name);
+    }
+    // A gigabyte of zeros in a few kilobytes: it stops where the descriptor ends.
+    let mut bomb = zstd::Encoder::new(Vec::new(), 3).expect("zstd");
+    bomb.write_all(&tar[..tar.len() - 1024]).expect("write");
+    io::copy(&mut io::repeat(0).take(1 << 30), &mut bomb).expect("write");
+    refused(&bomb.finish().expect("zstd"), "bomb");
+    // A window of 128 MiB.
+    let mut wide = zstd::Encoder::new(Vec::new(), 3).expect("zstd");
+    wide.window_log(27).expect("window");
+    wide.write_all(&tar).expect("write");
+    assert!(matches!(refused(&wide.finish().expect("zstd"), "window"), ArchiveError::Read(_)));
+}
+
+#[test]
+fn nothing_that_is_there_is_written_over() {
+    let files = files();
+    let descriptor = descriptor(&files);
+    let packed = packed(&files, &descriptor.contents).expect("packed");
+    let folder = tempfile::tempdir().expect("folder");
+    let to = folder.path().join("opened");
+    fs::write(&to, "mine").expect("write");
+    assert!(matches!(unpacked(&descriptor, &packed, &to), Err(ArchiveError::Exists(_))));
+    assert_eq!(fs::read(&to).expect("read"), b"mine");
+    fs::remove_file(&to).expect("remove");
+    #[cfg(unix)]
+    {
+        std::os::unix::fs::symlink("nowhere", &to).expect("link");
+        assert!(matches!(unpacked(&descriptor, &packed, &to), Err(ArchiveError::Exists(_))));
+        fs::remove_file(&to).expect("remove");
+    }
+    // It came to be there while the archive was extracted.
+    let staged = archive::extract(&descriptor, &packed[..], &to).expect("extracted");
+    fs::create_dir(&to).expect("folder");
+    fs::write(to.join("mine"), "mine").expect("write");
+    assert!(staged.appear().is_err());
+    assert_eq!(tree(folder.path()).len(), 1);
+}
+
+fn key() -> DataKey {
+    DataKey::try_from([9; 32].as_slice()).expect("key")
+}
+
+fn keys(descriptor: &Descriptor, reference: &str) -> Keys {
+    let wrapped_key = "wrapped".repeat(12);
+    let key_ref: protected_model::key_ref::KeyRef = reference.parse().expect("reference");
+    Keys {
+        schema: KEYS.to_owned(),
+        descriptor_sha256: descriptor.sha256(),
+        keys: vec![WrappedDataKey {
+            provider: key_ref.provider(),
+            key_ref,
+            key_version: None,
+            wrapped_key_sha256: Sha256::of(&wrapped_key),
+            wrapped_key,
+        }],
+    }
+}
+
+fn written(to: &Path) -> (Descriptor, Written) {
+    let files = files();
+    let descriptor = descriptor(&files);
+    let writer = Writer::new(to).expect("writer");
+    let file = writer.content().expect("content");
+    let mut sealer = ParallelSealer::new(&key(), &descriptor.binding(), file, 2).expect("sealer");
+    archive::pack(&descriptor.contents, |path| Ok(&files[path.as_str()][..]), &mut sealer).expect("pack");
+    let (_, whole) = sealer.finish().expect("finish");
+    let content = (Sha256::from_bytes(whole.sha256), whole.sealed_bytes);
+    let written = writer.end(&descriptor, &keys(&descriptor, "local-file://globex"), content).expect("end");
+    (descriptor, written)
+}
+
+fn opened(path: &Path, to: &Path) {
+    let delivery = Delivery::open(path).expect("delivery");
+    let descriptor = delivery.descriptor();
+    let content = delivery.unverified_content().expect("content");
+    let mut opener = ParallelOpener::new(&key(), &descriptor.binding(), content, 2).expect("opener");
+    let staged = archive::extract(descriptor, &mut opener, to).expect("extract");
+    let whole = opener.finish().expect("finish");
+    assert_eq!(Sha256::from_bytes(whole.sha256), delivery.content().digest.0);
+    staged.appear().expect("appear");
+}
+
+#[test]
+fn a_delivery_is_written_read_and_mailed_as_one_file() {
+    let folder = tempfile::tempdir().expect("folder");
+    let place = folder.path().join("delivery");
+    let (descriptor, written) = written(&place);
+    let delivery = Delivery::open(&place).expect("delivery");
+    assert_eq!(delivery.descriptor(), &descriptor);
+    assert_eq!(delivery.bundle(), &written.bundle);
+    assert_eq!(delivery.content(), &written.content);
+    opened(&place, &folder.path().join("opened"));
+    let mail = folder.path().join("delivery.tar");
+    fs::write(place.join("blobs/sha256/leftover"), "not part of it").expect("write");
+    delivery.to_tar(&mail).expect("tar");
+    opened(&mail, &folder.path().join("opened again"));
+    assert_eq!(tree(&folder.path().join("opened")), tree(&folder.path().join("opened again")));
+    assert!(matches!(delivery.to_tar(&mail), Err(LayoutError::Exists(_))));
+    assert!(matches!(Writer::new(&place), Err(LayoutError::Exists(_))));
+    let mailed = Delivery::open(&mail).expect("delivery");
+    assert_eq!(mailed.keys(), delivery.keys());
+    // Nothing that is secret, and no name of the machine.
+    let whole = fs::read(&mail).expect("read");
+    assert!(!whole.windows(32).any(|window| window == [9; 32]));
+}
+
+#[test]
+fn keys_are_wrapped_anew_and_the_content_stays() {
+    let folder = tempfile::tempdir().expect("folder");
+    let place = folder.path().join("delivery");
+    let (descriptor, written) = written(&place);
+    let before = fs::read(place.join(format!("blobs/sha256/{}", written.content.digest.0))).expect("content");
+    let mut delivery = Delivery::open(&place).expect("delivery");
+    let blob = delivery.set_keys(keys(&descriptor, "openbao://transit/globex")).expect("keys");
+    assert_ne!(blob.digest, written.keys.digest);
+    let delivery = Delivery::open(&place).expect("delivery");
+    assert_eq!(delivery.bundle(), &written.bundle, "the bundle is the one that was signed");
+    assert_eq!(delivery.keys().keys[0].provider, KeyProvider::OpenBao);
+    let after = fs::read(place.join(format!("blobs/sha256/{}", written.content.digest.0))).expect("content");
+    assert!(before == after);
+    let mut other = descriptor.clone();
+    other.customer_slug = "initech".parse().expect("slug");
+    let mut delivery = delivery;
+    assert!(matches!(
+        delivery.set_keys(keys(&other, "local-file://initech")),
+        Err(LayoutError::Document("keys document", _))
+    ));
+}
+
+/// Changes one file of a delivery and gives the error that follows.
+#[track_caller]
+fn refused(change: impl FnOnce(&Path, &Written)) -> LayoutError {
+    let folder = tempfile::tempdir().expect("folder");
+    let place = folder.path().join("delivery");
+    let (_, written) = written(&place);
+    change(&place, &written);
+    Delivery::open(&place)
+        .and_then(|delivery| delivery.unverified_content().map(|_| ()))
+        .expect_err("it was read")
+}
+
+fn edit(place: &Path, name: &str, from: &str, to: &str) {
+    let path = place.join(name);
+    let text = fs::read_to_string(&path).expect("read");
+    assert!(text.contains(from), "{text}");
+    fs::write(path, text.replace(from, to)).expect("write");
+}
+
+#[test]
+fn a_layout_that_was_changed_is_refused() {
+    for (name, change) in [
+        (
+            "no layout",
+            (|place, _| fs::remove_file(place.join("oci-layout")).expect("remove")) as fn(&Path, &Written),
+        ),
+        ("another layout", |place, _| edit(place, "oci-layout", "1.0.0", "2.0.0")),
+        ("no index", |place, _| fs::remove_file(place.join("index.json")).expect("remove")),
+        ("no JSON", |place, _| fs::write(place.join("index.json"), "{").expect("write")),
+        ("no keys", |place, _| edit(place, "index.json", KEYS, "text/plain")),
+        ("two bundles", |place, _| {
+            edit(place, "index.json", KEYS, "application/vnd.fractalops.delivery.bundle.v1");
+        }),
+        ("a digest with a path", |place, written| {
+            edit(place, "index.json", &written.bundle.digest.to_string(), "sha256:../../../etc/passwd");
+        }),
+        ("another algorithm", |place, written| {
+            edit(place, "index.json", &written.bundle.digest.to_string(), "md5:00");
+        }),
+        ("a manifest that was changed", |place, written| {
+            edit(
+                place,
+                &format!("blobs/sha256/{}", written.bundle.digest.0),
+                "cobblestone256",
+                "cobblestone255",
+            );
+        }),
+        ("keys that were changed", |place, written| {
+            edit(place, &format!("blobs/sha256/{}", written.keys.digest.0), "keys.v1", "keys.v2");
+        }),
+        ("no content", |place, written| {
+            fs::remove_file(place.join(format!("blobs/sha256/{}", written.content.digest.0)))
+                .expect("remove");
+        }),
+        ("content that is shorter", |place, written| {
+            let path = place.join(format!("blobs/sha256/{}", written.content.digest.0));
+            let bytes = fs::read(&path).expect("read");
+            fs::write(&path, &bytes[..bytes.len() - 1]).expect("write");
+        }),
+        ("a huge document", |place, _| {
+            let file = fs::File::options().write(true).open(place.join("index.json")).expect("open");
+            file.set_len(1 << 40).expect("length");
+        }),
+        #[cfg(unix)]
+        ("a link", |place, written| {
+            let path = place.join(format!("blobs/sha256/{}", written.content.digest.0));
+            fs::remove_file(&path).expect("remove");
+            std::os::unix::fs::symlink("/dev/zero", &path).expect("link");
+        }),
+    ] {
+        let error = refused(change);
+        assert!(!error.to_string().is_empty(), "{name}");
+    }
+}
+
+/// Keys of another bundle under the name of this one's.
+#[test]
+fn the_keys_of_another_bundle_are_refused() {
+    let folder = tempfile::tempdir().expect("folder");
+    let (one, two) = (folder.path().join("one"), folder.path().join("two"));
+    let (_, first) = written(&one);
+    let files = files();
+    let mut other = descriptor(&files);
+    other.customer_slug = "initech".parse().expect("slug");
+    let writer = Writer::new(&two).expect("writer");
+    writer.content().expect("content").write_all(b"content").expect("write");
+    let second =
+        writer.end(&other, &keys(&other, "local-file://initech"), (Sha256::of("content"), 7)).expect("end");
+    for entry in fs::read_dir(two.join("blobs/sha256")).expect("blobs") {
+        let entry = entry.expect("entry");
+        fs::copy(entry.path(), one.join("blobs/sha256").join(entry.file_name())).expect("copy");
+    }
+    edit(&one, "index.json", &first.keys.digest.to_string(), &second.keys.digest.to_string());
+    let index = fs::read_to_string(one.join("index.json")).expect("index");
+    let sized =
+        index.replace(&format!("\"size\":{}", first.keys.size), &format!("\"size\":{}", second.keys.size));
+    fs::write(one.join("index.json"), sized).expect("write");
+    let error = Delivery::open(&one).expect_err("it was read").to_string();
+    assert!(error.contains("another bundle"), "{error}");
+}
+
+#[test]
+fn a_tar_file_holds_a_delivery_and_nothing_else() {
+    let folder = tempfile::tempdir().expect("folder");
+    let place = folder.path().join("delivery");
+    written(&place);
+    let mail = folder.path().join("delivery.tar");
+    Delivery::open(&place).expect("delivery").to_tar(&mail).expect("tar");
+    let good = fs::read(&mail).expect("read");
+    let with = |kind: tar::EntryType, name: &str, link: &str| {
+        let mut builder = tar::Builder::new(good[..good.len() - 1024].to_vec());
+        let mut header = tar::Header::new_ustar();
+        header.as_mut_bytes()[..name.len()].copy_from_slice(name.as_bytes());
+        header.set_entry_type(kind);
+        header.set_size(0);
+        if !link.is_empty() {
+            header.set_link_name(link).expect("link");
+        }
+        header.set_cksum();
+        builder.append(&header, io::empty()).expect("append");
+        builder.into_inner().expect("tar")
+    };
+    let blob = format!("blobs/sha256/{}", Sha256::of("x"));
+    for (name, bad) in [
+        ("a stranger", with(tar::EntryType::Regular, "README", "")),
+        ("outside", with(tar::EntryType::Regular, "../index.json", "")),
+        ("twice", with(tar::EntryType::Regular, "index.json", "")),
+        ("twice by another name", with(tar::EntryType::Regular, "./index.json", "")),
+        ("a link", with(tar::EntryType::Symlink, &blob, "/etc/passwd")),
+        ("a hard link", with(tar::EntryType::Link, &blob, "/etc/passwd")),
+        ("a device", with(tar::EntryType::Char, &blob, "")),
+        ("a long name", with(tar::EntryType::GNULongName, &blob, "")),
+        ("a pax header", with(tar::EntryType::XHeader, &blob, "")),
+        ("cut", good[..good.len() / 2].to_vec()),
+        ("no tar", b"no tar at all".repeat(100)),
+        ("empty", Vec::new()),
+    ] {
+        let path = folder.path().join("bad.tar");
+        fs::write(&path, bad).expect("write");
+        let result = Delivery::open(&path).and_then(|delivery| {
+            let mut content = delivery.unverified_content()?;
+            let mut all = Vec::new();
+            content.read_to_end(&mut all).map_err(|error| LayoutError::Read("content".to_owned(), error))?;
+            // A content that is cut is cut for who opens it.
+            assert!((all.len() as u64) < delivery.content().size, "{name} was read");
+            Err::<(), _>(LayoutError::Form("cut".to_owned()))
+        });
+        assert!(result.is_err(), "{name}");
+    }
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(200))]
+
+    /// No bytes but the right ones are extracted.
+    #[test]
+    fn nothing_made_up_is_extracted(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..2000)) {
+        let folder = tempfile::tempdir().expect("folder");
+        let descriptor = descriptor(&files());
+        let packed = zstd::encode_all(&bytes[..], 1).expect("zstd");
+        for archive in [&packed, &bytes] {
+            proptest::prop_assert!(unpacked(&descriptor, archive, &folder.path().join("opened")).is_err());
+        }
+        proptest::prop_assert_eq!(fs::read_dir(folder.path()).expect("folder").count(), 0);
+    }
+
+    /// Documents of a delivery are read or refused, and what is read is written the same.
+    #[test]
+    fn a_changed_descriptor_is_refused_or_is_another(at in 0..800_usize, byte in proptest::prelude::any::<u8>()) {
+        let good = canonical(&descriptor(&files()));
+        let mut bytes = good.clone();
+        let at = at % bytes.len();
+        bytes[at] = byte;
+        if let Ok(read) = Descriptor::parse(&bytes) {
+            proptest::prop_assert_eq!(canonical(&read), bytes);
+        }
+    }
+
+    #[test]
+    fn paths_are_refused_or_stay_within(text in ".{0,40}") {
+        if let Ok(path) = text.parse::<ContentPath>() {
+            let mut parts = Path::new(path.as_str()).components();
+            proptest::prop_assert!(parts.all(|part| matches!(part, std::path::Component::Normal(_))));
+        }
+    }
+}
