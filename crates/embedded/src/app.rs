@@ -21,6 +21,7 @@ use crate::{
     local_issuer::LocalIssuer,
     problem::Refusal,
     revocation::Revoked,
+    sigstore::{Authority, AuthorityError},
     store::{self, Store, StoreError},
 };
 
@@ -45,6 +46,9 @@ pub enum ServeError {
     /// The signing keys.
     #[error("cannot load or create the signing keys")]
     Keys(#[source] KeyFileError),
+    /// The Sigstore authority.
+    #[error("cannot set up the Sigstore authority")]
+    Sigstore(#[from] AuthorityError),
     /// The HTTP client that asks issuers for their keys.
     #[error("cannot set up the HTTP client that asks issuers for their keys")]
     Http(#[source] protected_http::HttpError),
@@ -79,6 +83,8 @@ pub(crate) struct App {
     pub(crate) issuers: Issuers,
     /// The issuer that imitates CI platforms.
     pub(crate) local_issuer: Option<LocalIssuer>,
+    /// The private Sigstore, where it is switched on.
+    pub(crate) authority: Option<Authority>,
     /// The tokens that are not taken any more.
     pub(crate) revoked: Revoked,
     /// Audit events of reads.
@@ -108,6 +114,10 @@ impl App {
         config.resolve_local(&public_url);
         let data = &config.server.data;
         let keys = SigningKeys::load_or_create(&data.join("keys"), clock()).map_err(ServeError::Keys)?;
+        let authority = match config.sigstore.enabled {
+            true => Some(Authority::open(&data.join("keys"), &public_url, clock())?),
+            false => None,
+        };
         let local_issuer = match &config.local_issuer {
             Some(local) => Some(LocalIssuer::open(local, &public_url, data)?),
             None => None,
@@ -118,6 +128,7 @@ impl App {
             answers: Answers::default(),
             strangers: Strangers::default(),
             operator: operator_token(data)?,
+            authority,
             local_issuer,
             public_url,
             store,

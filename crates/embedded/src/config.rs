@@ -62,6 +62,7 @@ pub struct Config {
     pub(crate) publishers: Vec<TrustedPublisher>,
     pub(crate) entitlements: Vec<Entitlement>,
     pub(crate) local_issuer: Option<LocalIssuer>,
+    pub(crate) sigstore: Sigstore,
 }
 
 /// Where the service listens, what it is called, where its data is.
@@ -285,6 +286,25 @@ pub(crate) struct LocalRun {
     pub(crate) claims: serde_json::Map<String, serde_json::Value>,
 }
 
+/// The private Sigstore.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Sigstore {
+    /// Whether it is there at all.
+    pub(crate) enabled: bool,
+    /// Keys, beside its own certificates, whose signatures its log takes: PEM.
+    pub(crate) public_keys: Vec<String>,
+    /// The same in DER.
+    #[serde(skip)]
+    pub(crate) keys: Vec<Vec<u8>>,
+}
+
+impl Default for Sigstore {
+    fn default() -> Self {
+        Self { enabled: true, public_keys: Vec::new(), keys: Vec::new() }
+    }
+}
+
 /// The file as it stands, each entry with its place.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -308,6 +328,8 @@ struct File {
     entitlement: Vec<Spanned<Entitlement>>,
     #[serde(default)]
     local_issuer: Option<Spanned<LocalIssuer>>,
+    #[serde(default)]
+    sigstore: Option<Spanned<Sigstore>>,
 }
 
 /// A package is known by its tenant and its name.

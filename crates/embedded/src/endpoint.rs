@@ -25,6 +25,8 @@ pub(crate) enum Credential {
     NpmToken,
     /// A CI platform's ID token.
     IdToken,
+    /// A CI session token, or a CI platform's ID token.
+    SessionOrIdToken,
     /// The local issuer's request token of one run.
     RequestToken,
 }
@@ -56,7 +58,7 @@ pub(crate) struct Endpoint {
     pub(crate) credential: Credential,
     pub(crate) takes_idempotency_key: bool,
     pub(crate) query: Vec<(&'static str, &'static str)>,
-    pub(crate) body: Option<Content>,
+    pub(crate) bodies: Vec<Content>,
     pub(crate) answers: Vec<(u16, &'static str, Option<Content>)>,
     handler: MethodRouter<Arc<App>>,
 }
@@ -77,7 +79,7 @@ impl Endpoint {
             credential: Credential::None,
             takes_idempotency_key: false,
             query: Vec::new(),
-            body: None,
+            bodies: Vec::new(),
             answers: Vec::new(),
             handler: on(filter, handler),
         }
@@ -132,13 +134,19 @@ impl Endpoint {
 
     /// Says that it takes a JSON document.
     pub(crate) fn takes<T: JsonSchema>(mut self) -> Self {
-        self.body = Some(Content::of::<T>("application/json"));
+        self.bodies.push(Content::of::<T>("application/json"));
         self
     }
 
     /// Says that it takes a form.
     pub(crate) fn takes_form<T: JsonSchema>(mut self) -> Self {
-        self.body = Some(Content::of::<T>("application/x-www-form-urlencoded"));
+        self.bodies.push(Content::of::<T>("application/x-www-form-urlencoded"));
+        self
+    }
+
+    /// Says that it also takes something else.
+    pub(crate) fn takes_also(mut self, media_type: &'static str) -> Self {
+        self.bodies.push(Content { media_type, schema: None });
         self
     }
 

@@ -19,6 +19,7 @@ mod registry;
 mod request;
 mod revocation;
 mod server;
+mod sigstore;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -27,4 +28,5 @@ pub use app::ServeError;
 pub use config::{Config, ConfigError, Limits, Server};
 pub use openapi::openapi;
 pub use server::serve;
+pub use sigstore::AuthorityError;
 pub use store::StoreError;

@@ -6,8 +6,15 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     endpoint::{Content, Credential, Endpoint},
-    fractalops, local_issuer, registry,
+    fractalops, local_issuer, registry, sigstore,
 };
+
+/// Returns every endpoint of the service.
+fn endpoints() -> impl Iterator<Item = Endpoint> {
+    [fractalops::endpoints(), registry::endpoints(), sigstore::endpoints(), local_issuer::endpoints()]
+        .into_iter()
+        .flatten()
+}
 
 /// Returns the document: OpenAPI 3.1, whose schemas are JSON Schema 2020-12.
 pub fn openapi() -> Value {
@@ -17,8 +24,7 @@ pub fn openapi() -> Value {
     });
     let mut schemas = SchemaGenerator::new(settings);
     let mut paths = Map::new();
-    let tables = [fractalops::endpoints(), registry::endpoints(), local_issuer::endpoints()];
-    for endpoint in tables.into_iter().flatten() {
+    for endpoint in endpoints() {
         let operation = operation(&endpoint, &mut schemas);
         for path in endpoint.shown_paths() {
             let item = paths.entry(path).or_insert_with(|| json!({}));
@@ -31,7 +37,7 @@ pub fn openapi() -> Value {
             "title": "FractalOps packages, local",
             "version": env!("CARGO_PKG_VERSION"),
             "description": "CI identity to short-lived npm token, records of hardened builds, audit and evidence, \
-                            and the npm registry that checks every claim again.",
+                            the npm registry that checks every claim again, and a private Sigstore.",
         },
         "paths": paths,
         "components": {
@@ -85,8 +91,14 @@ fn operation(endpoint: &Endpoint, schemas: &mut SchemaGenerator) -> Value {
         "responses": responses,
         "security": security(endpoint.credential),
     });
-    if let Some(content) = endpoint.body {
-        operation["requestBody"] = json!({"required": true, "content": media(content, schemas)});
+    let mut bodies = Map::new();
+    for content in &endpoint.bodies {
+        if let Value::Object(media) = media(*content, schemas) {
+            bodies.extend(media);
+        }
+    }
+    if !bodies.is_empty() {
+        operation["requestBody"] = json!({"required": true, "content": bodies});
     }
     operation
 }
@@ -103,6 +115,7 @@ fn security(credential: Credential) -> Value {
         Credential::SessionOrOperator => json!([{"session": []}, {"operator": []}]),
         Credential::NpmToken => json!([{"npm": []}]),
         Credential::IdToken => json!([{"idToken": []}]),
+        Credential::SessionOrIdToken => json!([{"session": []}, {"idToken": []}]),
         Credential::RequestToken => json!([{"request": []}]),
     }
 }
@@ -149,9 +162,7 @@ mod tests {
     #[test]
     fn every_route_is_shown() {
         let document = openapi();
-        for endpoint in
-            [fractalops::endpoints(), registry::endpoints(), local_issuer::endpoints()].into_iter().flatten()
-        {
+        for endpoint in endpoints() {
             for path in endpoint.shown_paths() {
                 let method = endpoint.method.as_str().to_ascii_lowercase();
                 assert!(document["paths"][path][&method]["summary"].is_string(), "{method} {path}");

@@ -26,6 +26,7 @@ use crate::{
     config::Config,
     fractalops, local_issuer, registry,
     request::{self, Peer},
+    sigstore,
     store::Store,
 };
 
@@ -71,8 +72,12 @@ pub(crate) async fn serve_at(
     let (gathered, writing) = Gathered::new(store.clone());
     let writing = tokio::spawn(writing);
     let app = Arc::new(App::open(config, address, store, gathered, clock)?);
+    sigstore::begin(&app).await?;
     let chain = app.store.clone();
     tokio::task::spawn_blocking(move || check_chain(&chain));
+    if let Some(check) = sigstore::check(&app) {
+        tokio::task::spawn_blocking(check);
+    }
     let sweeping = tokio::spawn(sweep(Arc::clone(&app)));
     let router = router(Arc::clone(&app));
     ready(&app.public_url.audience()).map_err(ServeError::Listen)?;
@@ -98,6 +103,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .merge(fractalops::router())
         .merge(local_issuer::router())
         .merge(registry::router())
+        .merge(sigstore::router())
         .fallback(request::not_found)
         .method_not_allowed_fallback(request::wrong_method)
         .layer(middleware::from_fn_with_state(Arc::clone(&app), request::finish))
@@ -121,6 +127,9 @@ async fn sweep(app: Arc<App>) {
         app.answers.sweep(now).await;
         if let Err(error) = rotate(&app, now) {
             tracing::error!(error = &error as &dyn std::error::Error, "cannot rotate the signing key");
+        }
+        if let Err(error) = sigstore::rotate(&app, now).await {
+            tracing::error!(error = &error as &dyn std::error::Error, "cannot rotate the Sigstore keys");
         }
         let swept = async {
             app.revoked.sweep(&app.store, now).await?;

@@ -14,9 +14,9 @@ pub mod local_issuer;
 pub mod mint;
 pub mod platform;
 pub mod policy;
+pub mod private_file;
 pub mod replay;
 pub mod verify;
 
 mod compact;
-mod private_file;
 mod shown;

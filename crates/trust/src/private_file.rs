@@ -51,7 +51,10 @@ fn failed(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> KeyFileE
 }
 
 /// Makes a folder that nobody else may enter, unless it is there.
-pub(crate) fn folder(path: &Path) -> Result<(), KeyFileError> {
+///
+/// # Errors
+/// When it cannot be made, or others may enter it.
+pub fn folder(path: &Path) -> Result<(), KeyFileError> {
     let mut builder = fs::DirBuilder::new();
     builder.recursive(true);
     #[cfg(unix)]
@@ -61,7 +64,10 @@ pub(crate) fn folder(path: &Path) -> Result<(), KeyFileError> {
 }
 
 /// Reads a file, or returns `None` when there is none.
-pub(crate) fn read(path: &Path) -> Result<Option<Vec<u8>>, KeyFileError> {
+///
+/// # Errors
+/// When it cannot be read, or others may read it.
+pub fn read(path: &Path) -> Result<Option<Vec<u8>>, KeyFileError> {
     match fs::read(path) {
         Ok(content) => {
             check_mode(path)?;
@@ -73,7 +79,10 @@ pub(crate) fn read(path: &Path) -> Result<Option<Vec<u8>>, KeyFileError> {
 }
 
 /// Writes a file so that a power failure leaves the old one or the new one.
-pub(crate) fn write(path: &Path, content: &[u8]) -> Result<(), KeyFileError> {
+///
+/// # Errors
+/// When it cannot be written; the old one then stays.
+pub fn write(path: &Path, content: &[u8]) -> Result<(), KeyFileError> {
     let folder = path.parent().unwrap_or(Path::new("."));
     // Readable by its owner alone from the start.
     let mut file = NamedTempFile::new_in(folder).map_err(failed("write into", folder))?;

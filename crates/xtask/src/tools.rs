@@ -52,6 +52,10 @@ pub(crate) const HARDEN_PEERS: &str = "harden-peers";
 /// The packages that they and the hardened build are given.
 pub(crate) const HARDEN_INPUTS: &str = "harden-inputs";
 
+/// The Sigstore clients that sign with, and verify, what the embedded authority vouches for.
+const SIGSTORE_PYTHON: &str = "sigstore-python";
+const SIGSTORE_JS: &str = "sigstore-js";
+
 const TOOLS: &[Tool] = &[
     Tool { folder: NODE, purpose: Purpose::Tests, source: Source::Node { version: "24.21.0" } },
     Tool {
@@ -115,6 +119,16 @@ const TOOLS: &[Tool] = &[
                 "cryptography==50.0.2",
             ],
         },
+    },
+    Tool {
+        folder: SIGSTORE_PYTHON,
+        purpose: Purpose::Tests,
+        source: Source::Python { packages: &["sigstore==4.5.1"] },
+    },
+    Tool {
+        folder: SIGSTORE_JS,
+        purpose: Purpose::Tests,
+        source: Source::Libraries { packages: &[("@sigstore/sign", "5.1.0"), ("@sigstore/verify", "4.1.3")] },
     },
     Tool {
         folder: "verdaccio",

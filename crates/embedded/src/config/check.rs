@@ -13,7 +13,10 @@ use protected_trust::policy::TrustedPublisher;
 use toml::Spanned;
 use url::Host;
 
-use super::{Config, Entitlement, File, Issuer, Limits, LocalIssuer, Package, Project, Repository, Server};
+use super::{
+    Config, Entitlement, File, Issuer, Limits, LocalIssuer, Package, Project, Repository, Server, Sigstore,
+};
+use crate::sigstore::public_key;
 
 /// The prefix of an issuer's URL that means the local issuer.
 pub(super) const LOCAL: &str = "local:";
@@ -71,6 +74,7 @@ pub(super) fn check(file: File) -> Checked<Config> {
         publishers: Vec::new(),
         entitlements: Vec::new(),
         local_issuer: None,
+        sigstore: file.sigstore.map(sigstore).transpose()?.unwrap_or_default(),
     };
     for entry in file.repository {
         repository(&config, &entry)?;
@@ -338,6 +342,14 @@ fn is_loopback(url: &ServiceUrl) -> bool {
         Some(Host::Ipv4(address)) => address.is_loopback(),
         Some(Host::Ipv6(address)) => address.is_loopback(),
         None => false,
+    }
+}
+
+fn sigstore(entry: Spanned<Sigstore>) -> Checked<Sigstore> {
+    let keys: Result<_, _> = entry.get_ref().public_keys.iter().map(|pem| public_key(pem)).collect();
+    match keys {
+        Ok(keys) => Ok(Sigstore { keys, ..entry.into_inner() }),
+        Err(error) => wrong(&entry, format!("[sigstore] public_keys: {error}")),
     }
 }
 

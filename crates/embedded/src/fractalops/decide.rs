@@ -219,7 +219,7 @@ pub(super) fn not_entitled(project: &ProjectSlug) -> Refusal {
 }
 
 /// Returns the trusted publishers that a run is, of every tenant; refuses with the nearest when it is none.
-pub(super) fn publishers<'a>(app: &'a App, identity: &RunIdentity) -> Answer<Vec<&'a TrustedPublisher>> {
+pub(crate) fn publishers<'a>(app: &'a App, identity: &RunIdentity) -> Answer<Vec<&'a TrustedPublisher>> {
     let walked = walk(app.config.publishers.iter(), identity);
     if walked.matched.is_empty() {
         let message = format!("no trusted publisher matches {}", identity.describe());

@@ -172,7 +172,7 @@ fn check_form(app: &App, wanted: &TokenExchangeRequest) -> Answer<()> {
 }
 
 /// Verifies an ID token for one of `audiences`, and says in `event` whose it is.
-pub(super) async fn verify(
+pub(crate) async fn verify(
     app: &App,
     token: &IdToken,
     audiences: &[String],
@@ -224,7 +224,7 @@ pub(super) async fn once(
 }
 
 /// A session is of one tenant.
-fn one_tenant(matched: &[&TrustedPublisher]) -> Answer<TenantId> {
+pub(crate) fn one_tenant(matched: &[&TrustedPublisher]) -> Answer<TenantId> {
     let tenants: BTreeSet<_> = matched.iter().map(|publisher| &publisher.tenant_id).collect();
     match tenants.first() {
         Some(tenant) if tenants.len() == 1 => Ok((*tenant).clone()),

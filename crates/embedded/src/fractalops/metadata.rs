@@ -29,6 +29,7 @@ async fn metadata(State(app): State<Arc<App>>) -> Json<Metadata> {
         response_types_supported: Vec::new(),
         token_endpoint_auth_methods_supported: vec!["none".to_owned()],
         id_token_audience: app.issuer(),
+        sigstore_url: app.authority.as_ref().map(|authority| authority.url().to_owned()),
     })
 }
 

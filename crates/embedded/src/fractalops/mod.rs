@@ -5,7 +5,7 @@ pub(crate) mod builds;
 pub(crate) mod decide;
 mod entitlements;
 pub(crate) mod evidence;
-mod exchange;
+pub(crate) mod exchange;
 mod health;
 mod metadata;
 mod npm_exchange;
@@ -54,7 +54,7 @@ pub(crate) fn router() -> Router<Arc<App>> {
 }
 
 /// What every answer with a token carries (RFC 6749 section 5.1).
-fn no_store() -> [(HeaderName, HeaderValue); 1] {
+pub(crate) fn no_store() -> [(HeaderName, HeaderValue); 1] {
     [(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))]
 }
 

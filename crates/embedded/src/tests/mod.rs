@@ -8,4 +8,5 @@ mod config;
 mod exchange;
 mod npm_token;
 mod restart;
+mod sigstore;
 mod socket;

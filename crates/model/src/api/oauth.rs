@@ -101,4 +101,8 @@ pub struct Metadata {
     pub token_endpoint_auth_methods_supported: Vec<String>,
     /// The audience that an ID token for this service must have.
     pub id_token_audience: String,
+    /// The private Sigstore that belongs to it, if any: Fulcio, Rekor and the timestamp authority are below this
+    /// URL, and what verifies their bundles is at `trusted_root.json`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sigstore_url: Option<String>,
 }

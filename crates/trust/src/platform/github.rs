@@ -58,7 +58,7 @@ fn run_url(identity: &RunIdentity) -> Option<String> {
 }
 
 /// Returns the server that an issuer belongs to, where its URL says so.
-fn server(issuer: &str) -> Option<String> {
+pub(super) fn server(issuer: &str) -> Option<String> {
     let host_and_path = issuer.strip_prefix("https://")?;
     let (host, path) = host_and_path.split_once('/').unwrap_or((host_and_path, ""));
     if path.trim_end_matches('/') == "_services/token" {

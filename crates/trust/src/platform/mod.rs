@@ -41,6 +41,20 @@ pub(crate) fn identity(issuer: &Issuer, claims: &Map<String, Value>) -> Result<R
     Ok(identity)
 }
 
+/// Returns the URL of the server that holds a run's repository, without a `/` at its end, where the platform has one.
+pub fn server(identity: &RunIdentity) -> Option<String> {
+    match identity.platform {
+        PlatformKind::GithubActions => github::server(&identity.issuer).or_else(|| origin(&identity.issuer)),
+        PlatformKind::GitlabCi => Some(identity.issuer.trim_end_matches('/').to_owned()),
+        PlatformKind::Jenkins | PlatformKind::Generic => None,
+    }
+}
+
+fn origin(url: &str) -> Option<String> {
+    let origin = url::Url::parse(url).ok()?.origin();
+    origin.is_tuple().then(|| origin.ascii_serialization())
+}
+
 /// Claims whose signature was verified.
 struct Claims<'a>(&'a Map<String, Value>);
 

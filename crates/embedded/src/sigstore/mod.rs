@@ -1,0 +1,239 @@
+//! A private Sigstore on one machine: certificates for CI runs, a log of what they signed, timestamps.
+//!
+//! It is Fulcio ([`fulcio`]), Rekor in both its versions ([`rekor_v1`], [`rekor_v2`]) and a timestamp authority
+//! ([`timestamp`]) to any client, and [`root`] is what verifies their work offline. Who gets a certificate is decided
+//! as everywhere here: a verified ID token of a configured issuer, or the session made of one, that a trusted
+//! publisher names.
+//!
+//! The log and what it vouches for have one operator. It shows that nothing was taken back or changed since somebody
+//! else kept a checkpoint; it is no independent witness.
+
+mod ca;
+mod certificate;
+mod checkpoint;
+mod entry;
+mod fulcio;
+mod identity;
+mod key;
+mod keys;
+mod log;
+mod merkle;
+mod monitor;
+mod rekor_v1;
+mod rekor_v2;
+mod root;
+mod sct;
+mod timestamp;
+mod tsa;
+
+use std::{
+    path::Path,
+    sync::{Arc, PoisonError, RwLock},
+};
+
+use axum::{
+    Router,
+    http::{HeaderMap, StatusCode, header},
+};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use jiff::Timestamp;
+use protected_model::{api::problem::Code, service_url::ServiceUrl};
+use protected_trust::mint::KeyFileError;
+use serde::de::DeserializeOwned;
+
+use crate::{
+    app::App,
+    endpoint::{Endpoint, register},
+    problem::{Answer, Refusal},
+    store::{Store, StoreError},
+};
+use keys::{KeyFile, Keys};
+
+/// Where everything of it is, below the base URL.
+const PATH: &str = "sigstore";
+
+/// Why the authority cannot do its work.
+#[derive(Debug, thiserror::Error)]
+pub enum AuthorityError {
+    /// The keys on disk.
+    #[error("cannot load or keep the keys")]
+    Keys(#[from] KeyFileError),
+    /// A key cannot be made, or cannot sign.
+    #[error("cannot make a key or sign with it")]
+    Key,
+    /// A certificate, a token or a time that DER cannot hold.
+    #[error("cannot encode what is to be signed")]
+    Encoding(#[from] der::Error),
+    /// A key that cannot be put into a certificate.
+    #[error("cannot encode a key")]
+    PublicKey(#[from] x509_cert::spki::Error),
+    /// The data folder.
+    #[error("cannot read or write the log")]
+    Store(#[from] StoreError),
+    /// The log was changed by somebody else.
+    #[error("the log is not the one that was signed here: {0}")]
+    Log(&'static str),
+}
+
+impl From<AuthorityError> for Refusal {
+    fn from(error: AuthorityError) -> Self {
+        // The reason is for the operator's log: it may name files of this machine.
+        tracing::error!(error = &error as &dyn std::error::Error, "the Sigstore authority failed");
+        match error {
+            AuthorityError::Store(error) => error.into(),
+            AuthorityError::Log(what) => {
+                Self::new(Code::INTERNAL, format!("the log is not the one that was signed here: {what}"))
+                    .hint("the operator compares it with a backup; nothing is added until then")
+            }
+            _ => Self::new(Code::INTERNAL, "the Sigstore authority could not sign"),
+        }
+    }
+}
+
+/// What signs, and where it is.
+pub(crate) struct Authority {
+    url: String,
+    file: KeyFile,
+    keys: RwLock<Arc<Keys>>,
+}
+
+impl Authority {
+    /// Loads the keys of a folder, or makes them.
+    pub(crate) fn open(
+        folder: &Path,
+        public_url: &ServiceUrl,
+        now: Timestamp,
+    ) -> Result<Self, AuthorityError> {
+        let url = public_url.join(PATH).to_string();
+        let (file, keys) = KeyFile::load_or_create(folder, &url, now)?;
+        Ok(Self { url, file, keys: RwLock::new(Arc::new(keys)) })
+    }
+
+    /// Returns the URL that Fulcio, Rekor and the timestamp authority share, without a `/` at its end.
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
+    fn keys(&self) -> Arc<Keys> {
+        Arc::clone(&self.keys.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    async fn rotate(&self, store: &Store, now: Timestamp) -> Result<(), AuthorityError> {
+        let keys = self.keys();
+        if !keys.is_due(now) {
+            return Ok(());
+        }
+        let next = self.file.rotate(&keys, now)?;
+        *self.keys.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(next);
+        tracing::info!("new keys sign certificates, the log and timestamps from now on");
+        log::begin(store, self, now).await
+    }
+}
+
+/// Begins the log at the first start. A log that somebody changed is told, and added to no more.
+pub(crate) async fn begin(app: &App) -> Result<(), AuthorityError> {
+    let Some(authority) = &app.authority else { return Ok(()) };
+    match log::begin(&app.store, authority, app.now()).await {
+        Err(error @ AuthorityError::Log(_)) => {
+            tracing::error!(error = &error as &dyn std::error::Error, "the Sigstore log is broken");
+            Ok(())
+        }
+        other => other,
+    }
+}
+
+/// Returns what reads the whole log once, so that a change behind the service's back does not stay unseen.
+pub(crate) fn check(app: &App) -> Option<impl FnOnce() + Send + use<>> {
+    let (keys, store) = (app.authority.as_ref()?.keys(), app.store.clone());
+    Some(move || match store.read().and_then(|txn| log::verify(&txn, &keys)) {
+        Ok(entries) => tracing::info!(entries, "the Sigstore log is whole"),
+        Err(error) => {
+            tracing::error!(error = &error as &dyn std::error::Error, "the Sigstore log is broken");
+        }
+    })
+}
+
+/// Lets new keys take over when those that sign are old enough.
+pub(crate) async fn rotate(app: &App, now: Timestamp) -> Result<(), AuthorityError> {
+    match &app.authority {
+        Some(authority) => authority.rotate(&app.store, now).await,
+        None => Ok(()),
+    }
+}
+
+/// Reads a public key in PEM that the log may take entries of, and returns its DER.
+pub(crate) fn public_key(text: &str) -> Result<Vec<u8>, String> {
+    let (label, der) = der::pem::decode_vec(text.trim_start().as_bytes())
+        .map_err(|_| "expected a public key in PEM".to_owned())?;
+    if label != "PUBLIC KEY" {
+        return Err(format!("the PEM is a `{label}`, expected `PUBLIC KEY`"));
+    }
+    let key = key::PublicKey::from_spki(&der).map_err(|error| error.to_string())?;
+    Ok(key.spki().to_vec())
+}
+
+/// Returns every endpoint of the authority.
+pub(crate) fn endpoints() -> Vec<Endpoint> {
+    let tables = [
+        fulcio::endpoints(),
+        rekor_v1::endpoints(),
+        rekor_v2::endpoints(),
+        monitor::endpoints(),
+        timestamp::endpoints(),
+        root::endpoints(),
+    ];
+    tables.into_iter().flatten().collect()
+}
+
+/// Returns their routes.
+pub(crate) fn router() -> Router<Arc<App>> {
+    register(endpoints())
+}
+
+/// Returns the authority, where it is switched on.
+fn authority(app: &App) -> Answer<&Authority> {
+    app.authority.as_ref().ok_or_else(|| {
+        Refusal::new(Code::NOT_FOUND, "there is no Sigstore authority here")
+            .hint("an administrator of FractalOps switches it on with `[sigstore] enabled = true`")
+    })
+}
+
+/// Reads a JSON document of a foreign protocol. What is wrong with it is told by its place alone, since it holds
+/// tokens and signatures.
+fn json<T: DeserializeOwned>(headers: &HeaderMap, bytes: &[u8]) -> Answer<T> {
+    if !is_of_type(headers, "application/json") {
+        return Err(Refusal::new(Code::INVALID_REQUEST, "expected Content-Type `application/json`")
+            .status(StatusCode::UNSUPPORTED_MEDIA_TYPE));
+    }
+    serde_json::from_slice(bytes).map_err(|error| {
+        let (line, column) = (error.line(), error.column());
+        let what = if error.is_data() { "a member is missing or of another type" } else { "it is not JSON" };
+        invalid(format!("the JSON body is refused at line {line}, column {column}: {what}"))
+    })
+}
+
+fn is_of_type(headers: &HeaderMap, expected: &str) -> bool {
+    let actual = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    actual.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(expected)
+}
+
+/// Reads a member in base64.
+fn base64(member: &str, text: &str) -> Answer<Vec<u8>> {
+    STANDARD.decode(text).map_err(|_| invalid(format!("`{member}`: expected base64")))
+}
+
+/// Reads a member in PEM.
+fn pem(member: &str, text: &[u8], labels: &[&str]) -> Answer<(String, Vec<u8>)> {
+    let labels_in_words = labels.join("` or `");
+    match der::pem::decode_vec(text) {
+        Ok((label, der)) if labels.contains(&label) => Ok((label.to_owned(), der)),
+        Ok((label, _)) => {
+            Err(invalid(format!("`{member}`: the PEM is a `{label}`, expected `{labels_in_words}`")))
+        }
+        Err(_) => Err(invalid(format!("`{member}`: expected PEM of a `{labels_in_words}`"))),
+    }
+}
+
+fn invalid(message: impl Into<String>) -> Refusal {
+    Refusal::new(Code::INVALID_REQUEST, message)
+}
