@@ -112,7 +112,7 @@ impl FromStr for Pattern {
     type Err = PatternError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if text.trim_matches('*').trim().is_empty() {
+        if text.chars().all(|c| c == '*' || c.is_whitespace()) {
             return Err(PatternError(text.to_owned()));
         }
         Ok(Self(text.to_owned()))

@@ -5,7 +5,10 @@
 //! is fetched and nothing is looked up: the trusted root and the artifact's digests are given.
 
 mod identity;
+mod provenance;
+mod sbom;
 mod strict;
+mod timestamp;
 mod trust;
 
 use std::fmt;
@@ -16,6 +19,8 @@ use serde::{Deserialize, Serialize};
 use sigstore_types::{Artifact, ArtifactDigest, Bundle, HashAlgorithm, Sha256Hash, SignatureContent};
 
 pub use identity::{Certificate, Identity, Pattern, PatternError};
+pub use provenance::{ExpectedBuild, Told, provenance};
+pub use sbom::{Counted, Package, sbom};
 pub use trust::{Trust, TrustError};
 
 use crate::statement::{self, PAYLOAD_TYPE, Statement, Subject};
@@ -159,6 +164,7 @@ pub fn bundle(bytes: &[u8], trust: &Trust, expected: &Expected<'_>) -> Result<Ve
     let artifact = artifact(statement.as_ref(), expected.subject)?;
     let (signer, times) = trust.verify(&bundle, artifact)?;
     let log = strict::log(&bundle, trust)?;
+    timestamp::strict(&bundle, trust)?;
     strict::rest(&bundle, trust)?;
     if let Some(statement) = &statement {
         subject(statement, expected.subject)?;

@@ -167,6 +167,12 @@ impl Trust {
         chains.into_iter().any(|certificate| certificate.raw_bytes.as_bytes() == der)
     }
 
+    /// Returns whether this certificate (DER) is in a chain of the root's timestamp authorities.
+    pub(super) fn has_timestamp_authority(&self, der: &[u8]) -> bool {
+        let chains = self.root.timestamp_authorities.iter().flat_map(|it| &it.cert_chain.certificates);
+        chains.into_iter().any(|certificate| certificate.raw_bytes.as_bytes() == der)
+    }
+
     /// Returns the name of the trusted key.
     pub(super) fn hint(&self) -> Option<String> {
         let key = self.key.as_ref()?;
