@@ -1,6 +1,6 @@
 //! What a file is by its name and place.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::js::{Goal, Language};
 
@@ -50,9 +50,17 @@ pub(crate) fn is_node_script(path: &str, start: &[u8]) -> bool {
             .any(|word| word == "node" || word == "nodejs")
 }
 
-/// The `type` of each `package.json` in a tree, by its folder.
+/// What each `package.json` in a tree says about how files are loaded.
 #[derive(Debug, Default)]
-pub(crate) struct PackageTypes(BTreeMap<String, PackageType>);
+pub(crate) struct PackageTypes {
+    /// Its `type`, by its folder.
+    types: BTreeMap<String, PackageType>,
+    /// Files that it names for browsers, which may load them as scripts.
+    for_browsers: BTreeSet<String>,
+}
+
+/// The fields of `package.json` that name a file for browsers, or for what serves files to them.
+const FOR_BROWSERS: &[&str] = &["browser", "unpkg", "jsdelivr", "cdn", "web"];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum PackageType {
@@ -71,7 +79,32 @@ impl PackageTypes {
             Some("commonjs") => PackageType::CommonJs,
             _ => PackageType::Unsaid,
         };
-        self.0.insert(folder.to_owned(), kind);
+        self.types.insert(folder.to_owned(), kind);
+        for file in FOR_BROWSERS.iter().filter_map(|field| value.get(field)?.as_str()) {
+            let file = file.trim_start_matches("./");
+            self.for_browsers.insert(if folder.is_empty() {
+                file.to_owned()
+            } else {
+                format!("{folder}/{file}")
+            });
+        }
+    }
+
+    /// Whether the author says of `path` that it is CommonJS, and does not name it for browsers.
+    pub(crate) fn says_common_js(&self, path: &str) -> bool {
+        self.nearest(path) == Some(PackageType::CommonJs) && !self.for_browsers.contains(path)
+    }
+
+    fn nearest(&self, path: &str) -> Option<PackageType> {
+        let mut folder = path;
+        loop {
+            folder = folder.rsplit_once('/').map_or("", |(parent, _)| parent);
+            match self.types.get(folder) {
+                None if folder.is_empty() => return None,
+                None => {}
+                found => return found.copied(),
+            }
+        }
     }
 
     /// Returns how Node reads `path`, which is published under that name.
@@ -82,15 +115,9 @@ impl PackageTypes {
         if path.ends_with(".cjs") {
             return Goal::CommonJs;
         }
-        let mut folder = path;
-        loop {
-            folder = folder.rsplit_once('/').map_or("", |(parent, _)| parent);
-            match self.0.get(folder) {
-                Some(PackageType::Module) => return Goal::ModuleOrScript,
-                Some(PackageType::CommonJs | PackageType::Unsaid) => return Goal::CommonJsOrModule,
-                None if folder.is_empty() => return Goal::CommonJsOrModule,
-                None => {}
-            }
+        match self.nearest(path) {
+            Some(PackageType::Module) => Goal::ModuleOrScript,
+            Some(PackageType::CommonJs | PackageType::Unsaid) | None => Goal::CommonJsOrModule,
         }
     }
 }
@@ -116,6 +143,21 @@ mod tests {
             assert_eq!(types.goal(path), goal, "{path}");
         }
         assert_eq!(PackageTypes::default().goal("a/b.js"), Goal::CommonJsOrModule);
+    }
+
+    #[test]
+    fn common_js_is_what_the_author_says_and_no_browser_is_given() {
+        let mut types = PackageTypes::default();
+        types.insert("package.json", br#"{"type":"commonjs","unpkg":"./dist/a.js","browser":{"x":"y"}}"#);
+        types.insert("plain/package.json", b"{}");
+        types.insert("sub/package.json", br#"{"type":"commonjs","jsdelivr":"b.js"}"#);
+        for path in ["index.js", "dist/b.js", "sub/a.js"] {
+            assert!(types.says_common_js(path), "{path}");
+        }
+        for path in ["dist/a.js", "plain/index.js", "sub/b.js"] {
+            assert!(!types.says_common_js(path), "{path}");
+        }
+        assert!(!PackageTypes::default().says_common_js("index.js"));
     }
 
     #[test]

@@ -19,6 +19,8 @@ pub(crate) struct Hazards {
     pub(crate) fixed_names: Option<(BytePos, &'static str)>,
     /// Whether it is CommonJS for certain, and not a script that also serves as one.
     pub(crate) common_js: bool,
+    /// Whether it speaks to CommonJS, and to nothing of a browser or of another module system.
+    pub(crate) only_common_js: bool,
     /// Whether it holds something that only modules have.
     pub(crate) module_syntax: bool,
     /// Whether it reads `name` of a function that it declares.
@@ -50,11 +52,13 @@ pub(crate) fn find(program: &Program, unresolved: Mark) -> Hazards {
         found: Hazards { named, naming, classes, ..Hazards::default() },
         uses_common_js: false,
         asks_for_common_js: false,
+        speaks_to_others: false,
         depth: 0,
     };
     program.visit_with(&mut finder);
     let mut found = finder.found;
     found.common_js = finder.uses_common_js && !finder.asks_for_common_js;
+    found.only_common_js = finder.uses_common_js && !finder.speaks_to_others;
     found
 }
 
@@ -248,6 +252,7 @@ struct Finder {
     found: Hazards,
     uses_common_js: bool,
     asks_for_common_js: bool,
+    speaks_to_others: bool,
     /// How many functions deep.
     depth: usize,
 }
@@ -284,6 +289,9 @@ impl Finder {
 
 /// The names that Node gives to a CommonJS module.
 const COMMON_JS: &[&str] = &["require", "module", "exports", "__dirname", "__filename"];
+
+/// What a script in a browser speaks to, and what other module systems give.
+const OTHERS: &[&str] = &["define", "window", "self", "document", "globalThis"];
 
 impl Visit for Finder {
     fn visit_function(&mut self, node: &Function) {
@@ -369,6 +377,7 @@ impl Visit for Finder {
             && self.is_free(name, &["module", "exports", "require", "define"])
         {
             self.asks_for_common_js = true;
+            self.speaks_to_others |= name.sym == "define";
             return;
         }
         node.visit_children_with(self);
@@ -377,6 +386,9 @@ impl Visit for Finder {
     fn visit_ident(&mut self, node: &Ident) {
         if self.is_free(node, COMMON_JS) {
             self.uses_common_js = true;
+        }
+        if self.is_free(node, OTHERS) {
+            self.speaks_to_others = true;
         }
     }
 

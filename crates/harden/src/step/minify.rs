@@ -144,7 +144,7 @@ fn minify(
             let line = session.frame(at, "").line;
             notes.unprotected = Some(format!("names and structure are kept: {reason} (line {line})"));
         } else {
-            let private = is_private(&program, goal, &hazards);
+            let private = is_private(&program, goal, &hazards, types.says_common_js(path));
             shorten(session, &mut program, options.keep_names, keep_classes, private, hazards);
         }
         if let Some(exports) = exports {
@@ -157,11 +157,12 @@ fn minify(
 
 /// Returns whether nobody else sees the names that the file's top level declares.
 ///
-/// A file that could be loaded by `<script>` declares globals there, which other scripts use by name.
-pub(super) fn is_private(program: &Program, goal: Goal, hazards: &Hazards) -> bool {
+/// A file that could be loaded by `<script>` declares globals there, which other scripts use by name. `said`: whether the
+/// author says that it is CommonJS; then asking whether there is a `module` makes no script of it.
+pub(super) fn is_private(program: &Program, goal: Goal, hazards: &Hazards, said: bool) -> bool {
     match program {
         Program::Module(_) => goal == Goal::Module || hazards.module_syntax,
-        Program::Script(_) => goal == Goal::CommonJs || hazards.common_js,
+        Program::Script(_) => goal == Goal::CommonJs || hazards.common_js || said && hazards.only_common_js,
     }
 }
 

@@ -111,7 +111,7 @@ fn file(
             let line = session.frame(at, "").line;
             return Ok(Done::Left(format!("names and structure are kept: {reason} (line {line})")));
         }
-        let private = minify::is_private(&program, goal, &hazards);
+        let private = minify::is_private(&program, goal, &hazards, types.says_common_js(path));
         passes::unparenthesize(session, &mut program);
         let random = context.seed.random(path);
         let constants = match &obfuscation.mark {
