@@ -16,8 +16,10 @@ use swc_core::{
 };
 
 use super::Session;
+use crate::obfuscate::Random;
 
-/// What keeps its name.
+/// What keeps its name, and what the others get.
+#[derive(Default)]
 pub(crate) struct Kept {
     /// Whether the names that the top level declares are seen by others.
     pub(crate) top_level: bool,
@@ -25,6 +27,7 @@ pub(crate) struct Kept {
     pub(crate) private_names: bool,
     /// Names that are kept wherever they stand.
     pub(crate) names: BTreeSet<String>,
+    pub(crate) generator: Generator,
 }
 
 /// Shortens the names of a program whose names are resolved.
@@ -33,10 +36,15 @@ pub(crate) fn shorten(session: &Session, program: &mut Program, kept: &Kept) {
     let top_level = SyntaxContext::empty().apply_mark(session.top_level);
     let mut keeper = Keeper { kept, top_level, ids: HashSet::new() };
     program.visit_with(&mut keeper);
-    let short = Short { taken: keeper.ids.iter().map(|(name, _)| name.clone()).collect(), kept: keeper.ids };
+    let short = Short {
+        taken: keeper.ids.iter().map(|(name, _)| name.clone()).collect(),
+        kept: keeper.ids,
+        generator: kept.generator.clone(),
+    };
     let config = Config { keep_class_names: false, top_level_mark: session.top_level, ignore_eval: false };
     program.mutate(renamer(config, short));
-    program.visit_mut_with(&mut Inner { keep_private: kept.private_names, ..Inner::default() });
+    let generator = kept.generator.clone();
+    program.visit_mut_with(&mut Inner { keep_private: kept.private_names, generator, ..Inner::default() });
 }
 
 /// Finds the names that stay.
@@ -84,6 +92,7 @@ impl Visit for Bound<'_> {
 struct Short {
     kept: HashSet<Id>,
     taken: Vec<Atom>,
+    generator: Generator,
 }
 
 impl Renamer for Short {
@@ -93,7 +102,7 @@ impl Renamer for Short {
     const RESET_N: bool = false;
 
     fn new_name_for(&self, _: &Id, n: &mut usize) -> Atom {
-        short_name(n)
+        self.generator.next(n)
     }
 
     fn unresolved_symbols(&self) -> Vec<Atom> {
@@ -109,6 +118,73 @@ impl Renamer for Short {
 const FIRST: &[u8; 54] = b"etnriaoscludfpmhg_vybxSCwTEDOkAjMNPFILRzBVHUWGKqJYXZQ$";
 /// Further characters.
 const REST: &[u8; 64] = b"etnriaoscludfpmhg_vybxSCwTEDOkAjMNPFILRzBVHUWGKqJYXZQ$0123456789";
+/// Characters that a reader takes for one another.
+const ALIKE: &[u8; 28] = b"lIOoSsZzUuVvCcXxWwKkPp_$0125";
+/// How many of them no number begins with.
+const ALIKE_LETTERS: usize = 24;
+
+/// Which names there are and in which order they are given, short ones first.
+#[derive(Clone)]
+pub(crate) struct Generator {
+    /// The names of one character.
+    single: Vec<u8>,
+    /// How longer names begin, and how they go on.
+    first: Vec<u8>,
+    rest: Vec<u8>,
+}
+
+impl Default for Generator {
+    /// The one whose names take fewest bytes once they are compressed.
+    fn default() -> Self {
+        Self { single: FIRST.to_vec(), first: FIRST.to_vec(), rest: REST.to_vec() }
+    }
+}
+
+impl Generator {
+    /// Returns one of several: any letters, letters that look alike, or marks and capitals first.
+    pub(crate) fn any(random: &mut Random) -> Self {
+        let (first, rest) = match random.below(3) {
+            0 => (FIRST.to_vec(), REST.to_vec()),
+            1 => (ALIKE[..ALIKE_LETTERS].to_vec(), ALIKE.to_vec()),
+            _ => {
+                let marks = FIRST.iter().filter(|letter| !letter.is_ascii_lowercase());
+                (marks.copied().collect(), REST.to_vec())
+            }
+        };
+        let mut generator = Self { single: FIRST.to_vec(), first, rest };
+        for letters in [&mut generator.single, &mut generator.first, &mut generator.rest] {
+            random.shuffle(letters);
+        }
+        generator
+    }
+
+    /// Returns the `n`th name and counts on.
+    fn next(&self, n: &mut usize) -> Atom {
+        loop {
+            let at = *n;
+            *n += 1;
+            let name = match self.single.get(at) {
+                Some(&letter) => String::from(letter as char),
+                None => self.longer(at - self.single.len()),
+            };
+            if !WORDS.contains(&name.as_str()) {
+                return name.into();
+            }
+        }
+    }
+
+    /// Returns the `n`th name of two characters or more.
+    fn longer(&self, n: usize) -> String {
+        let mut name = String::from(self.first[n % self.first.len()] as char);
+        let mut more = n / self.first.len() + 1;
+        while more > 0 {
+            more -= 1;
+            name.push(self.rest[more % self.rest.len()] as char);
+            more /= self.rest.len();
+        }
+        name
+    }
+}
 
 /// Words that are no names in some place.
 const WORDS: &[&str] = &[
@@ -170,29 +246,12 @@ const WORDS: &[&str] = &[
     "yield",
 ];
 
-/// Returns the `n`th short name and counts on.
-fn short_name(n: &mut usize) -> Atom {
-    loop {
-        let mut rest = *n;
-        *n += 1;
-        let mut name = String::from(FIRST[rest % FIRST.len()] as char);
-        rest /= FIRST.len();
-        while rest > 0 {
-            rest -= 1;
-            name.push(REST[rest % REST.len()] as char);
-            rest /= REST.len();
-        }
-        if !WORDS.contains(&name.as_str()) {
-            return name.into();
-        }
-    }
-}
-
 /// Renames labels and private names. Neither is seen outside the file; equal names stay equal and different
 /// ones different, which is all that they mean.
 #[derive(Default)]
 struct Inner {
     keep_private: bool,
+    generator: Generator,
     labels: HashMap<Atom, Atom>,
     next_label: usize,
     private: HashMap<Atom, Atom>,
@@ -201,8 +260,8 @@ struct Inner {
 
 impl Inner {
     fn label(&mut self, label: &mut Ident) {
-        let next = &mut self.next_label;
-        label.sym = self.labels.entry(label.sym.clone()).or_insert_with(|| short_name(next)).clone();
+        let (next, generator) = (&mut self.next_label, &self.generator);
+        label.sym = self.labels.entry(label.sym.clone()).or_insert_with(|| generator.next(next)).clone();
     }
 }
 
@@ -211,8 +270,8 @@ impl VisitMut for Inner {
         if self.keep_private {
             return;
         }
-        let next = &mut self.next_private;
-        node.name = self.private.entry(node.name.clone()).or_insert_with(|| short_name(next)).clone();
+        let (next, generator) = (&mut self.next_private, &self.generator);
+        node.name = self.private.entry(node.name.clone()).or_insert_with(|| generator.next(next)).clone();
     }
 
     fn visit_mut_labeled_stmt(&mut self, node: &mut LabeledStmt) {
@@ -231,20 +290,41 @@ impl VisitMut for Inner {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashSet;
+    use std::collections::{BTreeSet, HashSet};
 
-    use super::{WORDS, short_name};
+    use protected_model::digest::Sha256;
+
+    use super::{Generator, WORDS};
+    use crate::obfuscate::Seed;
 
     #[test]
     fn names_are_different_and_valid() {
-        let mut n = 0;
-        let mut seen = HashSet::new();
-        for _ in 0..20_000 {
-            let name = short_name(&mut n);
-            assert!(!name.starts_with(|first: char| first.is_ascii_digit()), "{name}");
-            assert!(!WORDS.contains(&name.as_str()), "{name}");
-            assert!(seen.insert(name));
+        let seed = Seed::derive(None, &Sha256::of("names"));
+        let mut all = vec![Generator::default()];
+        all.extend((0..20).map(|at| Generator::any(&mut seed.random(&at.to_string()))));
+        for generator in &all {
+            let mut n = 0;
+            let mut seen = HashSet::new();
+            for _ in 0..20_000 {
+                let name = generator.next(&mut n);
+                assert!(!name.starts_with(|first: char| first.is_ascii_digit()), "{name}");
+                assert!(!WORDS.contains(&name.as_str()), "{name}");
+                assert!(name.len() <= 4, "{name}");
+                assert!(seen.insert(name));
+            }
+            assert_eq!(seen.iter().filter(|name| name.len() == 1).count(), 54);
         }
-        assert_eq!(seen.iter().filter(|name| name.len() == 1).count(), 54);
+    }
+
+    #[test]
+    fn several_generators_are_chosen_and_each_again() {
+        let any = |seed: u32| {
+            let seed = Seed::derive(None, &Sha256::of(seed.to_string()));
+            let generator = Generator::any(&mut seed.random("names"));
+            (0..3).map(|n| generator.next(&mut (200 + n)).to_string()).collect::<Vec<_>>()
+        };
+        let all: BTreeSet<_> = (0..20).map(any).collect();
+        assert_eq!(all.len(), 20);
+        assert_eq!(any(3), any(3));
     }
 }

@@ -178,7 +178,11 @@ fn shorten(
     passes::unparenthesize(session, program);
     let names = names_kept(keep_names, keep_classes, hazards);
     tidy::tidy(program, session.unresolved, session.top_level, private);
-    rename::shorten(session, program, &Kept { top_level: !private, private_names: keep_names, names });
+    rename::shorten(
+        session,
+        program,
+        &Kept { top_level: !private, private_names: keep_names, names, ..Kept::default() },
+    );
     passes::parenthesize(session, program);
 }
 

@@ -14,7 +14,7 @@ use crate::{
         exports::Exports,
         hazards, passes,
         print::{Around, OriginalNames, Printed, print},
-        rename::{self, Kept},
+        rename::{self, Generator, Kept},
         session,
     },
     obfuscate::{Constants, Defence, Functions, Names, Patterns, Work, obfuscate},
@@ -132,7 +132,9 @@ fn file(
         obfuscate(&mut program, &mut work, private, &obfuscation.reserved_names)?;
         let mut names_kept = minify::names_kept(options.keep_names, keep_classes, hazards);
         names_kept.extend(work.names.kept);
-        let kept = Kept { top_level: !private, private_names: options.keep_names, names: names_kept };
+        let generator = Generator::any(&mut work.random.fork("names"));
+        let private_names = options.keep_names;
+        let kept = Kept { top_level: !private, private_names, names: names_kept, generator };
         rename::shorten(session, &mut program, &kept);
         passes::parenthesize(session, &mut program);
         let mut around = Around::default();

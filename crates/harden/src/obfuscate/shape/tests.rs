@@ -53,7 +53,7 @@ pub(super) fn reshaped(source: &str, seed: &str, profile: Profile) -> String {
             names: Default::default(),
         };
         reshape(&mut program, &mut work, &state);
-        let kept = Kept { top_level: false, private_names: false, names: Default::default() };
+        let kept = Kept { top_level: false, private_names: false, ..Kept::default() };
         shorten(session, &mut program, &kept);
         program.mutate(fixer(None));
         Ok(print(session, program, &names, true, &Around::default())?.code)
