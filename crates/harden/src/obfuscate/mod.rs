@@ -16,6 +16,7 @@ mod numbers;
 mod pool;
 mod random;
 mod shape;
+mod prototype;
 mod snippet;
 mod state;
 
@@ -124,6 +125,9 @@ pub(crate) fn obfuscate(
         if !private {
             let letters: String = (0..10).map(|_| char::from(b'a' + work.random.below(26) as u8)).collect();
             work.names.prefix = Some(format!("${letters}"));
+        }
+        if top == Top::Own {
+            prototype::replace(program, work);
         }
         let seen = (!private).then(|| SyntaxContext::empty().apply_mark(work.session.top_level));
         mangle::replace(program, seen);
