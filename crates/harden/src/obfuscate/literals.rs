@@ -130,8 +130,11 @@ impl Extract<'_, '_> {
                 {
                     true
                 }
-                // `Object.defineProperty(exports, "__esModule", …)`
-                Expr::Member(MemberExpr { obj, .. }) if self.is_free(obj, &["Object"]) => {
+                // `Object.defineProperty(exports, "__esModule", …)`: bundlers ask again when the program runs, and Node
+                // is told at the end of the file, so in `strong` it is a call as any other.
+                Expr::Member(MemberExpr { obj, .. })
+                    if self.level.profile != Profile::Strong && self.is_free(obj, &["Object"]) =>
+                {
                     let marks = |argument: &ExprOrSpread| matches!(&*argument.expr, Expr::Lit(Lit::Str(text)) if text.value.as_str() == Some("__esModule"));
                     node.args.get(1).is_some_and(marks)
                 }
