@@ -12,7 +12,7 @@ use swc_core::{
 };
 
 use super::{
-    Work, is_directive,
+    Cost, Work, is_directive,
     snippet::{Fill, snippet},
 };
 use crate::{HardenError, Profile};
@@ -23,6 +23,8 @@ pub(crate) const MOST: usize = 4;
 /// A function that holds a part of the key.
 pub(crate) struct Holder {
     pub(crate) function: Ident,
+    /// How many arguments keep it from evaluating a default, which may read the state too early.
+    pub(crate) arguments: usize,
     multiplier: i32,
     /// Also what the function is known by in the printed program.
     pub(crate) mask: i32,
@@ -66,9 +68,16 @@ pub(crate) fn weave(
             && is_only(&it.ident.to_id())
             && first_parameter(function).is_some()
     };
-    let mut chosen: Vec<Id> = declared(program).filter(|it| fits(it)).map(|it| it.ident.to_id()).collect();
+    let mut chosen: Vec<(Cost, Id)> = declared(program)
+        .filter(|it| fits(it))
+        .map(|it| (work.heat.cost(it.function.span.lo).max(Cost::Loops), it.ident.to_id()))
+        .collect();
     work.random.shuffle(&mut chosen);
-    chosen.truncate(most);
+    // One that runs often compares in each round: it holds a part only where nothing else does.
+    chosen.sort_by_key(|(cost, _)| *cost);
+    let seldom = chosen.iter().filter(|(cost, _)| *cost < Cost::Hot).count();
+    chosen.truncate(if work.defends { most } else { most.min(seldom.max(1)) });
+    let chosen: HashSet<Id> = chosen.into_iter().map(|(_, id)| id).collect();
     let mut holders = Vec::new();
     for item in declared_mut(program) {
         if !chosen.contains(&item.ident.to_id()) {
@@ -77,6 +86,7 @@ pub(crate) fn weave(
         let Some(parameter) = first_parameter(&item.function) else { continue };
         let holder = Holder {
             function: item.ident.clone(),
+            arguments: item.function.params.len(),
             multiplier: (work.random.word() & 0xf_ffff | 1) as i32,
             mask: work.constants.next(),
         };

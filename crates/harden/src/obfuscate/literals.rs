@@ -11,7 +11,7 @@ use swc_core::{
     },
 };
 
-use super::{Level, Names, Work};
+use super::{Level, Names, Work, level::Leveled};
 use crate::{Profile, js::hazards::unwrapped};
 
 /// What was taken out, in the order of its first use.
@@ -157,6 +157,16 @@ impl Extract<'_, '_> {
     }
 }
 
+impl<'w> Leveled<'w> for Extract<'_, 'w> {
+    fn work(&self) -> &Work<'w> {
+        self.work
+    }
+
+    fn level(&mut self) -> &mut Level {
+        &mut self.level
+    }
+}
+
 impl VisitMut for Extract<'_, '_> {
     fn visit_mut_expr(&mut self, node: &mut Expr) {
         match node {
@@ -182,21 +192,11 @@ impl VisitMut for Extract<'_, '_> {
     }
 
     fn visit_mut_function(&mut self, node: &mut Function) {
-        let around = self.level;
-        self.level = self.work.enter(around, node.span.lo);
-        if !self.work.functions.has_plain_parameters(node.span.lo) {
-            node.params.visit_mut_with(self);
-        }
-        node.decorators.visit_mut_with(self);
-        node.body.visit_mut_with(self);
-        self.level = around;
+        self.function(node);
     }
 
     fn visit_mut_arrow_expr(&mut self, node: &mut ArrowExpr) {
-        let around = self.level;
-        self.level = self.work.enter(around, node.span.lo);
-        node.visit_mut_children_with(self);
-        self.level = around;
+        self.arrow(node);
     }
 
     fn visit_mut_member_expr(&mut self, node: &mut MemberExpr) {
@@ -339,13 +339,8 @@ impl VisitMut for Extract<'_, '_> {
         }
     }
 
-    /// The words of `constructor(…) {}` stay: a computed name would make it a method.
     fn visit_mut_constructor(&mut self, node: &mut Constructor) {
-        let around = self.level;
-        self.level = self.work.enter(around, node.span.lo);
-        node.params.visit_mut_with(self);
-        node.body.visit_mut_with(self);
-        self.level = around;
+        self.constructor(node);
     }
 
     fn visit_mut_stmt(&mut self, node: &mut Stmt) {

@@ -6,17 +6,19 @@
 
 mod defence;
 mod functions;
+mod heat;
 mod hoisted;
 mod host;
 mod key;
+mod level;
 mod literals;
 mod mangle;
 mod mark;
 mod numbers;
 mod pool;
+mod prototype;
 mod random;
 mod shape;
-mod prototype;
 mod snippet;
 mod state;
 
@@ -26,7 +28,7 @@ pub use random::Seed;
 use std::collections::BTreeSet;
 
 use swc_core::{
-    common::{BytePos, SyntaxContext},
+    common::SyntaxContext,
     ecma::{
         ast::{Expr, Ident, Lit, ModuleItem, Program, Stmt},
         atoms::Atom,
@@ -37,10 +39,12 @@ use swc_core::{
 pub(crate) use self::{
     defence::Defence,
     functions::{Functions, Patterns, has_directives},
+    heat::{Cost, Heat},
+    level::Level,
     mark::{Constants, MARK_NUMBERS},
     pool::{Key, Top},
     random::Random,
-    state::State,
+    state::{Often, State},
 };
 use crate::{HardenError, Profile, js::Session};
 
@@ -60,31 +64,10 @@ pub(crate) struct Work<'a> {
     pub(crate) defence: Option<Defence>,
     /// What is said of single functions.
     pub(crate) functions: Functions,
+    /// How often each function is likely to run.
+    pub(crate) heat: Heat,
     /// The names that passes add at the program's top level.
     pub(crate) names: Names,
-}
-
-/// How a piece of code is treated.
-#[derive(Clone, Copy)]
-pub(crate) struct Level {
-    pub(crate) profile: Profile,
-    /// Whether it runs often.
-    pub(crate) hot: bool,
-}
-
-impl Work<'_> {
-    /// How the top level is treated.
-    pub(crate) fn level(&self) -> Level {
-        Level { profile: self.profile, hot: false }
-    }
-
-    /// How the function that starts there is treated, which stands in code of `around`.
-    pub(crate) fn enter(&self, around: Level, start: BytePos) -> Level {
-        Level {
-            profile: self.functions.profile(start).unwrap_or(around.profile),
-            hot: around.hot || self.functions.is_hot(start),
-        }
-    }
 }
 
 /// Variables that are added at a program's top level.
@@ -126,11 +109,9 @@ pub(crate) fn obfuscate(
             let letters: String = (0..10).map(|_| char::from(b'a' + work.random.below(26) as u8)).collect();
             work.names.prefix = Some(format!("${letters}"));
         }
-        if top == Top::Own {
-            prototype::replace(program, work);
-        }
         let seen = (!private).then(|| SyntaxContext::empty().apply_mark(work.session.top_level));
         mangle::replace(program, seen);
+        work.heat = Heat::of(program);
         let early = hoisted::find(program, work.package);
         work.functions.set_early(early.clone());
         let state = State::new((0..2).map(|_| (work.names.variable(), work.constants.next())).collect());
@@ -141,12 +122,15 @@ pub(crate) fn obfuscate(
         } else {
             Top::Deferred
         };
-        numbers::encode(program, work, &state);
+        let token = fresh();
+        numbers::encode(program, work, &state, (top == Top::Own).then_some(&token));
         let plain = key::plain(program);
         shape::reshape(program, work, &state);
+        if top == Top::Own {
+            prototype::replace(program, work);
+        }
         let literals = literals::extract(program, work, reserved);
         if !literals.entries.is_empty() || state.is_used() {
-            let token = fresh();
             // Elsewhere a function could be another script's, or run before there is a token.
             let holders =
                 if top == Top::Own { key::weave(program, work, &plain, &token)? } else { Vec::new() };

@@ -176,7 +176,7 @@ fn decode(
             let mut secret = written;
             for (holder, name) in key.holders.iter().zip(HOLDERS) {
                 fill = fill.name(name, &holder.function);
-                code.push_str(&format!("^{name}(o)"));
+                code.push_str(&format!("^{name}({})", vec!["o"; holder.arguments].join(",")));
                 secret ^= holder.answer(first);
             }
             if work.defends && !key.holders.is_empty() {
@@ -256,16 +256,17 @@ fn decode(
     fill = fill.value("TEXT", text(&cipher)).value("ALPHABET", text(&pool.alphabet));
     const STATE: [&str; 4] = ["S0", "S1", "S2", "S3"];
     let mut sets = String::new();
-    let mut declared = String::new();
-    for ((ident, value), name) in state.iter().zip(STATE).filter(|_| is_first) {
+    for (index, ((ident, value), name)) in state.iter().zip(STATE).enumerate().filter(|_| is_first) {
         fill = fill.name(name, ident);
         let difference = *value ^ pool.last as i32;
-        sets.push_str(&format!("{name}=s^{difference};"));
-        if top == Top::Own {
-            declared.push_str(&format!(",{name}"));
-        }
+        let kind = match (top, index) {
+            (Top::Own, 0) => "const ",
+            (Top::Own, _) => "let ",
+            _ => "",
+        };
+        sets.push_str(&format!("{kind}{name}=s^{difference};"));
     }
-    let source = format!("let T=TEXT,A=ALPHABET,m={{}},o=[{first}],s,n,d,i,w=''{declared};{body}{sets}");
+    let source = format!("const o=[{first}];let T=TEXT,A=ALPHABET,m={{}},s,n,d,i,w='';{body}{sets}");
     let mut statements = snippet(work.session, &source, fill)?;
     statements.push(bind(strings, &list, top));
     Ok(statements)

@@ -11,10 +11,20 @@ use super::{mark::Constants, random::Random};
 
 /// Variables of the program whose value is set by a computation that runs once, at its start.
 ///
-/// They are in scope, and set, wherever a pass may ask for a number.
+/// They are in scope, and set, wherever a pass may ask for a number. The first is never set again, so that an engine
+/// takes what is computed from it for a constant; code that never runs assigns to the others.
 pub(crate) struct State {
     variables: Vec<(Ident, i32)>,
     used: Cell<bool>,
+}
+
+/// How often an expression over the state is evaluated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Often {
+    /// Seldom: it may read any variable.
+    No,
+    /// It reads the one that costs nothing.
+    Yes,
 }
 
 impl State {
@@ -34,19 +44,28 @@ impl State {
     }
 
     /// Returns a variable and its value.
-    pub(crate) fn any(&self, random: &mut Random) -> (Ident, i32) {
+    pub(crate) fn any(&self, random: &mut Random, often: Often) -> (Ident, i32) {
         self.used.set(true);
-        random.pick(&self.variables).clone()
+        match often {
+            Often::No => random.pick(&self.variables).clone(),
+            Often::Yes => self.variables[0].clone(),
+        }
     }
 
-    fn variable(&self, random: &mut Random) -> (Box<Expr>, i32) {
-        let (variable, value) = self.any(random);
+    /// Returns the variable that code which never runs may assign to.
+    pub(crate) fn loose(&self) -> Ident {
+        self.used.set(true);
+        self.variables[self.variables.len() - 1].0.clone()
+    }
+
+    fn variable(&self, random: &mut Random, often: Often) -> (Box<Expr>, i32) {
+        let (variable, value) = self.any(random, often);
         (Box::new(Expr::Ident(variable)), value)
     }
 
     /// Returns an expression that is `value` at run time and reads the state.
-    pub(crate) fn number(&self, random: &mut Random, value: i32) -> Box<Expr> {
-        let (variable, known) = self.variable(random);
+    pub(crate) fn number(&self, random: &mut Random, value: i32, often: Often) -> Box<Expr> {
+        let (variable, known) = self.variable(random, often);
         let difference = i64::from(known) - i64::from(value);
         match random.below(3) {
             0 => binary(BinaryOp::BitXor, variable, number(i64::from(known ^ value))),
@@ -56,12 +75,40 @@ impl State {
     }
 
     /// Returns a condition that is `holds` at run time.
-    pub(crate) fn condition(&self, random: &mut Random, constants: &mut Constants, holds: bool) -> Box<Expr> {
-        let (variable, known) = self.variable(random);
+    pub(crate) fn condition(
+        &self,
+        random: &mut Random,
+        constants: &mut Constants,
+        holds: bool,
+        often: Often,
+    ) -> Box<Expr> {
+        let (variable, known) = self.variable(random, often);
         let bound = constants.next();
         // The state is compared with a number of the mark, whichever way round holds.
         let op = if (known > bound) == holds { BinaryOp::Gt } else { BinaryOp::LtEq };
         binary(op, variable, number(i64::from(bound)))
+    }
+
+    /// Returns an expression that is `value` at run time, takes few bytes and reads the state.
+    pub(crate) fn boolean(&self, random: &mut Random, value: bool) -> Box<Expr> {
+        let (one, other) = (self.any(random, Often::No), self.any(random, Often::No));
+        if one.0.to_id() == other.0.to_id() || one.1 == other.1 {
+            // Of one variable alone: each is above every such number.
+            let bound = number(random.below(1 << 16) as i64);
+            let op = *random.pick(if value {
+                &[BinaryOp::Gt, BinaryOp::GtEq]
+            } else {
+                &[BinaryOp::Lt, BinaryOp::LtEq]
+            });
+            return binary(op, Box::new(Expr::Ident(one.0)), bound);
+        }
+        let ops = if (one.1 > other.1) == value {
+            [BinaryOp::Gt, BinaryOp::GtEq]
+        } else {
+            [BinaryOp::Lt, BinaryOp::LtEq]
+        };
+        let op = *random.pick(&ops);
+        binary(op, Box::new(Expr::Ident(one.0)), Box::new(Expr::Ident(other.0)))
     }
 }
 

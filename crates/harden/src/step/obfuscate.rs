@@ -17,7 +17,7 @@ use crate::{
         rename::{self, Generator, Kept},
         session,
     },
-    obfuscate::{Constants, Defence, Functions, Names, Patterns, Work, obfuscate},
+    obfuscate::{Constants, Defence, Functions, Heat, Names, Patterns, Work, obfuscate},
     source_map::SourceMap,
     tree::{Rewritten, Tree},
 };
@@ -127,6 +127,7 @@ fn file(
             defends: obfuscation.self_defence,
             defence: None,
             functions,
+            heat: Heat::default(),
             names: Names::default(),
         };
         obfuscate(&mut program, &mut work, private, &obfuscation.reserved_names)?;

@@ -15,13 +15,15 @@ use swc_core::{
 use super::{
     Shaper,
     build::{block, directives, fresh, give, name, switch},
-    cost::Cost,
     scope::{Rename, naming, reads_arguments, vars},
 };
 use crate::{
     Profile,
     js::hazards::unwrapped,
-    obfuscate::state::{binary, number},
+    obfuscate::{
+        Cost, Often,
+        state::{binary, number},
+    },
 };
 
 /// How many functions one dispatcher holds at most.
@@ -163,7 +165,7 @@ impl Merger<'_, '_, '_> {
             // One that may run before the state is set is called where a selector cannot be computed.
             && !self.shaper.work.functions.has_plain_parameters(function.span.lo)
             && self.uses.is_called_only(&node.ident.to_id())
-            && self.shaper.cost(function.span.lo) != Cost::Hot
+            && self.shaper.cost(function.span.lo) < Cost::Hot
             && self.shaper.profile(function.span.lo) == Profile::Strong
             && directives(&body.stmts) == 0
             && !body.stmts.iter().any(|statement| matches!(statement, Stmt::Decl(Decl::Fn(_))))
@@ -183,7 +185,7 @@ impl Merger<'_, '_, '_> {
         let parameters: Vec<Ident> = (0..most).map(|_| fresh("given")).collect();
         let (ident, which) = (fresh("merged"), fresh("which"));
         let numbers = self.shaper.distinct(group.len());
-        let (variable, known) = self.shaper.state.any(&mut self.shaper.work.random);
+        let (variable, known) = self.shaper.state.any(&mut self.shaper.work.random, Often::Yes);
         let masks = self.shaper.work.random.one_in(2);
         let mut cases = Vec::new();
         for (number_, function) in numbers.into_iter().zip(group) {

@@ -627,7 +627,7 @@ fn cases(shaper: &mut Shaper<'_, '_>, dispatch: &Dispatch, pieces: Vec<(i32, Vec
     let (discriminant, mask) = if shaper.work.random.one_in(2) {
         (name(&dispatch.variable), 0)
     } else {
-        let (variable, known) = shaper.state.any(&mut shaper.work.random);
+        let (variable, known) = shaper.state.any(&mut shaper.work.random, shaper.often);
         (binary(BinaryOp::BitXor, name(&dispatch.variable), name(&variable)), known)
     };
     let mut cases: Vec<(Option<Box<Expr>>, Vec<Stmt>)> = Vec::new();

@@ -5,7 +5,6 @@
 //! tell the difference leaves the function to another.
 
 mod build;
-mod cost;
 mod dispatch;
 mod flatten;
 mod guard;
@@ -28,26 +27,25 @@ use swc_core::{
 
 use self::{
     build::{assign, directives, give, run},
-    cost::{Cost, Heat},
     flatten::After,
     pieces::Pieces,
 };
-use super::{Level, State, Work};
+use super::{Cost, Level, Often, State, Work, heat::levels};
 use crate::Profile;
 
 /// Changes the shape of every function of a program.
 pub(crate) fn reshape(program: &mut Program, work: &mut Work<'_>, state: &State) {
-    let heat = Heat::of(program);
-    let levels = cost::levels(program, work);
+    let levels = levels(program, work);
     let unresolved = SyntaxContext::empty().apply_mark(work.session.unresolved);
     let pieces = Pieces::of(program, unresolved, &mut work.random);
     let mut shaper = Shaper {
         work,
         state,
         pieces,
-        heat,
         levels,
         is_strong: false,
+        often: Often::Yes,
+        may_return: true,
         flattens_loops: false,
         is_module: program.is_module(),
         in_scope: Vec::new(),
@@ -70,12 +68,15 @@ struct Shaper<'a, 'w> {
     work: &'a mut Work<'w>,
     state: &'a State,
     pieces: Pieces,
-    heat: Heat,
     levels: HashMap<BytePos, Level>,
     /// Whether the function being changed may become slower and larger than in `standard`.
     is_strong: bool,
     /// Whether the bodies of its loops are flattened too.
     flattens_loops: bool,
+    /// How often it runs.
+    often: Often,
+    /// Whether it is a function, and not a static block.
+    may_return: bool,
     is_module: bool,
     /// Variables of the function being changed.
     in_scope: Vec<Ident>,
@@ -88,17 +89,17 @@ struct Shaper<'a, 'w> {
 
 impl Shaper<'_, '_> {
     fn number(&mut self, value: i32) -> Box<Expr> {
-        self.state.number(&mut self.work.random, value)
+        self.state.number(&mut self.work.random, value, self.often)
     }
 
     fn condition(&mut self, holds: bool) -> Box<Expr> {
-        self.state.condition(&mut self.work.random, &mut self.work.constants, holds)
+        self.state.condition(&mut self.work.random, &mut self.work.constants, holds, self.often)
     }
 
     /// Returns an expression of the module about this function's variables.
     fn piece(&mut self) -> Option<Box<Expr>> {
         let mut variables = self.in_scope.clone();
-        variables.push(self.state.any(&mut self.work.random).0);
+        variables.push(self.state.any(&mut self.work.random, Often::No).0);
         self.pieces.one(&mut self.work.random, &variables)
     }
 
@@ -109,21 +110,29 @@ impl Shaper<'_, '_> {
         if let Some(piece) = piece
             && form < 3
         {
-            if returns && form == 0 {
+            if returns && self.may_return && form == 0 {
                 return vec![give(Some(piece))];
             }
             // A statement that does nothing tells that it never runs.
             if !piece.is_bin() {
                 return vec![run(piece)];
             }
-            let (variable, _) = self.state.any(&mut self.work.random);
+            let variable = self.loose();
             return vec![run(assign(AssignOp::Assign, &variable, piece))];
         }
-        let (variable, _) = self.state.any(&mut self.work.random);
+        let variable = self.loose();
         let constant = self.work.constants.next();
         let ops = [AssignOp::AddAssign, AssignOp::BitXorAssign, AssignOp::SubAssign];
         let op = *self.work.random.pick(&ops);
         vec![run(assign(op, &variable, super::state::number(constant.into())))]
+    }
+
+    /// Returns a variable that code which never runs may assign to.
+    fn loose(&mut self) -> Ident {
+        if !self.in_scope.is_empty() && self.work.random.one_in(2) {
+            return self.work.random.pick(&self.in_scope).clone();
+        }
+        self.state.loose()
     }
 
     /// Returns `count` different numbers.
@@ -159,7 +168,7 @@ impl Shaper<'_, '_> {
     }
 
     fn cost(&self, at: BytePos) -> Cost {
-        if self.levels.get(&at).is_some_and(|level| level.hot) { Cost::Hot } else { self.heat.cost_class(at) }
+        self.levels.get(&at).map_or_else(|| self.work.heat.cost(at), |level| level.cost)
     }
 
     fn blocks_at_most(&self) -> usize {
@@ -188,21 +197,27 @@ impl Shaper<'_, '_> {
         }
         let cost = self.cost(at);
         self.is_strong = self.profile(at) == Profile::Strong;
+        self.often = if cost == Cost::Cold { Often::No } else { Often::Yes };
         let flattens = match cost {
             Cost::Cold | Cost::Loops => true,
             Cost::Warm => self.is_strong,
-            Cost::Hot => false,
+            Cost::Hot | Cost::Hottest => false,
         };
         self.flattens_loops = flattens && self.is_strong;
-        if !(flattens && flatten::flatten(self, &mut rest, After::Return)) {
-            guard::guard(self, &mut rest, cost == Cost::Hot);
+        // One expression that runs in loops of loops is worth less than what a comparison in each round costs.
+        let is_left = cost == Cost::Hottest && !self.is_strong;
+        let is_flat = flattens && flatten::flatten(self, &mut rest, After::Return);
+        if !is_flat && !is_left {
+            guard::guard(self, &mut rest, cost >= Cost::Hot);
         }
+        self.often = Often::Yes;
         stmts.append(&mut rest);
     }
 
     /// Returns a parameter to add, now and then, to a function that cannot tell.
-    fn parameter(&mut self, last: Option<&Pat>, is_free: bool) -> Option<Pat> {
-        if !is_free || last.is_some_and(Pat::is_rest) || !self.work.random.one_in(3) {
+    fn parameter(&mut self, at: BytePos, last: Option<&Pat>, is_free: bool) -> Option<Pat> {
+        let is_hot = self.cost(at) >= Cost::Hot;
+        if !is_free || is_hot || last.is_some_and(Pat::is_rest) || !self.work.random.one_in(3) {
             return None;
         }
         let (variable, pattern) = guard::parameter(self);
@@ -247,7 +262,7 @@ impl VisitMut for Shaper<'_, '_> {
         self.in_scope = find_pat_ids(&node.params);
         let is_free = is_free && may_have_default(&self.in_scope, body);
         let last = node.params.last().map(|last| &last.pat);
-        if let Some(pattern) = self.parameter(last, is_free) {
+        if let Some(pattern) = self.parameter(node.span.lo, last, is_free) {
             node.params.push(pattern.into());
         }
         self.body(node.span.lo, &mut body.stmts);
@@ -284,10 +299,25 @@ impl VisitMut for Shaper<'_, '_> {
         let ArrowFunctionBody::FunctionBody(body) = &mut *node.body else { return };
         self.in_scope = find_pat_ids(&node.params);
         let is_free = may_have_default(&self.in_scope, body);
-        if let Some(pattern) = self.parameter(node.params.last(), is_free) {
+        if let Some(pattern) = self.parameter(node.span.lo, node.params.last(), is_free) {
             node.params.push(pattern);
         }
         self.body(node.span.lo, &mut body.stmts);
+    }
+
+    fn visit_mut_static_block(&mut self, node: &mut StaticBlock) {
+        node.visit_mut_children_with(self);
+        let profile = self.profile(node.span.lo);
+        if profile == Profile::Light {
+            return;
+        }
+        self.is_strong = profile == Profile::Strong;
+        (self.often, self.flattens_loops, self.may_return) = (Often::No, self.is_strong, false);
+        self.in_scope.clear();
+        if !flatten::flatten(self, &mut node.body.stmts, After::More) {
+            guard::guard(self, &mut node.body.stmts, false);
+        }
+        (self.often, self.may_return) = (Often::Yes, true);
     }
 
     fn visit_mut_getter_prop(&mut self, node: &mut GetterProp) {

@@ -14,10 +14,9 @@ use swc_core::{
 use super::{
     Shaper,
     build::{fresh, give},
-    cost::Cost,
     scope::{Rename, reads_arguments},
 };
-use crate::{Profile, js::tidy::assigned};
+use crate::{Profile, js::tidy::assigned, obfuscate::Cost};
 
 /// How large an expression is that moves, in expressions.
 const SMALLEST: usize = 4;
@@ -126,7 +125,7 @@ impl Outliner<'_, '_, '_> {
     }
 
     fn stays(&self, at: BytePos) -> bool {
-        matches!(self.shaper.cost(at), Cost::Hot | Cost::Loops) || self.shaper.profile(at) != Profile::Strong
+        self.shaper.cost(at) >= Cost::Loops || self.shaper.profile(at) != Profile::Strong
     }
 
     /// Parameters that are set before anything can read them, and never again.

@@ -24,7 +24,7 @@ use crate::{
         rename::{Kept, shorten},
         session,
     },
-    obfuscate::{Constants, Seed, State, Work},
+    obfuscate::{Constants, Heat, Seed, State, Work},
 };
 
 const STATE: (&str, i32) = ("let", 712_345_678);
@@ -48,6 +48,7 @@ pub(super) fn reshaped(source: &str, seed: &str, profile: Profile) -> String {
             random,
             constants,
             functions: Default::default(),
+            heat: Heat::of(&program),
             defends: false,
             defence: None,
             names: Default::default(),
