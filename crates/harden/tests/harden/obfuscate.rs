@@ -163,6 +163,91 @@ fn hot_functions_keep_what_would_cost_time() {
 }
 
 #[test]
+fn what_runs_in_loops_of_loops_stays_as_fast_as_it_was() {
+    let text = "function turn(word, bits) { return (word >>> bits) | (word << (32 - bits)); }\nfunction seldom(value) { if (value > 100) { return value * 4000; } return turn(value, 3); }\nexports.run = function () { let sum = 0; for (let i = 0; i < 9; i++) for (let j = 0; j < 9; j++) sum += turn(i, j); return sum + seldom(sum); };\n";
+    let package = Package::of(&[("index.js", text)]);
+    let script = "console.log(require('./index.js').run())";
+    for seed in 0..8 {
+        let secret = Some(BuildSecret::new(format!("secret {seed}")));
+        let obfuscation = Obfuscation { profile: Profile::Standard, secret, ..Obfuscation::default() };
+        let built = built(&package, &options(obfuscation));
+        let text = built.text("index.js");
+        // Neither a guard nor a part of the key: the function is its one statement.
+        let at = text.find("<<32-").unwrap_or_else(|| panic!("a number is hidden in {text}"));
+        let start = text[..at].rfind("function").expect("a function");
+        assert_eq!(text[start..at].matches("return").count(), 1, "{text}");
+        assert!(!text[start..at].contains("if(") && !text[start..at].contains("while("), "{text}");
+        assert_eq!(built.node(script), node(package.folder.path(), &["-e", script]));
+    }
+}
+
+#[test]
+fn booleans_and_undefined_are_not_told() {
+    let text = "exports.run = function (given) { const settings = { on: true, off: false, none: undefined }; return [settings.on === true, settings.off, settings.none, typeof undefined, void 0 === given, 'none' in settings].map(String).join(); };\n";
+    let package = Package::of(&[("index.js", text)]);
+    let script = "console.log(require('./index.js').run())";
+    for seed in 0..8 {
+        let secret = Some(BuildSecret::new(format!("secret {seed}")));
+        let obfuscation = Obfuscation { profile: Profile::Strong, secret, ..Obfuscation::default() };
+        let built = built(&package, &options(obfuscation));
+        let text = built.text("index.js");
+        let function = text.split("exports.run=").nth(1).expect("the function");
+        for word in ["!0", "!1", "true", "false", "undefined", "void 0"] {
+            assert!(!function.contains(word), "{word} in {text}");
+        }
+        assert_eq!(built.node(script), node(package.folder.path(), &["-e", script]));
+    }
+}
+
+#[test]
+fn a_file_that_its_package_calls_common_js_has_names_of_its_own() {
+    let asks = "var firstName = 'a', secondName = function () { return firstName; };\nif ('undefined' !== typeof module) { module.exports = secondName; }\n";
+    let window = format!("{asks}if (typeof window === 'object') {{ window.lib = secondName; }}\n");
+    let kept = |manifest: &str, text: &str| {
+        let package = Package::of(&[("package.json", manifest), ("index.js", text)]);
+        let built = built(&package, &profile(Profile::Standard));
+        assert_eq!(built.node("console.log(require('./index.js')())"), "a\n");
+        built.text("index.js").contains("secondName")
+    };
+    let said = r#"{"name":"sample","version":"1.0.0","type":"commonjs"}"#;
+    assert!(!kept(said, asks));
+    assert!(kept(said, &window), "a browser's script, perhaps");
+    assert!(kept(r#"{"name":"sample","version":"1.0.0"}"#, asks), "nobody says how it is loaded");
+    let served = r#"{"name":"sample","version":"1.0.0","type":"commonjs","unpkg":"./index.js"}"#;
+    assert!(kept(served, asks), "browsers are given it");
+}
+
+#[test]
+fn the_word_that_takes_a_prototype_away_is_gone() {
+    let text = "const plain = { __proto__: null }, more = { a: 1, __proto__: null, get b() { return this.a + 1; } };\nObject.create = () => 'changed'; Object.setPrototypeOf = () => 'changed';\nexports.run = () => [Object.getPrototypeOf(plain), Object.getPrototypeOf(more), more.b, Object.keys({ ...more, __proto__: null }).join(), Object.getPrototypeOf({ __proto__: null })];\n";
+    let package = Package::of(&[("index.js", text)]);
+    let script = "console.log(require('./index.js').run())";
+    for level in [Profile::Standard, Profile::Strong] {
+        let built = built(&package, &profile(level));
+        assert!(!built.text("index.js").contains("__proto__"), "{}", built.text("index.js"));
+        assert_eq!(built.node(script), node(package.folder.path(), &["-e", script]));
+    }
+}
+
+#[test]
+fn the_mark_of_compiled_modules_tells_nothing_and_is_still_read() {
+    let text = "'use strict'; Object.defineProperty(exports, '__esModule', { value: true }); exports.default = 'a default'; exports.named = 1;";
+    let package = Package::of(&[
+        ("index.cjs", text),
+        (
+            "entry.mjs",
+            "import * as all from './index.cjs'; import { named } from './index.cjs'; console.log(Object.keys(all), named, all.default);",
+        ),
+    ]);
+    let built = built(&package, &profile(Profile::Strong));
+    let hidden = built.text("index.cjs");
+    assert!(!hidden.contains("defineProperty") && !hidden.contains("value"), "{hidden}");
+    assert_eq!(node(&built.artifact(), &["entry.mjs"]), node(package.folder.path(), &["entry.mjs"]));
+    let flags = "console.log(Object.getOwnPropertyDescriptor(require('./index.cjs'), '__esModule'))";
+    assert_eq!(built.node(flags), node(package.folder.path(), &["-e", flags]));
+}
+
+#[test]
 fn what_others_read_in_the_text_stays() {
     let package = Package::of(&[
         (
