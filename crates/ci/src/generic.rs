@@ -18,37 +18,88 @@ use crate::{
     jwt::{self, Malformed},
 };
 
-/// Holds an ID token.
-pub(crate) const VARIABLE: &str = "FRACTALOPS_ID_TOKEN";
-/// Names a file that holds one.
-pub(crate) const FILE_VARIABLE: &str = "FRACTALOPS_ID_TOKEN_FILE";
+/// Where a token is given, and what messages call it.
+struct Names {
+    /// Holds the token.
+    variable: &'static str,
+    /// Names a file that holds it.
+    file: &'static str,
+    value_origin: &'static str,
+    path_origin: &'static str,
+    content_origin: &'static str,
+}
 
-/// Returns `ambient` with the ID token that `environment` gives explicitly, when it gives one.
+const FRACTALOPS: Names = Names {
+    variable: "FRACTALOPS_ID_TOKEN",
+    file: "FRACTALOPS_ID_TOKEN_FILE",
+    value_origin: "the value of `FRACTALOPS_ID_TOKEN`",
+    path_origin: "the value of `FRACTALOPS_ID_TOKEN_FILE`",
+    content_origin: "the content of the file that `FRACTALOPS_ID_TOKEN_FILE` names",
+};
+
+const SIGSTORE: Names = Names {
+    variable: "SIGSTORE_ID_TOKEN",
+    file: "SIGSTORE_ID_TOKEN_FILE",
+    value_origin: "the value of `SIGSTORE_ID_TOKEN`",
+    path_origin: "the value of `SIGSTORE_ID_TOKEN_FILE`",
+    content_origin: "the content of the file that `SIGSTORE_ID_TOKEN_FILE` names",
+};
+
+/// Holds an ID token for FractalOps.
+pub(crate) const VARIABLE: &str = FRACTALOPS.variable;
+/// Names a file that holds one.
+pub(crate) const FILE_VARIABLE: &str = FRACTALOPS.file;
+/// Holds an ID token for a certificate authority of Sigstore, and names a file that holds one.
+pub const SIGSTORE_VARIABLES: [&str; 2] = [SIGSTORE.variable, SIGSTORE.file];
+
+/// Returns `ambient` with the ID tokens that `environment` gives explicitly, when it gives one.
 pub(crate) fn detect(
     environment: &Environment,
     ambient: Option<Box<dyn Platform>>,
 ) -> Option<Box<dyn Platform>> {
-    let source = match (environment.get(VARIABLE), environment.get(FILE_VARIABLE)) {
-        (None, None) => return ambient,
-        (Some(value), None) => Source::Value(IdToken::new(value)),
-        (None, Some(path)) => Source::File(IdToken::new(path)),
-        (Some(_), Some(_)) => Source::Both,
-    };
-    Some(Box::new(Explicit { source, ambient, dotenv: Dotenv::new(environment) }))
+    let fractalops = Source::of(environment, &FRACTALOPS);
+    let sigstore = Source::of(environment, &SIGSTORE);
+    match (&fractalops, &sigstore, &ambient) {
+        (None, None, _) => return ambient,
+        // Whoever signs is somebody to FractalOps first.
+        (None, Some(_), None) => return None,
+        _ => {}
+    }
+    Some(Box::new(Explicit { fractalops, sigstore, ambient, dotenv: Dotenv::new(environment) }))
 }
 
 /// Where the token is given.
 enum Source {
-    /// In [`VARIABLE`].
+    /// In [`Names::variable`].
     Value(IdToken),
-    /// In the file that [`FILE_VARIABLE`] names. The path is kept like a token: it may be one by mistake.
+    /// In the file that [`Names::file`] names. The path is kept like a token: it may be one by mistake.
     File(IdToken),
     /// In both, so that nobody knows which is meant.
     Both,
 }
 
+impl Source {
+    fn of(environment: &Environment, names: &Names) -> Option<Self> {
+        match (environment.get(names.variable), environment.get(names.file)) {
+            (None, None) => None,
+            (Some(value), None) => Some(Self::Value(IdToken::new(value))),
+            (None, Some(path)) => Some(Self::File(IdToken::new(path))),
+            (Some(_), Some(_)) => Some(Self::Both),
+        }
+    }
+
+    async fn token(&self, names: &Names) -> Result<IdToken, IdTokenError> {
+        match self {
+            Self::Value(value) => jwt::id_token(value.reveal(), names.value_origin),
+            Self::File(path) => from_file(path.reveal(), names).await,
+            Self::Both => Err(IdTokenError::Ambiguous(names.variable, names.file)),
+        }
+    }
+}
+
 struct Explicit {
-    source: Source,
+    fractalops: Option<Source>,
+    sigstore: Option<Source>,
     ambient: Option<Box<dyn Platform>>,
     dotenv: Dotenv,
 }
@@ -63,11 +114,19 @@ impl Platform for Explicit {
         self.ambient.as_ref().map_or(PlatformKind::Generic.name(), |ambient| ambient.name())
     }
 
-    async fn id_token(&self, _http: &Client, _audience: &str) -> Result<IdToken, IdTokenError> {
-        match &self.source {
-            Source::Value(value) => jwt::id_token(value.reveal(), "the value of `FRACTALOPS_ID_TOKEN`"),
-            Source::File(path) => from_file(path.reveal()).await,
-            Source::Both => Err(IdTokenError::Ambiguous(VARIABLE, FILE_VARIABLE)),
+    async fn id_token(&self, http: &Client, audience: &str) -> Result<IdToken, IdTokenError> {
+        match (&self.fractalops, &self.ambient) {
+            (Some(source), _) => source.token(&FRACTALOPS).await,
+            (None, Some(ambient)) => ambient.id_token(http, audience).await,
+            (None, None) => Err(self.missing(&FRACTALOPS, audience)),
+        }
+    }
+
+    async fn signing_token(&self, http: &Client, audience: &str) -> Result<IdToken, IdTokenError> {
+        match (&self.sigstore, &self.ambient) {
+            (Some(source), _) => source.token(&SIGSTORE).await,
+            (None, Some(ambient)) => ambient.signing_token(http, audience).await,
+            (None, None) => Err(self.missing(&SIGSTORE, audience)),
         }
     }
 
@@ -75,7 +134,8 @@ impl Platform for Explicit {
         match &self.ambient {
             Some(ambient) => ambient.unverified_identity(),
             None => {
-                let variable = if matches!(self.source, Source::File(_)) { FILE_VARIABLE } else { VARIABLE };
+                let file = matches!(self.fractalops, Some(Source::File(_)));
+                let variable = if file { FILE_VARIABLE } else { VARIABLE };
                 RunIdentity::new(PlatformKind::Generic, "", format!("the ID token in {variable}"))
             }
         }
@@ -105,25 +165,36 @@ impl Platform for Explicit {
     }
 }
 
-/// Reads a token's file anew each time: Kubernetes replaces it while the job runs.
-async fn from_file(path: &str) -> Result<IdToken, IdTokenError> {
-    const ORIGIN: &str = "the content of the file that `FRACTALOPS_ID_TOKEN_FILE` names";
-    if jwt::shape(path).is_none() {
-        let origin = "the value of `FRACTALOPS_ID_TOKEN_FILE`";
-        return Err(IdTokenError::Malformed { origin, reason: Malformed::Path });
+impl Explicit {
+    fn missing(&self, names: &Names, audience: &str) -> IdTokenError {
+        IdTokenError::Missing {
+            platform: self.name(),
+            variable: names.file,
+            snippet: format!(
+                "put a token with the audience `{audience}` into a file, and its path into {}",
+                names.file
+            ),
+        }
     }
+}
+
+/// Reads a token's file anew each time: Kubernetes replaces it while the job runs.
+async fn from_file(path: &str, names: &Names) -> Result<IdToken, IdTokenError> {
+    if jwt::shape(path).is_none() {
+        return Err(IdTokenError::Malformed { origin: names.path_origin, reason: Malformed::Path });
+    }
+    let malformed = |reason| IdTokenError::Malformed { origin: names.content_origin, reason };
     let mut content = Vec::new();
     let read = async {
         let file = tokio::fs::File::open(path).await?;
         file.take(jwt::MAX_BYTES as u64 + 1).read_to_end(&mut content).await
     };
-    read.await.map_err(|source| IdTokenError::File { variable: FILE_VARIABLE, source })?;
+    read.await.map_err(|source| IdTokenError::File { variable: names.file, source })?;
     if content.len() > jwt::MAX_BYTES {
-        return Err(IdTokenError::Malformed { origin: ORIGIN, reason: Malformed::TooLong });
+        return Err(malformed(Malformed::TooLong));
     }
-    let text = std::str::from_utf8(&content)
-        .map_err(|_| IdTokenError::Malformed { origin: ORIGIN, reason: Malformed::NotCompact })?;
-    jwt::id_token(text, ORIGIN)
+    let text = std::str::from_utf8(&content).map_err(|_| malformed(Malformed::NotCompact))?;
+    jwt::id_token(text, names.content_origin)
 }
 
 #[cfg(test)]
@@ -195,6 +266,43 @@ mod tests {
     #[tokio::test]
     async fn two_are_one_too_many() {
         let both = token(&[(VARIABLE, GOOD), (FILE_VARIABLE, "/run/token")]).await;
+        assert!(matches!(both, Err(IdTokenError::Ambiguous(..))));
+    }
+    async fn signing_token(pairs: &[(&str, &str)]) -> Option<Result<IdToken, IdTokenError>> {
+        let environment = pairs.iter().copied().collect();
+        let settings = Settings::from_environment(&Environment::default(), None, "test").expect("settings");
+        let http = Client::new(&settings).expect("client");
+        Some(crate::detect(&environment)?.signing_token(&http, "sigstore").await)
+    }
+
+    /// With the token for FractalOps, a certificate authority could publish.
+    #[tokio::test]
+    async fn the_token_for_fractalops_is_never_shown_to_an_authority() {
+        let mine = (VARIABLE, GOOD);
+        for pairs in [
+            &[mine][..],
+            &[mine, ("GITLAB_CI", "true")],
+            &[mine, ("JENKINS_URL", "https://ci.example/"), ("BUILD_ID", "7")],
+            &[mine, ("GITHUB_ACTIONS", "true")],
+        ] {
+            let error = signing_token(pairs).await.expect("platform").expect_err("a token");
+            assert!(error.hint().is_some(), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn one_for_the_authority_is_taken_from_its_own_variable() {
+        let [variable, file] = SIGSTORE_VARIABLES;
+        let gitlab = ("GITLAB_CI", "true");
+        for pairs in [&[(variable, GOOD), gitlab][..], &[(variable, GOOD), (VARIABLE, "other")]] {
+            let given = signing_token(pairs).await.expect("platform").expect("token");
+            assert_eq!(given.reveal(), GOOD);
+        }
+        assert!(signing_token(&[(variable, GOOD)]).await.is_none(), "nobody to FractalOps");
+        let missing = signing_token(&[gitlab]).await.expect("platform").expect_err("none");
+        let hint = missing.hint().expect("hint").to_string();
+        assert!(hint.ends_with("SIGSTORE_ID_TOKEN:\n        aud: \"sigstore\""), "{hint}");
+        let both = signing_token(&[(variable, GOOD), (file, "/run/token"), gitlab]).await.expect("platform");
         assert!(matches!(both, Err(IdTokenError::Ambiguous(..))));
     }
 }

@@ -40,7 +40,7 @@ impl GitlabCi {
         source.is_some() && source != self.environment.get("CI_PROJECT_ID")
     }
 
-    fn no_token(&self, audience: &str) -> IdTokenError {
+    fn no_token(&self, audience: &str, variable: &'static str) -> IdTokenError {
         if self.is_fork() {
             return IdTokenError::Fork { platform: self.name(), request: "MR" };
         }
@@ -48,13 +48,12 @@ impl GitlabCi {
         let audience = serde_json::Value::from(audience);
         IdTokenError::Missing {
             platform: self.name(),
-            variable: generic::VARIABLE,
+            variable,
             snippet: format!(
                 "add this to the job in `.gitlab-ci.yml`:
     id_tokens:
-      {}:
-        aud: {audience}",
-                generic::VARIABLE
+      {variable}:
+        aud: {audience}"
             ),
         }
     }
@@ -75,7 +74,14 @@ impl Platform for GitlabCi {
     async fn id_token(&self, _http: &Client, audience: &str) -> Result<IdToken, IdTokenError> {
         match self.environment.get(&derived_variable(audience)) {
             Some(token) => jwt::id_token(token, "the value of the variable called after the audience"),
-            None => Err(self.no_token(audience)),
+            None => Err(self.no_token(audience, generic::VARIABLE)),
+        }
+    }
+
+    async fn signing_token(&self, _http: &Client, audience: &str) -> Result<IdToken, IdTokenError> {
+        match self.environment.get(&derived_variable(audience)) {
+            Some(token) => jwt::id_token(token, "the value of the variable called after the audience"),
+            None => Err(self.no_token(audience, generic::SIGSTORE_VARIABLES[0])),
         }
     }
 

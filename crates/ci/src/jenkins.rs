@@ -19,6 +19,12 @@ const SNIPPET: &str =
       sh 'protected-registry publish'
     }";
 
+const SIGNING_SNIPPET: &str =
+    "add an `OpenID Connect id token as file` credential with the audience `sigstore`, and bind it as well:
+    withCredentials([file(credentialsId: 'sigstore-id-token', variable: 'SIGSTORE_ID_TOKEN_FILE')]) {
+      sh 'protected-registry publish'
+    }";
+
 pub(crate) fn detect(environment: &Environment) -> Option<Box<dyn Platform>> {
     environment.get("JENKINS_URL")?;
     environment.get("BUILD_ID")?;
@@ -28,6 +34,15 @@ pub(crate) fn detect(environment: &Environment) -> Option<Box<dyn Platform>> {
 struct Jenkins {
     environment: Environment,
     dotenv: Dotenv,
+}
+
+impl Jenkins {
+    fn no_token(&self, variable: &'static str, snippet: &str) -> IdTokenError {
+        if self.environment.get("CHANGE_FORK").is_some() {
+            return IdTokenError::Fork { platform: self.name(), request: "PR" };
+        }
+        IdTokenError::Missing { platform: self.name(), variable, snippet: snippet.to_owned() }
+    }
 }
 
 #[async_trait]
@@ -42,14 +57,11 @@ impl Platform for Jenkins {
 
     /// Gives none: Jenkins has no ambient identity, and one that was bound has been taken before it comes to this.
     async fn id_token(&self, _http: &Client, _audience: &str) -> Result<IdToken, IdTokenError> {
-        if self.environment.get("CHANGE_FORK").is_some() {
-            return Err(IdTokenError::Fork { platform: self.name(), request: "PR" });
-        }
-        Err(IdTokenError::Missing {
-            platform: self.name(),
-            variable: generic::FILE_VARIABLE,
-            snippet: SNIPPET.to_owned(),
-        })
+        Err(self.no_token(generic::FILE_VARIABLE, SNIPPET))
+    }
+
+    async fn signing_token(&self, _http: &Client, _audience: &str) -> Result<IdToken, IdTokenError> {
+        Err(self.no_token(generic::SIGSTORE_VARIABLES[1], SIGNING_SNIPPET))
     }
 
     fn unverified_identity(&self) -> RunIdentity {

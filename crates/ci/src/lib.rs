@@ -24,6 +24,7 @@ use protected_model::{
 pub use credential::{SCRUBBED, is_credential_variable};
 pub use dotenv::DOTENV_VARIABLE;
 pub use error::IdTokenError;
+pub use generic::SIGSTORE_VARIABLES;
 pub use jwt::Malformed;
 
 /// A way to tell from the environment that this is one platform.
@@ -46,6 +47,15 @@ pub trait Platform: Send + Sync {
     /// # Errors
     /// When the platform gives none; [`IdTokenError::hint`] says how to get one.
     async fn id_token(&self, http: &Client, audience: &str) -> Result<IdToken, IdTokenError>;
+
+    /// Obtains an ID token for a certificate authority of Sigstore: never the one for FractalOps, with which that
+    /// authority could publish.
+    ///
+    /// # Errors
+    /// As [`Self::id_token`].
+    async fn signing_token(&self, http: &Client, audience: &str) -> Result<IdToken, IdTokenError> {
+        self.id_token(http, audience).await
+    }
 
     /// Returns what the environment says about this run. Nothing of it is proven.
     fn unverified_identity(&self) -> RunIdentity;
