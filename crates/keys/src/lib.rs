@@ -1,40 +1,50 @@
-//! Key services: they wrap the data key of a bundle, and unwrap it for who may open it. One file each.
+//! Key services: they wrap the data key of a bundle, unwrap it for who may open it, and sign. One file each.
 //!
-//! The key that wraps never leaves its service. A reference to a service that is not in the table is refused: a
-//! bundle is never left unsealed instead.
+//! The key never leaves its service. A reference to a service that is not in the table is refused: a bundle is never
+//! left unsealed instead, and a package never unsigned.
 
 mod local_file;
+mod openbao;
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{collections::BTreeMap, future::Future, path::PathBuf, pin::Pin};
 
 use async_trait::async_trait;
 use protected_bundle::DataKey;
+use protected_http::{Client, HttpError};
 use protected_model::{
+    digest::Sha256,
     hint::Hint,
     key_ref::{KeyProvider, KeyRef},
 };
 
-/// Every key service, by the scheme of its references. One without a connection is known and not supported yet.
-const SERVICES: &[(KeyProvider, Option<Connect>)] = &[
-    (KeyProvider::LocalFile, Some(local_file::connect)),
-    (KeyProvider::OpenBao, None),
-    (KeyProvider::AwsKms, None),
-    (KeyProvider::GcpKms, None),
-    (KeyProvider::AzureKeyVault, None),
+pub use openbao::OpenBao;
+
+/// Every key service, by the scheme of its references: how to wrap with it, and how to sign with it. What is missing
+/// is known and not supported yet.
+const SERVICES: &[(KeyProvider, Option<Connect>, Option<ConnectToSign>)] = &[
+    (KeyProvider::LocalFile, Some(local_file::connect), Some(local_file::connect_to_sign)),
+    (KeyProvider::OpenBao, None, Some(openbao::connect_to_sign)),
+    (KeyProvider::AwsKms, None, None),
+    (KeyProvider::GcpKms, None, None),
+    (KeyProvider::AzureKeyVault, None, None),
 ];
 
 type Connect = fn(&KeyRef, &Settings) -> Result<Box<dyn KeyService>, KeyError>;
+type ConnectToSign = for<'a> fn(&'a KeyRef, &'a Settings, &'a Client) -> Connecting<'a>;
+type Connecting<'a> = Pin<Box<dyn Future<Output = Result<Box<dyn SigningKey>, KeyError>> + Send + 'a>>;
 
 /// What a wrapping is bound to: who unwraps says the same, or gets nothing.
 pub type KeyContext = BTreeMap<String, String>;
 
 /// Where key services are found. A reference never says so.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct Settings {
     /// The folder of `local-file://` keys.
     pub local_folder: Option<PathBuf>,
     /// Whether a local key may be used: not in CI, unless asked for.
     pub local_allowed: bool,
+    /// Where OpenBao is, and the token for it.
+    pub openbao: Option<OpenBao>,
 }
 
 /// A data key as its service wrapped it, in text.
@@ -51,12 +61,64 @@ pub trait KeyService: Send + Sync {
     async fn unwrap(&self, wrapped: &WrappedKey, context: &KeyContext) -> Result<DataKey, KeyError>;
 }
 
+/// A private key that signs in its service: ECDSA on P-256 with SHA-256.
+#[async_trait]
+pub trait SigningKey: Send + Sync {
+    /// Returns the public key: DER, SubjectPublicKeyInfo (RFC 5280 section 4.1).
+    fn public_key(&self) -> &[u8];
+
+    /// Signs a message by its digest: DER, Ecdsa-Sig-Value (RFC 3279 section 2.2.3).
+    async fn sign(&self, digest: &Sha256) -> Result<Vec<u8>, KeyError>;
+}
+
 /// Why a key service did not do as asked. Holds no key.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
     /// The scheme is known and has no provider yet.
     #[error("the key `{0}` cannot be used: {scheme}:// is not supported yet", scheme = .0.provider().scheme())]
     Unsupported(KeyRef),
+    /// The scheme is known, and nothing signs with it yet.
+    #[error("the key `{0}` cannot sign: signing with {scheme}:// is not supported yet", scheme = .0.provider().scheme())]
+    CannotSign(KeyRef),
+    /// Nothing says where the service is, or who asks it.
+    #[error("nothing says {what} for the key `{key}`")]
+    NotConfigured {
+        /// The key.
+        key: KeyRef,
+        /// What is missing.
+        what: &'static str,
+        /// How it is given.
+        hint: &'static str,
+    },
+    /// The service did not answer.
+    #[error("asking the service of the key `{key}`")]
+    Http {
+        /// The key.
+        key: KeyRef,
+        /// What happened.
+        #[source]
+        source: Box<HttpError>,
+    },
+    /// The service said no.
+    #[error("the service of the key `{key}` answered {status} to {request}{}", said(.message.as_deref()))]
+    Service {
+        /// The key.
+        key: KeyRef,
+        /// What was asked.
+        request: String,
+        /// The HTTP status.
+        status: u16,
+        /// What it said.
+        message: Option<String>,
+    },
+    /// What the service has or answered is not what is needed.
+    #[error("the key `{key}` cannot sign: {reason}")]
+    Sign {
+        /// The key.
+        key: KeyRef,
+        /// Why.
+        reason: String,
+    },
     /// A key in a file is refused here.
     #[error("the key `{0}` is a file on this machine, which is refused in CI")]
     LocalInCi(KeyRef),
@@ -89,10 +151,26 @@ pub enum KeyError {
 }
 
 impl KeyError {
+    /// Returns whether the same may go better later.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Http { source, .. } => source.is_transient(),
+            Self::Service { status, .. } => matches!(status, 408 | 429 | 500..),
+            _ => false,
+        }
+    }
+
     /// Says what can be done about it.
     pub fn hint(&self) -> Option<Hint> {
         let text = match self {
             Self::Unsupported(_) => "this version opens and seals with local-file:// alone",
+            Self::CannotSign(_) => "this version signs with openbao:// and local-file://",
+            Self::NotConfigured { hint, .. } => hint,
+            Self::Http { source, .. } => return source.hint(),
+            Self::Service { status: 403, .. } => {
+                "the token needs `read` on the key and `update` on the signing path: <mount>/keys/<key> and <mount>/sign/<key>"
+            }
+            Self::Service { .. } | Self::Sign { .. } => return None,
             Self::LocalInCi(_) => {
                 "set PROTECTED_REGISTRY_ALLOW_LOCAL_KEY to `true` for a trial; a build that counts is sealed with a key service"
             }
@@ -114,11 +192,31 @@ impl KeyError {
 /// # Errors
 /// When the service is not supported yet or cannot be used here.
 pub fn connect(key: &KeyRef, settings: &Settings) -> Result<Box<dyn KeyService>, KeyError> {
-    let service = SERVICES.iter().find(|(provider, _)| *provider == key.provider());
-    match service.and_then(|(_, connect)| *connect) {
+    let service = SERVICES.iter().find(|(provider, ..)| *provider == key.provider());
+    match service.and_then(|(_, connect, _)| *connect) {
         Some(connect) => connect(key, settings),
         None => Err(KeyError::Unsupported(key.clone())),
     }
+}
+
+/// Connects to the service of `key` to sign with it.
+///
+/// # Errors
+/// When the service is not supported yet or cannot be used here, and when the key is not one that signs.
+pub async fn connect_to_sign(
+    key: &KeyRef,
+    settings: &Settings,
+    http: &Client,
+) -> Result<Box<dyn SigningKey>, KeyError> {
+    let service = SERVICES.iter().find(|(provider, ..)| *provider == key.provider());
+    match service.and_then(|(_, _, connect)| *connect) {
+        Some(connect) => connect(key, settings, http).await,
+        None => Err(KeyError::CannotSign(key.clone())),
+    }
+}
+
+fn said(message: Option<&str>) -> String {
+    message.map(|message| format!(": {message}")).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -128,13 +226,14 @@ mod tests {
     #[test]
     fn every_scheme_is_in_the_table() {
         for provider in KeyProvider::ALL {
-            assert_eq!(SERVICES.iter().filter(|(listed, _)| *listed == provider).count(), 1);
+            assert_eq!(SERVICES.iter().filter(|(listed, ..)| *listed == provider).count(), 1);
         }
     }
 
     #[test]
     fn what_is_not_supported_is_refused_and_says_so() {
-        let settings = Settings { local_allowed: true, local_folder: Some(std::env::temp_dir()) };
+        let settings =
+            Settings { local_allowed: true, local_folder: Some(std::env::temp_dir()), ..Settings::default() };
         for text in [
             "openbao://transit/acme",
             "aws-kms://arn:aws:kms:us-east-1:123456789012:alias/acme",

@@ -1,16 +1,27 @@
-//! `local-file://<name>`: a key in the file `<name>.key` of the key folder, for trials and tests.
+//! `local-file://<name>`: a key in the key folder, for trials and tests.
 //!
-//! The file holds 64 hexadecimal digits and is readable by its owner alone. A data key is wrapped as a sealed bundle
-//! of its own, so that the wrapping commits to the key and is bound to the context.
+//! What wraps stands in the file `<name>.key`, as 64 hexadecimal digits; a data key is wrapped as a sealed bundle of
+//! its own, so that the wrapping commits to the key and is bound to the context. What signs stands in `<name>.pem`, as
+//! a private key of P-256 (PKCS#8). Both files are readable by their owner alone.
 
 use std::{fs, io::Read, path::Path};
 
 use async_trait::async_trait;
+use aws_lc_rs::{
+    digest::{Digest, SHA256},
+    encoding::{AsDer, PublicKeyX509Der},
+    signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair},
+};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use protected_bundle::{DataKey, open, seal};
-use protected_model::key_ref::KeyRef;
+use protected_http::Client;
+use protected_model::{digest::Sha256, key_ref::KeyRef};
 use zeroize::Zeroizing;
 
-use crate::{KeyContext, KeyError, KeyService, Settings, WrappedKey};
+use crate::{Connecting, KeyContext, KeyError, KeyService, Settings, SigningKey, WrappedKey};
+
+/// The longest file with a key in PEM, in bytes.
+const MAX_PEM_BYTES: usize = 4096;
 
 /// What wrappings of this service are bound to, before the context.
 const LABEL: &[u8] = b"protected-registry/local-file/v1\0";
@@ -20,29 +31,70 @@ struct LocalFile {
     key: DataKey,
 }
 
+struct LocalSigningKey {
+    reference: KeyRef,
+    key: EcdsaKeyPair,
+    public_key: Vec<u8>,
+}
+
 pub(crate) fn connect(key: &KeyRef, settings: &Settings) -> Result<Box<dyn KeyService>, KeyError> {
+    let read = in_file(key, settings, "key", read)?;
+    Ok(Box::new(LocalFile { reference: key.clone(), key: read }))
+}
+
+pub(crate) fn connect_to_sign<'a>(key: &'a KeyRef, settings: &'a Settings, _: &'a Client) -> Connecting<'a> {
+    Box::pin(async move {
+        let (pair, public_key) = in_file(key, settings, "pem", read_signing)?;
+        Ok(Box::new(LocalSigningKey { reference: key.clone(), key: pair, public_key }) as _)
+    })
+}
+
+fn in_file<T>(
+    key: &KeyRef,
+    settings: &Settings,
+    extension: &str,
+    read: impl FnOnce(&Path) -> Result<T, String>,
+) -> Result<T, KeyError> {
     if !settings.local_allowed {
         return Err(KeyError::LocalInCi(key.clone()));
     }
     let folder = settings.local_folder.as_ref().ok_or_else(|| KeyError::NoFolder(key.clone()))?;
-    let path = folder.join(format!("{}.key", key.path()));
-    match read(&path) {
-        Ok(read) => Ok(Box::new(LocalFile { reference: key.clone(), key: read })),
-        Err(reason) => Err(KeyError::File { key: key.clone(), path, reason }),
-    }
+    let path = folder.join(format!("{}.{extension}", key.path()));
+    read(&path).map_err(|reason| KeyError::File { key: key.clone(), path, reason })
 }
 
-/// Reads a key, and says nothing of what else stands in the file.
-fn read(path: &Path) -> Result<DataKey, String> {
+/// Reads a file that its owner alone may read, up to one byte more than it may have, so that what is longer is seen.
+fn content(path: &Path, max_bytes: usize) -> Result<Zeroizing<Vec<u8>>, String> {
     let mut file = fs::File::open(path).map_err(|error| error.to_string())?;
     let found = file.metadata().map_err(|error| error.to_string())?;
     if !found.is_file() {
         return Err("it is no file".to_owned());
     }
     private(&found)?;
-    // One byte more than there may be, so that what is longer is seen.
-    let mut text = Zeroizing::new(Vec::with_capacity(67));
-    (&mut file).take(67).read_to_end(&mut text).map_err(|error| error.to_string())?;
+    let mut text = Zeroizing::new(Vec::with_capacity(max_bytes + 1));
+    (&mut file).take(max_bytes as u64 + 1).read_to_end(&mut text).map_err(|error| error.to_string())?;
+    Ok(text)
+}
+
+/// Reads a private key of P-256, and says nothing of what else stands in the file.
+fn read_signing(path: &Path) -> Result<(EcdsaKeyPair, Vec<u8>), String> {
+    const REASON: &str =
+        "it does not hold one private key of P-256 (PEM, `BEGIN PRIVATE KEY`) and nothing else";
+    let text = content(path, MAX_PEM_BYTES)?;
+    let text = std::str::from_utf8(&text).ok().filter(|text| text.len() <= MAX_PEM_BYTES).ok_or(REASON)?;
+    let inside = text.trim().strip_prefix("-----BEGIN PRIVATE KEY-----");
+    let inside = inside.and_then(|text| text.strip_suffix("-----END PRIVATE KEY-----")).ok_or(REASON)?;
+    let inside: Zeroizing<String> = Zeroizing::new(inside.split_ascii_whitespace().collect());
+    let der = Zeroizing::new(STANDARD.decode(inside.as_bytes()).map_err(|_| REASON)?);
+    let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &der).map_err(|_| REASON)?;
+    let public: PublicKeyX509Der<'_> = pair.public_key().as_der().map_err(|_| REASON)?;
+    let public = public.as_ref().to_vec();
+    Ok((pair, public))
+}
+
+/// Reads a key, and says nothing of what else stands in the file.
+fn read(path: &Path) -> Result<DataKey, String> {
+    let text = content(path, 66)?;
     let digits = text.strip_suffix(b"\n").unwrap_or(&text);
     let digits = digits.strip_suffix(b"\r").unwrap_or(digits);
     let mut bytes = Zeroizing::new([0; 32]);
@@ -97,6 +149,22 @@ impl KeyService for LocalFile {
     }
 }
 
+#[async_trait]
+impl SigningKey for LocalSigningKey {
+    fn public_key(&self) -> &[u8] {
+        &self.public_key
+    }
+
+    async fn sign(&self, digest: &Sha256) -> Result<Vec<u8>, KeyError> {
+        let failed = |_| KeyError::Sign {
+            key: self.reference.clone(),
+            reason: "the cryptography of this program failed".to_owned(),
+        };
+        let digest = Digest::import_less_safe(digest.as_bytes(), &SHA256).map_err(failed)?;
+        Ok(self.key.sign_digest(&digest).map_err(failed)?.as_ref().to_vec())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -108,14 +176,17 @@ mod tests {
     }
 
     fn settings(folder: &Path) -> Settings {
-        Settings { local_folder: Some(folder.to_owned()), local_allowed: true }
+        Settings { local_folder: Some(folder.to_owned()), local_allowed: true, ..Settings::default() }
     }
 
     fn write(folder: &Path, name: &str, content: &str, mode: u32) {
-        let path = file(folder, name);
-        fs::write(&path, content).expect("write");
+        write_to(&file(folder, name), content, mode);
+    }
+
+    fn write_to(path: &Path, content: &str, mode: u32) {
+        fs::write(path, content).expect("write");
         #[cfg(unix)]
-        fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(mode)).expect("mode");
+        fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(mode)).expect("mode");
         #[cfg(not(unix))]
         let _ = mode;
     }
@@ -207,7 +278,52 @@ mod tests {
         write(folder.path(), "one", KEY, 0o600);
         let refused = Settings { local_allowed: false, ..settings(folder.path()) };
         assert!(matches!(connect(&reference("one"), &refused), Err(KeyError::LocalInCi(_))));
-        let nowhere = Settings { local_folder: None, local_allowed: true };
+        let nowhere = Settings { local_allowed: true, ..Settings::default() };
         assert!(matches!(connect(&reference("one"), &nowhere), Err(KeyError::NoFolder(_))));
+    }
+    /// Made by `openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256`.
+    const PEM: &str = "-----BEGIN PRIVATE KEY-----\nMIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgO/f8cUSG/y9SX0b1\nPTAdngqAnRh8tMeHbQzXurK2dKqhRANCAARlJCgjs5rsLHngU1CQL5mygMHwVTVH\n0H2tx01TaNcBXePXPiJnOk6MUmhd98D1WsgI6/Ger7202Jio+HGEsGlU\n-----END PRIVATE KEY-----\n";
+
+    async fn signing(name: &str, folder: &Path) -> Result<Box<dyn SigningKey>, KeyError> {
+        let environment = protected_model::environment::Environment::default();
+        let http = protected_http::Settings::from_environment(&environment, None, "test").expect("settings");
+        let http = Client::new(&http).expect("client");
+        crate::connect_to_sign(&reference(name), &settings(folder), &http).await
+    }
+
+    #[tokio::test]
+    async fn signs_what_its_public_key_verifies() {
+        let folder = tempfile::tempdir().expect("folder");
+        write_to(&folder.path().join("one.pem"), PEM, 0o600);
+        let key = signing("one", folder.path()).await.expect("key");
+        let signature = key.sign(&Sha256::of("message")).await.expect("signature");
+        let parsed = aws_lc_rs::signature::ParsedPublicKey::new(
+            &aws_lc_rs::signature::ECDSA_P256_SHA256_ASN1,
+            key.public_key(),
+        );
+        let public = parsed.expect("public key");
+        public.verify_sig(b"message", &signature).expect("it verifies");
+        assert!(public.verify_sig(b"messagf", &signature).is_err());
+    }
+
+    #[tokio::test]
+    async fn refuses_files_that_are_no_private_signing_key() {
+        let folder = tempfile::tempdir().expect("folder");
+        let bad = [
+            ("empty", String::new(), 0o600),
+            ("hex", KEY.to_owned(), 0o600),
+            ("public", PEM.replace("PRIVATE", "PUBLIC"), 0o600),
+            ("short", PEM.replacen("MIGH", "MIGI", 1), 0o600),
+            ("two", format!("{PEM}{PEM}"), 0o600),
+            ("long", format!("{PEM}{}", " ".repeat(MAX_PEM_BYTES)), 0o600),
+            #[cfg(unix)]
+            ("shared", PEM.to_owned(), 0o640),
+        ];
+        for (name, content, mode) in bad {
+            write_to(&folder.path().join(format!("{name}.pem")), &content, mode);
+            let error = signing(name, folder.path()).await.err().expect(name);
+            assert!(matches!(error, KeyError::File { .. }), "{error}");
+            assert!(!error.to_string().contains("MIGH"), "{error}");
+        }
     }
 }
