@@ -4,6 +4,7 @@ mod cancel;
 mod clients;
 mod crash;
 mod document;
+mod evidence;
 mod faults;
 mod hardening;
 mod harness;

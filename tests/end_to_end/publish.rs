@@ -55,7 +55,7 @@ fn publishes_records_revokes_and_says_so() {
     }
 
     let evidence = world.operator_get("/v1/evidence?limit=10");
-    assert_eq!(evidence["items"].as_array().map(Vec::len), Some(2), "{evidence}");
+    assert_eq!(evidence["items"].as_array().map(Vec::len), Some(3), "{evidence}");
 }
 
 fn integrity(world: &World) -> String {

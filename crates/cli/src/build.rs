@@ -30,6 +30,7 @@ use crate::{
     error::{CommandError, Kind},
     escrow::Sealing,
     hardening::Unprotected,
+    provenance::{self, Circumstances},
 };
 
 /// Where builds go when nothing else is said, below the working directory.
@@ -80,6 +81,8 @@ pub(crate) struct Built {
     pub(crate) packed: Packed,
     pub(crate) manifest: BuildManifest,
     pub(crate) documents: Vec<Document>,
+    /// What its provenance tells beside the manifest.
+    pub(crate) circumstances: Circumstances,
     /// What went in, in bytes.
     pub(crate) source_bytes: u64,
     /// How many numbers of its mark stand in it, where it is marked.
@@ -145,10 +148,10 @@ pub(crate) async fn build(
     work: Work,
     stop: Arc<AtomicBool>,
 ) -> Result<Built, CommandError> {
-    let source = source(context.unverified_identity());
+    let circumstances = Circumstances::new(context.unverified_identity(), &work.package.folder)?;
     let default = context.settings.working_directory.join(DEFAULT_FOLDER);
     let started = Instant::now();
-    let built = context::compute(move || run(work, &default, source, &stop)).await?;
+    let built = context::compute(move || run(work, &default, circumstances, &stop)).await?;
     let how = format!(
         "{} files, {}",
         built.packed.files.len(),
@@ -158,7 +161,13 @@ pub(crate) async fn build(
     Ok(built)
 }
 
-fn run(work: Work, default: &Path, source: Source, stop: &AtomicBool) -> Result<Built, CommandError> {
+fn run(
+    work: Work,
+    default: &Path,
+    mut circumstances: Circumstances,
+    stop: &AtomicBool,
+) -> Result<Built, CommandError> {
+    let source = source(circumstances.unverified_identity.clone());
     let Work { package, out, options, mark, unprotected, sealing } = work;
     let is_default = out.is_none();
     let base = package.name.as_str().replace('/', "-").replace('@', "");
@@ -247,8 +256,12 @@ fn run(work: Work, default: &Path, source: Source, stop: &AtomicBool) -> Result<
     let packed =
         pack::pack_exactly(&artifact, &hardened.artifact).map_err(|error| packing(&artifact, &error))?;
     packed.write(root).map_err(|error| packing(root, &error))?;
-    let (manifest, documents) = documents(&package, &packed, hardened, source);
-    for (document, name) in documents.iter().zip(["integrity.json", "build-manifest.json"]) {
+    hardened.pipeline.push(provenance::step(&hardened));
+    let (manifest, mut documents) = documents(&package, &packed, hardened, source);
+    let names = ["integrity.json", "build-manifest.json"];
+    circumstances.finish(documents.iter().zip(names));
+    documents.push(circumstances.say(&manifest, None));
+    for (document, name) in documents.iter().zip(names.into_iter().chain([provenance::FILE])) {
         let file = evidence.join(name);
         fs::write(&file, &document.inline).map_err(|error| cannot("write", &file, error))?;
     }
@@ -265,7 +278,7 @@ fn run(work: Work, default: &Path, source: Source, stop: &AtomicBool) -> Result<
         let _ = fs::remove_dir_all(&staged);
         return Err(cannot("finish the build in", &out, error));
     }
-    Ok(Built { folder: out, packed, manifest, documents, source_bytes, mark_numbers })
+    Ok(Built { folder: out, packed, manifest, documents, circumstances, source_bytes, mark_numbers })
 }
 
 /// How many deliveries there may be besides the one that a marked copy is for, so that it is still named.
@@ -386,7 +399,7 @@ fn documents(
     (manifest, documents)
 }
 
-fn document(kind: &str, media_type: &str, content: &impl serde::Serialize) -> Document {
+pub(crate) fn document(kind: &str, media_type: &str, content: &impl serde::Serialize) -> Document {
     let inline = String::from_utf8_lossy(&integrity::canonical(content)).into_owned();
     let sha256 = Sha256::of(&inline);
     Document { kind: kind.to_owned(), media_type: media_type.to_owned(), sha256, inline }

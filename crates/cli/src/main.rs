@@ -11,6 +11,7 @@ mod environment;
 mod error;
 mod escrow;
 mod hardening;
+mod provenance;
 mod settings;
 mod summary;
 

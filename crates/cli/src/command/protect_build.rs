@@ -8,6 +8,7 @@ use crate::{
     context::Context,
     error::CommandError,
     hardening::{self, Unprotected},
+    provenance,
 };
 
 /// Builds one package.
@@ -42,7 +43,10 @@ pub(crate) async fn run(context: &Context, arguments: ProtectBuild) -> Result<()
     let work = Work { package, out, options, mark, unprotected, sealing };
     let built = build::build(context, work, context.cancel.shared_flag()).await;
     context.cancel.check()?;
-    let built = built?;
+    let mut built = built?;
+    if let Some((session, _)) = &recording {
+        provenance::verified(&mut built, &session.exchange.identity)?;
+    }
     let manifest = &built.manifest;
     if let (Some(mark), Some(numbers)) = (&label, built.mark_numbers) {
         context.console.say(format!("  mark      {mark}: {numbers} of its numbers stand in the code"));

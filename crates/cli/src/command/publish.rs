@@ -24,7 +24,7 @@ use crate::{
     context::{Context, Session},
     error::{CommandError, Kind},
     hardening::{self, Unprotected},
-    summary,
+    provenance, summary,
 };
 
 /// What is published: a build of ours, or a tarball as it is.
@@ -64,7 +64,10 @@ pub(crate) async fn run(context: &Context, arguments: Publish) -> Result<(), Com
     let project = settings.project(arguments.build.project.clone())?;
     let http = context.http()?;
     context.fractalops(&http)?;
-    let (session, artifact) = prepare(context, &http, &arguments, tag.as_ref()).await?;
+    let (session, mut artifact) = prepare(context, &http, &arguments, tag.as_ref()).await?;
+    if let Some(built) = &mut artifact.built {
+        provenance::verified(built, &session.exchange.identity)?;
+    }
     let Artifact { name, version, packed, built, .. } = &artifact;
 
     let build_id = match built {

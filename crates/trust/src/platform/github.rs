@@ -51,7 +51,7 @@ pub(super) fn fill(identity: &mut RunIdentity, claims: &Claims<'_>) {
 }
 
 fn run_url(identity: &RunIdentity) -> Option<String> {
-    let server = server(&identity.issuer)?;
+    let server = super::server(identity)?;
     let (repository, run) = (identity.repository.as_ref()?, identity.run_id.as_ref()?);
     let attempt = identity.run_attempt.as_ref().map_or_else(String::new, |it| format!("/attempts/{it}"));
     Some(format!("{server}/{repository}/actions/runs/{run}{attempt}"))

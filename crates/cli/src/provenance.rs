@@ -1,0 +1,146 @@
+//! The provenance of a build: written with the build, and once more when FractalOps has verified the run.
+
+use std::{fs, path::Path};
+
+use jiff::Timestamp;
+use protected_evidence::{
+    provenance::{self, BUILD_TYPE, Build, Byproduct, Run},
+    statement::{PAYLOAD_TYPE, Subject},
+};
+use protected_harden::Hardened;
+use protected_model::{
+    api::build::Document,
+    build::{BuildManifest, PipelineStep, StepStatus},
+    digest::Sha256,
+    identity::RunIdentity,
+    integrity::canonical,
+};
+use serde_json::json;
+
+use crate::{
+    build::{Built, document},
+    error::{CommandError, Kind},
+};
+
+/// Its file in a build's evidence.
+pub(crate) const FILE: &str = "provenance.intoto.json";
+
+/// What it is called in a build's record.
+pub(crate) const KIND: &str = "provenance";
+
+/// The lock files that dependencies are installed by, the first that is there counts.
+const LOCK_FILES: &[&str] = &["npm-shrinkwrap.json", "package-lock.json", "pnpm-lock.yaml", "yarn.lock"];
+
+/// What is told of a build beside its manifest.
+#[derive(Clone)]
+pub(crate) struct Circumstances {
+    /// What the CI platform says about the run, unproven.
+    pub(crate) unverified_identity: Option<RunIdentity>,
+    pub(crate) started: Timestamp,
+    finished: Timestamp,
+    lock: Option<(String, Sha256)>,
+    byproducts: Vec<Byproduct>,
+}
+
+impl Circumstances {
+    /// Begins with what is known before the build.
+    ///
+    /// # Errors
+    /// When a lock file is there and cannot be read.
+    pub(crate) fn new(
+        unverified_identity: Option<RunIdentity>,
+        package: &Path,
+    ) -> Result<Self, CommandError> {
+        let now = Timestamp::now();
+        let lock = lock(package)?;
+        Ok(Self { unverified_identity, started: now, finished: now, lock, byproducts: Vec::new() })
+    }
+
+    /// Notes the end, and the documents that came out under their file names.
+    pub(crate) fn finish<'a>(&mut self, documents: impl Iterator<Item = (&'a Document, &'a str)>) {
+        self.finished = Timestamp::now();
+        let byproduct = |(document, name): (&Document, &str)| Byproduct {
+            name: name.to_owned(),
+            media_type: document.media_type.clone(),
+            sha256: document.sha256,
+        };
+        self.byproducts = documents.map(byproduct).collect();
+    }
+
+    /// Says how the build went, as far as anybody knows who `run` was.
+    pub(crate) fn say(&self, manifest: &BuildManifest, verified: Option<&RunIdentity>) -> Document {
+        let run = match (verified, &self.unverified_identity) {
+            (Some(run), _) => Run::Verified(run),
+            (None, Some(run)) => Run::Unverified(run),
+            (None, None) => Run::Local,
+        };
+        let artifact = &manifest.artifact;
+        let subject =
+            Subject::npm(&manifest.package_name, &manifest.version, &artifact.sha256, &artifact.integrity);
+        let build = Build {
+            manifest,
+            run,
+            started: self.started,
+            finished: self.finished,
+            lock: self.lock.as_ref().map(|(path, sha256)| (path.as_str(), *sha256)),
+            byproducts: &self.byproducts,
+        };
+        document(KIND, PAYLOAD_TYPE, &provenance::provenance(subject, &build))
+    }
+}
+
+/// Returns the step of the pipeline.
+pub(crate) fn step(hardened: &Hardened) -> PipelineStep {
+    let parameters = json!({ "build_type": BUILD_TYPE });
+    let tree = hardened.pipeline.last().map_or(hardened.source_tree_sha256, |step| step.output_tree_sha256);
+    PipelineStep {
+        step: KIND.to_owned(),
+        tool: "protected-registry".to_owned(),
+        tool_version: env!("CARGO_PKG_VERSION").to_owned(),
+        config_sha256: Sha256::of(canonical(&parameters)),
+        parameters,
+        status: StepStatus::Completed,
+        files: 1,
+        input_tree_sha256: tree,
+        output_tree_sha256: tree,
+        duration_ms: None,
+    }
+}
+
+/// Writes the provenance of `built` once more, filled from the claims of a verified ID token.
+///
+/// # Errors
+/// When the file cannot be written.
+pub(crate) fn verified(built: &mut Built, run: &RunIdentity) -> Result<(), CommandError> {
+    let document = built.circumstances.say(&built.manifest, Some(run));
+    let file = built.folder.join("evidence").join(FILE);
+    fs::write(&file, &document.inline).map_err(|error| {
+        CommandError::new(Kind::Failed, format!("cannot write `{}`: {error}", file.display()))
+    })?;
+    built.documents.retain(|other| other.kind != KIND);
+    built.documents.push(document);
+    Ok(())
+}
+
+/// Finds the lock file of `package`, there or above as far as the repository's root.
+fn lock(package: &Path) -> Result<Option<(String, Sha256)>, CommandError> {
+    let root = package.ancestors().find(|folder| folder.join(".git").exists()).unwrap_or(package);
+    let inside = package.ancestors().take_while(|folder| folder.starts_with(root));
+    for (folder, name) in inside.flat_map(|folder| LOCK_FILES.iter().map(move |name| (folder, name))) {
+        let file = folder.join(name);
+        match fs::read(&file) {
+            Ok(bytes) => {
+                // As it is called from the repository's root, and with `/` on every platform.
+                let path = file.strip_prefix(root).unwrap_or(&file);
+                let path: Vec<_> = path.iter().map(|part| part.to_string_lossy()).collect();
+                return Ok(Some((path.join("/"), Sha256::of(bytes))));
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => {
+                let message = format!("cannot read the lock file `{}`: {error}", file.display());
+                return Err(CommandError::new(Kind::BadInput, message));
+            }
+        }
+    }
+    Ok(None)
+}
