@@ -360,7 +360,7 @@ impl NewBuild {
             subject: &Subject {
                 purl: wanted.package_name.purl(&wanted.version),
                 sha256: wanted.artifact.sha256,
-                sha512: wanted.artifact.integrity,
+                sha512: Some(wanted.artifact.integrity),
             },
             audit_event_id: &event.id,
             producer: &producer,

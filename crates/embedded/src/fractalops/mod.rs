@@ -3,6 +3,7 @@
 mod audit;
 pub(crate) mod builds;
 pub(crate) mod decide;
+mod delivery;
 mod entitlements;
 pub(crate) mod evidence;
 pub(crate) mod exchange;
@@ -39,6 +40,7 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
         npm_token::endpoints(),
         npm_exchange::endpoints(),
         builds::endpoints(),
+        delivery::endpoints(),
         entitlements::endpoints(),
         evidence::endpoints(),
         audit::endpoints(),

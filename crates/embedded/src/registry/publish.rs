@@ -361,8 +361,11 @@ impl NewVersion {
         table::put_package(txn, &place, &package)?;
         let event = audit::append(txn, event)?;
         if let Some(bundle) = self.bundle {
-            let subject =
-                Subject { purl: place.package().purl(&version), sha256: row.sha256, sha512: row.integrity };
+            let subject = Subject {
+                purl: place.package().purl(&version),
+                sha256: row.sha256,
+                sha512: Some(row.integrity),
+            };
             let about = About {
                 tenant_id: &self.tenant_id,
                 project_slug: &self.project_slug,

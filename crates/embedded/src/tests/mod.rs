@@ -5,6 +5,7 @@ mod service;
 mod audit;
 pub(crate) mod builds;
 mod config;
+mod delivery;
 mod exchange;
 mod npm_token;
 mod restart;

@@ -39,10 +39,11 @@ pub struct EvidenceRecord {
 pub struct Subject {
     /// Package URL, such as `pkg:npm/%40acme/core@1.0.0`.
     pub purl: String,
-    /// SHA-256 of the tarball.
+    /// SHA-256 of the tarball; of the OCI image manifest where it is about a delivery.
     pub sha256: Sha256,
     /// SHA-512 of the tarball.
-    pub sha512: Integrity,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha512: Option<Integrity>,
 }
 
 /// One page of records, newest first.

@@ -2,6 +2,7 @@
 
 pub mod audit;
 pub mod build;
+pub mod delivery;
 pub mod entitlement;
 pub mod evidence;
 pub mod npm_token;

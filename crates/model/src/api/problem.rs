@@ -167,6 +167,14 @@ codes! {
     VERSION_EXISTS = "version_exists", 409, "The version exists with different content";
     /// A record for this version exists with other content.
     BUILD_CONFLICT = "build_conflict", 409, "Another build of this version is on record";
+    /// Another delivery has this id.
+    BUNDLE_CONFLICT = "bundle_conflict", 409, "Another delivery with this id is on record";
+    /// A grant that was recorded says something else.
+    GRANT_CONFLICT = "grant_conflict", 409, "The grant is on record with other terms";
+    /// The delivery is another customer's.
+    CUSTOMER_MISMATCH = "customer_mismatch", 403, "The delivery is another customer's";
+    /// A document holds what looks like a key.
+    RAW_KEY_MATERIAL = "raw_key_material", 422, "The document holds what looks like a key";
     /// The document is not one that may be stored.
     INVALID_DOCUMENT = "invalid_document", 422, "The document was refused";
     /// The body is larger than allowed.

@@ -1,0 +1,601 @@
+//! `/v1/packages/delivery`: sealed deliveries on record, who may open them, and the view over both.
+//!
+//! The service never sees a key. It holds the manifest, and refuses one in which anything looks like a key; what a
+//! key service was told is recorded as its client says it, and what holds is what the key service does.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    body::Body,
+    extract::{Path, Query, State, rejection::QueryRejection},
+    http::{HeaderMap, StatusCode},
+};
+use jiff::Timestamp;
+use protected_model::{
+    action::Action,
+    api::{
+        delivery::{
+            BUNDLES_PATH, Bundle, DeliveryView, GRANTS_PATH, Grant, GrantRequest, GrantStatus, VIEW_PATH,
+        },
+        evidence::{EvidenceRecord, PATH as EVIDENCE_PATH, Subject},
+        problem::Code,
+    },
+    delivery::{DeliveryError, DeliveryManifest, MANIFEST, no_key_material},
+    integrity::canonical,
+    name::{BundleId, CustomerSlug, PackageName, ProjectSlug},
+    time::whole_seconds,
+};
+use redb::{ReadTransaction, ReadableTable, TableDefinition, WriteTransaction};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    audit::filter,
+    decide::{self, Question},
+    evidence::{About, NewDocument, add},
+    page_size, wrong_query,
+};
+use crate::{
+    app::App,
+    audit::{self, Filter, NewEvent, opened},
+    auth::{self, Session},
+    endpoint::{Credential, Endpoint},
+    idempotency,
+    problem::{Answer, Refusal},
+    request::{RequestInfo, json, read_body},
+    store::StoreError,
+};
+
+/// Every delivery by tenant and id.
+const BUNDLES: TableDefinition<(&str, &str), &[u8]> = TableDefinition::new("delivery_bundles");
+/// The deliveries in the order of time: a ULID, and the tenant and id that it is for.
+const BY_TIME: TableDefinition<&str, (&str, &str)> = TableDefinition::new("delivery_bundles_by_time");
+/// Every grant by its id, which is a ULID.
+const GRANTS: TableDefinition<&str, &[u8]> = TableDefinition::new("delivery_grants");
+/// The grant of a grantee: tenant, delivery, grantee. One, until it is revoked.
+const BY_GRANTEE: TableDefinition<(&str, &str, &str), &str> =
+    TableDefinition::new("delivery_grants_by_grantee");
+
+/// The most deliveries of one page.
+const PAGE: usize = 100;
+/// The most grants of one delivery. Attack: a page that takes the whole memory.
+const MOST_GRANTS: usize = 1_000;
+/// The denied action of a read in the audit trail.
+const READ: &str = "delivery.read";
+
+/// A delivery as it is stored.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Stored {
+    manifest: DeliveryManifest,
+    /// Its place in the order of time.
+    at: String,
+    evidence: Vec<EvidenceRecord>,
+    created_at: Timestamp,
+    audit_event_id: String,
+}
+
+pub(super) fn endpoints() -> Vec<Endpoint> {
+    vec![
+        Endpoint::post(BUNDLES_PATH, "Register a sealed delivery", register)
+            .credential(Credential::Session)
+            .repeatable()
+            .takes::<DeliveryManifest>()
+            .answers::<Bundle>(201, "It is on record")
+            .answers::<Bundle>(200, "The same delivery was on record"),
+        Endpoint::get(&format!("{BUNDLES_PATH}/{{bundle_id}}"), "Get a delivery", one)
+            .credential(Credential::SessionOrOperator)
+            .answers::<Bundle>(200, "The delivery with its grants"),
+        Endpoint::get(VIEW_PATH, "List deliveries, newest first", view)
+            .credential(Credential::SessionOrOperator)
+            .query("project_slug", "Only this project's")
+            .query("customer_slug", "Only this customer's")
+            .query("package_name", "Only this package's")
+            .query("cursor", "`next_cursor` of the page before")
+            .query("limit", "The most deliveries, up to 100")
+            .answers::<DeliveryView>(200, "A page of deliveries"),
+        Endpoint::post(GRANTS_PATH, "Record that somebody may open a delivery", grant)
+            .credential(Credential::Session)
+            .repeatable()
+            .takes::<GrantRequest>()
+            .answers::<Grant>(201, "It is on record")
+            .answers::<Grant>(200, "The same grant was on record"),
+        Endpoint::new(axum::http::Method::DELETE, &format!("{GRANTS_PATH}/{{id}}"), "Revoke a grant", revoke)
+            .credential(Credential::Session)
+            .answers::<Grant>(200, "It is revoked"),
+    ]
+}
+
+async fn register(
+    State(app): State<Arc<App>>,
+    request: RequestInfo,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer<(StatusCode, Json<Bundle>)> {
+    let mut event = NewEvent::new("bundle.create", &request, app.now());
+    match registered(&app, &headers, body, &mut event).await {
+        Ok((status, bundle)) => Ok((status, Json(bundle))),
+        Err(refusal) => Err(refusal.about(event)),
+    }
+}
+
+async fn registered(
+    app: &App,
+    headers: &HeaderMap,
+    body: Body,
+    event: &mut NewEvent,
+) -> Answer<(StatusCode, Bundle)> {
+    let session = auth::session(app, headers).await?;
+    event.by_session(&session);
+    // Looked at so that a malformed one is refused as everywhere; a repeated delivery is recognised by its content.
+    idempotency::key(headers)?;
+    let body = read_body(headers, body, app.config.limits.body_bytes).await?;
+    // Before the fields are looked at: an error about one of them could repeat it.
+    let raw: serde_json::Value = json(headers, &body)?;
+    no_key_material(&raw).map_err(refused)?;
+    let manifest: DeliveryManifest = json(headers, &body)?;
+    let project = manifest.project_slug.clone();
+    event.0.project_slug = Some(project.clone());
+    event.0.target.package_name = Some(manifest.package_name.clone());
+    event.0.target.version = Some(manifest.version.clone());
+    event.0.target.bundle_id = Some(manifest.bundle_id.to_string());
+    allowed(app, &session, &manifest, event)?;
+    manifest.check().map_err(refused)?;
+    let document = canonical(&manifest);
+    let (blobs, bytes) = (app.store.blobs().clone(), document.clone());
+    let sha256 = tokio::task::spawn_blocking(move || blobs.put(&bytes)).await;
+    let sha256 = sha256.unwrap_or(Err(StoreError::GivenUp))?;
+    let producer = event.0.user_agent.clone().unwrap_or_else(|| "unknown".to_owned());
+    let new = NewBundle {
+        manifest,
+        document: NewDocument {
+            kind: "delivery-manifest".to_owned(),
+            media_type: MANIFEST.to_owned(),
+            sha256,
+            size: document.len() as u64,
+        },
+        producer,
+        base_url: app.public_url.join(EVIDENCE_PATH).to_string(),
+        event: event.clone(),
+    };
+    let now = app.now();
+    let (status, stored, grants) = app.store.write(move |txn| new.insert(txn)).await?;
+    match status {
+        Inserted::New => Ok((StatusCode::CREATED, shown(stored, grants, now))),
+        Inserted::Same => Ok((StatusCode::OK, shown(stored, grants, now))),
+        Inserted::Other => {
+            let message = format!(
+                "the delivery `{}` is on record with other content: {}@{} for {}",
+                stored.manifest.bundle_id,
+                stored.manifest.package_name,
+                stored.manifest.version,
+                stored.manifest.customer_slug
+            );
+            Err(Refusal::new(Code::BUNDLE_CONFLICT, message)
+                .hint("a sealed delivery never changes: seal it again, which gives it another id"))
+        }
+    }
+}
+
+/// Whoever may publish a package may deliver it.
+fn allowed(app: &App, session: &Session, manifest: &DeliveryManifest, event: &mut NewEvent) -> Answer<()> {
+    let question = Question {
+        tenant_id: Some(&manifest.tenant_id),
+        project_slug: &manifest.project_slug,
+        package_name: &manifest.package_name,
+        actions: &[Action::Publish],
+        expected_snapshot: None,
+    };
+    let decision = decide::decide(app, session, &question)?;
+    event.0.entitlement_snapshot_id = Some(decision.snapshot);
+    event.0.policy_id = Some(decision.policy_id);
+    Ok(())
+}
+
+fn refused(error: DeliveryError) -> Refusal {
+    let message = format!("the delivery manifest is refused: {error}");
+    match error {
+        DeliveryError::KeyMaterial(_) => Refusal::new(Code::RAW_KEY_MATERIAL, message)
+            .hint("name the key by its reference, such as openbao://<mount>/<key>; treat the key as leaked"),
+        _ => Refusal::new(Code::INVALID_DOCUMENT, message),
+    }
+}
+
+struct NewBundle {
+    manifest: DeliveryManifest,
+    document: NewDocument,
+    producer: String,
+    base_url: String,
+    event: NewEvent,
+}
+
+enum Inserted {
+    New,
+    Same,
+    Other,
+}
+
+impl NewBundle {
+    fn insert(self, txn: &WriteTransaction) -> Result<(Inserted, Stored, Vec<Grant>), StoreError> {
+        let Self { manifest, document, producer, base_url, event } = self;
+        let (tenant, id) = (manifest.tenant_id.to_string(), manifest.bundle_id.to_string());
+        let key = (tenant.as_str(), id.as_str());
+        let mut bundles = txn.open_table(BUNDLES)?;
+        if let Some(json) = bundles.get(key)? {
+            let stored: Stored = parse(&id, json.value())?;
+            let status = if stored.manifest == manifest { Inserted::Same } else { Inserted::Other };
+            let grants = grants_of(&txn.open_table(BY_GRANTEE)?, &txn.open_table(GRANTS)?, key)?;
+            return Ok((status, stored, grants));
+        }
+        let event = audit::append(txn, event)?;
+        let about = About {
+            tenant_id: &manifest.tenant_id,
+            project_slug: &manifest.project_slug,
+            package_name: &manifest.package_name,
+            version: &manifest.version,
+            subject: &Subject {
+                purl: manifest.package_name.purl(&manifest.version),
+                sha256: manifest.bundle.sha256,
+                sha512: None,
+            },
+            audit_event_id: &event.id,
+            producer: &producer,
+            created_at: event.ts,
+            base_url: &base_url,
+        };
+        let evidence = vec![add(txn, document, &about)?];
+        let at = ulid::Ulid::generate().to_string();
+        let stored =
+            Stored { manifest, at: at.clone(), evidence, created_at: event.ts, audit_event_id: event.id };
+        bundles.insert(key, written(&stored)?.as_slice())?;
+        txn.open_table(BY_TIME)?.insert(at.as_str(), key)?;
+        Ok((Inserted::New, stored, Vec::new()))
+    }
+}
+
+fn shown(stored: Stored, grants: Vec<Grant>, now: Timestamp) -> Bundle {
+    Bundle {
+        manifest: stored.manifest,
+        status: "recorded".to_owned(),
+        grants: grants.into_iter().map(|grant| as_of(grant, now)).collect(),
+        evidence: stored.evidence,
+        created_at: stored.created_at,
+        audit_event_id: stored.audit_event_id,
+    }
+}
+
+/// Returns a grant with the status that it has now.
+fn as_of(mut grant: Grant, now: Timestamp) -> Grant {
+    if grant.status != GrantStatus::Revoked && grant.expires_at.is_some_and(|end| end <= now) {
+        grant.status = GrantStatus::Expired;
+    }
+    grant
+}
+
+async fn one(
+    State(app): State<Arc<App>>,
+    request: RequestInfo,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Answer<Json<Bundle>> {
+    let mut event = NewEvent::new(READ, &request, app.now());
+    let found = async {
+        let caller = auth::session_or_operator(&app, &headers).await?;
+        caller.sign(&mut event);
+        let filter = filter(&app, &caller, None, None)?;
+        find(&app, &filter, &id)
+    };
+    match found.await {
+        Ok(bundle) => Ok(Json(bundle)),
+        Err(refusal) => Err(refusal.about(event)),
+    }
+}
+
+/// Returns a delivery that the caller may see; another's is not found, like one that does not exist.
+fn find(app: &App, filter: &Filter, id: &str) -> Answer<Bundle> {
+    let not_found = || Refusal::new(Code::NOT_FOUND, "there is no such delivery");
+    let id: BundleId = id.parse().map_err(|_| not_found())?;
+    let txn = app.store.read()?;
+    let Some(bundles) = opened(txn.open_table(BUNDLES))? else {
+        return Err(not_found());
+    };
+    // The operator sees every tenant's: an id is looked for in each.
+    let tenants = app.config.tenants.iter().filter(|it| filter.tenant.as_ref().is_none_or(|own| own == *it));
+    for tenant in tenants {
+        let key = (tenant.as_str(), id.as_str());
+        let Some(json) = bundles.get(key).map_err(StoreError::from)? else { continue };
+        let stored: Stored = parse(id.as_str(), json.value())?;
+        if shows(filter, &stored) {
+            let grants = grants(&txn, key)?;
+            return Ok(shown(stored, grants, app.now()));
+        }
+    }
+    Err(not_found())
+}
+
+fn shows(filter: &Filter, stored: &Stored) -> bool {
+    let manifest = &stored.manifest;
+    filter.tenant.as_ref().is_none_or(|tenant| *tenant == manifest.tenant_id)
+        && filter.projects.as_ref().is_none_or(|projects| projects.contains(&manifest.project_slug))
+}
+
+fn grants(txn: &ReadTransaction, bundle: (&str, &str)) -> Result<Vec<Grant>, StoreError> {
+    let Some(by_grantee) = opened(txn.open_table(BY_GRANTEE))? else { return Ok(Vec::new()) };
+    let Some(grants) = opened(txn.open_table(GRANTS))? else { return Ok(Vec::new()) };
+    grants_of(&by_grantee, &grants, bundle)
+}
+
+/// Returns the grants of a delivery, oldest first.
+fn grants_of(
+    by_grantee: &impl ReadableTable<(&'static str, &'static str, &'static str), &'static str>,
+    grants: &impl ReadableTable<&'static str, &'static [u8]>,
+    (tenant, bundle): (&str, &str),
+) -> Result<Vec<Grant>, StoreError> {
+    let mut found: Vec<Grant> = Vec::new();
+    for row in by_grantee.range((tenant, bundle, "")..)? {
+        let (key, id) = row?;
+        let (its_tenant, its_bundle, _) = key.value();
+        if (its_tenant, its_bundle) != (tenant, bundle) {
+            break;
+        }
+        if let Some(json) = grants.get(id.value())? {
+            found.push(parse(id.value(), json.value())?);
+        }
+    }
+    found.sort_by(|a, b| a.id.cmp(&b.id));
+    Ok(found)
+}
+
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Wanted {
+    project_slug: Option<ProjectSlug>,
+    customer_slug: Option<CustomerSlug>,
+    package_name: Option<PackageName>,
+    cursor: Option<String>,
+    limit: Option<usize>,
+}
+
+async fn view(
+    State(app): State<Arc<App>>,
+    request: RequestInfo,
+    headers: HeaderMap,
+    wanted: Result<Query<Wanted>, QueryRejection>,
+) -> Answer<Json<DeliveryView>> {
+    let mut event = NewEvent::new(READ, &request, app.now());
+    let viewed = async {
+        let caller = auth::session_or_operator(&app, &headers).await?;
+        caller.sign(&mut event);
+        let Query(wanted) = wanted.map_err(wrong_query)?;
+        let filter = filter(&app, &caller, None, wanted.project_slug.clone())?;
+        let (store, now) = (app.store.clone(), app.now());
+        let page = tokio::task::spawn_blocking(move || page(&store.read()?, &filter, &wanted, now));
+        Ok::<_, Refusal>(page.await.unwrap_or(Err(StoreError::GivenUp))?)
+    };
+    match viewed.await {
+        Ok(page) => Ok(Json(page)),
+        Err(refusal) => Err(refusal.about(event)),
+    }
+}
+
+fn page(
+    txn: &ReadTransaction,
+    filter: &Filter,
+    wanted: &Wanted,
+    now: Timestamp,
+) -> Result<DeliveryView, StoreError> {
+    let mut page = DeliveryView { items: Vec::new(), next_cursor: None };
+    let (Some(by_time), Some(bundles)) = (opened(txn.open_table(BY_TIME))?, opened(txn.open_table(BUNDLES))?)
+    else {
+        return Ok(page);
+    };
+    let limit = page_size(wanted.limit, PAGE);
+    // `~` sorts after every character of a ULID.
+    let last = wanted.cursor.as_deref().unwrap_or("~");
+    for row in by_time.range::<&str>(..=last)?.rev() {
+        let (at, key) = row?;
+        let Some(json) = bundles.get(key.value())? else { continue };
+        let stored: Stored = parse(at.value(), json.value())?;
+        let manifest = &stored.manifest;
+        let wanted = shows(filter, &stored)
+            && wanted.customer_slug.as_ref().is_none_or(|it| *it == manifest.customer_slug)
+            && wanted.package_name.as_ref().is_none_or(|it| *it == manifest.package_name);
+        if !wanted {
+            continue;
+        }
+        if page.items.len() == limit {
+            page.next_cursor = Some(stored.at);
+            break;
+        }
+        page.items.push(shown(stored, grants(txn, key.value())?, now));
+    }
+    Ok(page)
+}
+
+async fn grant(
+    State(app): State<Arc<App>>,
+    request: RequestInfo,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer<(StatusCode, Json<Grant>)> {
+    let mut event = NewEvent::new("grant.create", &request, app.now());
+    match granted(&app, &headers, body, &mut event).await {
+        Ok((status, grant)) => Ok((status, Json(grant))),
+        Err(refusal) => Err(refusal.about(event)),
+    }
+}
+
+async fn granted(
+    app: &App,
+    headers: &HeaderMap,
+    body: Body,
+    event: &mut NewEvent,
+) -> Answer<(StatusCode, Grant)> {
+    let session = auth::session(app, headers).await?;
+    event.by_session(&session);
+    idempotency::key(headers)?;
+    let body = read_body(headers, body, super::FORM_BYTES).await?;
+    let raw: serde_json::Value = json(headers, &body)?;
+    no_key_material(&raw)
+        .map_err(|error| Refusal::new(Code::RAW_KEY_MATERIAL, format!("the grant is refused: {error}")))?;
+    let wanted: GrantRequest = json(headers, &body)?;
+    event.0.target.bundle_id = Some(wanted.bundle_id.to_string());
+    let bundle = own(app, &session, &wanted.bundle_id, event)?;
+    if wanted.customer_slug != bundle.manifest.customer_slug {
+        let message =
+            format!("the delivery `{}` is not one for `{}`", wanted.bundle_id, wanted.customer_slug);
+        return Err(Refusal::new(Code::CUSTOMER_MISMATCH, message));
+    }
+    let provider = bundle.manifest.key_provider.provider;
+    if let Some(done) = wanted.grant_materialization.as_ref().filter(|done| done.provider != provider) {
+        let message = format!(
+            "the delivery's key is in {}, and the grant was made in {}",
+            provider.scheme(),
+            done.provider.scheme()
+        );
+        return Err(Refusal::new(Code::INVALID_DOCUMENT, message));
+    }
+    let now = app.now();
+    if let Some(end) = wanted.expires_at.filter(|end| *end <= now) {
+        return Err(Refusal::new(Code::INVALID_REQUEST, format!("the grant would have ended at {end}")));
+    }
+    if bundle.grants.len() >= MOST_GRANTS {
+        let message = format!("the delivery has {MOST_GRANTS} grants already");
+        return Err(Refusal::new(Code::INVALID_REQUEST, message));
+    }
+    let tenant = session.tenant_id.to_string();
+    let event = event.clone();
+    let inserted = app.store.write(move |txn| insert_grant(txn, &tenant, wanted, event)).await?;
+    match inserted {
+        (Inserted::New, grant) => Ok((StatusCode::CREATED, as_of(grant, now))),
+        (Inserted::Same, grant) => Ok((StatusCode::OK, as_of(grant, now))),
+        (Inserted::Other, grant) => {
+            let message = format!("`{}` has a grant with other terms: {}", grant.grantee, grant.id);
+            Err(Refusal::new(Code::GRANT_CONFLICT, message).hint("revoke it first, then grant anew"))
+        }
+    }
+}
+
+/// Returns a delivery of the caller's, whose package the caller may publish.
+fn own(app: &App, session: &Session, id: &BundleId, event: &mut NewEvent) -> Answer<Bundle> {
+    let filter =
+        Filter { tenant: Some(session.tenant_id.clone()), projects: Some(decide::projects(app, session)) };
+    let bundle = find(app, &filter, id.as_str())?;
+    event.0.project_slug = Some(bundle.manifest.project_slug.clone());
+    event.0.target.package_name = Some(bundle.manifest.package_name.clone());
+    event.0.target.version = Some(bundle.manifest.version.clone());
+    allowed(app, session, &bundle.manifest, event)?;
+    Ok(bundle)
+}
+
+fn insert_grant(
+    txn: &WriteTransaction,
+    tenant: &str,
+    wanted: GrantRequest,
+    event: NewEvent,
+) -> Result<(Inserted, Grant), StoreError> {
+    let (bundle, grantee) = (wanted.bundle_id.to_string(), wanted.grantee.to_string());
+    let key = (tenant, bundle.as_str(), grantee.as_str());
+    let mut by_grantee = txn.open_table(BY_GRANTEE)?;
+    let mut grants = txn.open_table(GRANTS)?;
+    let there: Option<Grant> = match by_grantee.get(key)? {
+        Some(id) => grants.get(id.value())?.map(|json| parse(id.value(), json.value())).transpose()?,
+        None => None,
+    };
+    let held = there.filter(|grant| as_of(grant.clone(), event.0.ts).status != GrantStatus::Expired);
+    if let Some(mut grant) = held.filter(|grant| grant.status != GrantStatus::Revoked) {
+        if grant.expires_at != wanted.expires_at {
+            return Ok((Inserted::Other, grant));
+        }
+        let later = wanted.grant_materialization.is_some() && grant.grant_materialization.is_none();
+        if !later {
+            return Ok((Inserted::Same, grant));
+        }
+        // The second half of a grant whose first half was recorded before.
+        let event = audit::append(txn, event)?;
+        grant.status = GrantStatus::Materialized;
+        grant.key_grant_ref = wanted.key_grant_ref;
+        grant.grant_materialization = wanted.grant_materialization;
+        grant.audit_event_id = event.id;
+        grants.insert(grant.id.as_str(), written(&grant)?.as_slice())?;
+        return Ok((Inserted::Same, grant));
+    }
+    let event = audit::append(txn, event)?;
+    let materialized = wanted.grant_materialization.is_some();
+    let grant = Grant {
+        id: ulid::Ulid::generate().to_string(),
+        bundle_id: wanted.bundle_id.clone(),
+        customer_slug: wanted.customer_slug,
+        grantee: wanted.grantee,
+        status: if materialized { GrantStatus::Materialized } else { GrantStatus::Recorded },
+        key_grant_ref: wanted.key_grant_ref,
+        grant_materialization: wanted.grant_materialization,
+        expires_at: wanted.expires_at,
+        created_at: event.ts,
+        revoked_at: None,
+        audit_event_id: event.id,
+    };
+    grants.insert(grant.id.as_str(), written(&grant)?.as_slice())?;
+    by_grantee.insert(key, grant.id.as_str())?;
+    Ok((Inserted::New, grant))
+}
+
+async fn revoke(
+    State(app): State<Arc<App>>,
+    request: RequestInfo,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> Answer<Json<Grant>> {
+    let mut event = NewEvent::new("grant.revoke", &request, app.now());
+    match revoked(&app, &headers, &id, &mut event).await {
+        Ok(grant) => Ok(Json(grant)),
+        Err(refusal) => Err(refusal.about(event)),
+    }
+}
+
+async fn revoked(app: &App, headers: &HeaderMap, id: &str, event: &mut NewEvent) -> Answer<Grant> {
+    let not_found = || Refusal::new(Code::NOT_FOUND, "there is no such grant");
+    let session = auth::session(app, headers).await?;
+    event.by_session(&session);
+    let grant: Option<Grant> = {
+        let txn = app.store.read()?;
+        match opened(txn.open_table(GRANTS))? {
+            Some(grants) => {
+                grants.get(id).map_err(StoreError::from)?.map(|json| parse(id, json.value())).transpose()?
+            }
+            None => None,
+        }
+    };
+    let grant = grant.ok_or_else(not_found)?;
+    event.0.target.bundle_id = Some(grant.bundle_id.to_string());
+    // A grant of another's delivery is as little there as the delivery.
+    own(app, &session, &grant.bundle_id, event)
+        .map_err(|refusal| if *refusal.code() == Code::NOT_FOUND { not_found() } else { refusal })?;
+    let (id, event) = (grant.id.clone(), event.clone());
+    Ok(app
+        .store
+        .write(move |txn| {
+            let mut grants = txn.open_table(GRANTS)?;
+            let json = grants.get(id.as_str())?.map(|json| json.value().to_owned());
+            let mut grant: Grant = match json {
+                Some(json) => parse(&id, &json)?,
+                None => return Err(StoreError::Corrupt(format!("no grant {id}"))),
+            };
+            if grant.status != GrantStatus::Revoked {
+                let event = audit::append(txn, event)?;
+                grant.status = GrantStatus::Revoked;
+                grant.revoked_at = Some(whole_seconds(event.ts));
+                grant.audit_event_id = event.id;
+                grants.insert(id.as_str(), written(&grant)?.as_slice())?;
+            }
+            Ok(grant)
+        })
+        .await?)
+}
+
+fn written(value: &impl Serialize) -> Result<Vec<u8>, StoreError> {
+    serde_json::to_vec(value).map_err(|error| StoreError::Corrupt(error.to_string()))
+}
+
+fn parse<T: serde::de::DeserializeOwned>(id: &str, json: &[u8]) -> Result<T, StoreError> {
+    serde_json::from_slice(json).map_err(|error| StoreError::Corrupt(format!("delivery {id}: {error}")))
+}
