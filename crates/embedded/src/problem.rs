@@ -21,6 +21,7 @@ pub(crate) struct Refusal {
     problem: Box<Problem>,
     event: Option<Box<NewEvent>>,
     retry_after_seconds: Option<u64>,
+    location: Option<HeaderValue>,
     npm_message: bool,
 }
 
@@ -38,7 +39,13 @@ impl Refusal {
             error: message.into(),
             ..Problem::default()
         };
-        Self { problem: Box::new(problem), event: None, retry_after_seconds: None, npm_message: false }
+        Self {
+            problem: Box::new(problem),
+            event: None,
+            retry_after_seconds: None,
+            location: None,
+            npm_message: false,
+        }
     }
 
     /// Uses another status than the code's own: a policy unmet is 409 at the mint and 422 at the upload.
@@ -75,6 +82,12 @@ impl Refusal {
     /// Asks the client to come back after `seconds`.
     pub(crate) fn retry_after(mut self, seconds: u64) -> Self {
         self.retry_after_seconds = Some(seconds);
+        self
+    }
+
+    /// Says where what is asked for is already.
+    pub(crate) fn location(mut self, location: HeaderValue) -> Self {
+        self.location = Some(location);
         self
     }
 
@@ -140,6 +153,9 @@ impl Refusal {
         }
         if let Some(seconds) = self.retry_after_seconds {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if let Some(location) = self.location {
+            headers.insert(header::LOCATION, location);
         }
         response
     }

@@ -108,23 +108,24 @@ struct TrustBundle {
     chains: Vec<Chain>,
 }
 
+/// Where the API is: below the authority's URL, and at the origin's root, since sigstore-python takes no more of a
+/// Fulcio's URL than its origin.
+const PREFIXES: [&str; 2] = ["sigstore/", ""];
+
 pub(super) fn endpoints() -> Vec<Endpoint> {
-    vec![
-        Endpoint::post(
-            "sigstore/api/v2/signingCert",
-            "Issue a signing certificate, as Fulcio does",
-            signing_certificate,
-        )
-        .credential(Credential::SessionOrIdToken)
-        .takes::<CertificateRequest>()
-        .answers::<SigningCertificate>(201, "The certificate and its chain"),
-        Endpoint::get(
-            "sigstore/api/v2/trustBundle",
-            "List the chains of certificates issued here",
-            trust_bundle,
-        )
-        .answers::<TrustBundle>(200, "The chains"),
-    ]
+    let at = |prefix: &str| {
+        let issue = "Issue a signing certificate, as Fulcio does";
+        let list = "List the chains of certificates issued here";
+        [
+            Endpoint::post(&format!("{prefix}api/v2/signingCert"), issue, signing_certificate)
+                .credential(Credential::SessionOrIdToken)
+                .takes::<CertificateRequest>()
+                .answers::<SigningCertificate>(201, "The certificate and its chain"),
+            Endpoint::get(&format!("{prefix}api/v2/trustBundle"), list, trust_bundle)
+                .answers::<TrustBundle>(200, "The chains"),
+        ]
+    };
+    PREFIXES.into_iter().flat_map(at).collect()
 }
 
 async fn trust_bundle(State(app): State<Arc<App>>) -> Answer<Json<TrustBundle>> {

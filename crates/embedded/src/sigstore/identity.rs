@@ -146,3 +146,95 @@ fn missing(name: &str, run: &RunIdentity) -> Refusal {
 fn shown(text: &str) -> String {
     text.chars().take(200).flat_map(char::escape_default).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(platform: PlatformKind, issuer: &str, subject: &str, claims: &[(&str, &str)]) -> RunIdentity {
+        let mut run = RunIdentity::new(platform, issuer, subject);
+        run.claims = claims.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        run
+    }
+
+    fn of(run: &RunIdentity) -> (String, Vec<(u32, String)>) {
+        let Certified { uri, claims } = Certified::of(run).expect("certified");
+        (uri, claims)
+    }
+
+    #[test]
+    fn github_is_named_by_its_server() {
+        let reference = "acme/core/.github/workflows/release.yml@refs/tags/v1";
+        for (issuer, server) in [
+            ("https://token.actions.githubusercontent.com", "https://github.com"),
+            ("https://token.actions.githubusercontent.com/acme", "https://github.com"),
+            ("https://token.actions.acme.ghe.com", "https://acme.ghe.com"),
+            ("https://ghes.example/_services/token", "https://ghes.example"),
+            ("https://forgejo.example/api/actions", "https://forgejo.example"),
+        ] {
+            let mut run =
+                run(PlatformKind::GithubActions, issuer, "repo:acme/core:x", &[("workflow_sha", "abc")]);
+            run.job_workflow_ref = Some(reference.to_owned());
+            let (uri, claims) = of(&run);
+            assert_eq!(uri, format!("{server}/{reference}"));
+            let expected = [(1, issuer.to_owned()), (8, issuer.to_owned()), (9, uri), (19, "abc".to_owned())];
+            assert_eq!(claims, expected);
+        }
+        let nameless =
+            run(PlatformKind::GithubActions, "https://token.actions.githubusercontent.com", "x", &[]);
+        let refusal = Certified::of(&nameless).expect_err("no workflow");
+        assert!(refusal.message().contains("`job_workflow_ref` is missing"), "{}", refusal.message());
+    }
+
+    #[test]
+    fn gitlab_is_named_by_its_configuration() {
+        let mut run = run(
+            PlatformKind::GitlabCi,
+            "https://gitlab.example",
+            "project_path:acme/core:ref_type:branch:ref:main",
+            &[("ci_config_sha", "abc"), ("project_visibility", "private")],
+        );
+        let refusal = Certified::of(&run).expect_err("no configuration");
+        assert!(refusal.message().contains("`ci_config_ref_uri` is missing"), "{}", refusal.message());
+        run.workflow_ref = Some("gitlab.example/acme/core//.gitlab-ci.yml@refs/heads/main".to_owned());
+        run.repository = Some("acme/core".to_owned());
+        run.repository_id = Some("7".to_owned());
+        run.owner = Some("acme".to_owned());
+        run.run_url = Some("https://gitlab.example/acme/core/-/jobs/1".to_owned());
+        let (uri, claims) = of(&run);
+        assert_eq!(uri, "https://gitlab.example/acme/core//.gitlab-ci.yml@refs/heads/main");
+        let expected = [
+            (1, "https://gitlab.example"),
+            (8, "https://gitlab.example"),
+            (9, uri.as_str()),
+            (10, "abc"),
+            (12, "https://gitlab.example/acme/core"),
+            (15, "7"),
+            (16, "https://gitlab.example/acme"),
+            (18, uri.as_str()),
+            (19, "abc"),
+            (21, "https://gitlab.example/acme/core/-/jobs/1"),
+            (22, "private"),
+        ];
+        assert_eq!(claims, expected.map(|(arc, value)| (arc, value.to_owned())));
+    }
+
+    #[test]
+    fn other_jobs_are_named_by_their_subject_which_is_a_uri() {
+        let job = "https://ci.example/job/acme/job/main/";
+        let mut jenkins = run(PlatformKind::Jenkins, "https://ci.example/oidc", job, &[]);
+        jenkins.run_url = Some(format!("{job}7/"));
+        let (uri, claims) = of(&jenkins);
+        assert_eq!(uri, job);
+        assert_eq!(claims.iter().map(|(arc, _)| *arc).collect::<Vec<_>>(), [1, 8, 9, 18, 21]);
+        let spiffe = run(PlatformKind::Generic, "https://issuer.example", "spiffe://acme/ns/ci", &[]);
+        assert_eq!(of(&spiffe).0, "spiffe://acme/ns/ci");
+        for subject in ["release-bot", "", "https://bücher.example/job"] {
+            for platform in [PlatformKind::Jenkins, PlatformKind::Generic] {
+                let nameless = run(platform, "https://issuer.example", subject, &[]);
+                let refusal = Certified::of(&nameless).expect_err("no URI");
+                assert!(refusal.message().contains("expected a URI"), "{}", refusal.message());
+            }
+        }
+    }
+}

@@ -243,7 +243,12 @@ pub(super) fn consistency(
 /// how many entries there are.
 pub(super) fn verify(txn: &ReadTransaction, keys: &Keys) -> Result<u64, StoreError> {
     let broken = |what: &str| StoreError::Corrupt(format!("a log that was changed: {what}"));
-    let Some(signed) = checkpoint(txn)? else { return Ok(0) };
+    let Some(signed) = checkpoint(txn)? else {
+        return match opened(txn.open_table(ENTRIES))? {
+            Some(entries) if entries.first()?.is_some() => Err(broken("it has entries and no checkpoint")),
+            _ => Ok(0),
+        };
+    };
     let signer = Signer { name: keys.log.clone(), keys: keys.log_keys() };
     let (entries, nodes) = (txn.open_table(ENTRIES)?, txn.open_table(NODES)?);
     check(&signed, &signer, &nodes).map_err(broken)?;
@@ -263,5 +268,179 @@ pub(super) fn verify(txn: &ReadTransaction, keys: &Keys) -> Result<u64, StoreErr
     match size == signed.head.size {
         true => Ok(size),
         false => Err(broken(&format!("it has {size} entries, and {} were signed", signed.head.size))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sigstore_merkle::{hash_leaf, verify_consistency_proof, verify_inclusion_proof};
+    use sigstore_types::Sha256Hash;
+
+    use super::*;
+
+    struct Bench {
+        authority: Authority,
+        store: Store,
+        _folder: tempfile::TempDir,
+    }
+
+    impl Bench {
+        async fn with(entries: u64) -> Self {
+            let folder = tempfile::tempdir().expect("folder");
+            let url = "http://127.0.0.1:1/".parse().expect("url");
+            let authority =
+                Authority::open(&folder.path().join("keys"), &url, Timestamp::now()).expect("authority");
+            let store = Store::open(&folder.path().join("data")).expect("store");
+            begin(&store, &authority, Timestamp::now()).await.expect("begun");
+            let bench = Self { authority, store, _folder: folder };
+            for number in 0..entries {
+                assert!(matches!(bench.add(number).await, Added::New(_)));
+            }
+            bench
+        }
+
+        async fn add(&self, number: u64) -> Added {
+            let body = number.to_string().into_bytes();
+            add(&self.store, &self.authority, body, Timestamp::now()).await.expect("written")
+        }
+
+        /// Changes the database as somebody could who may write it and has no key.
+        async fn tamper(
+            &self,
+            change: impl FnOnce(&WriteTransaction) -> Result<(), StoreError> + Send + 'static,
+        ) {
+            self.store.write(change).await.expect("written");
+        }
+
+        fn verify(&self) -> Result<u64, String> {
+            let txn = self.store.read().expect("read");
+            verify(&txn, &self.authority.keys()).map_err(|error| error.to_string())
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_added_is_shown_and_only_added_to() {
+        let bench = Bench::with(0).await;
+        let mut before: Option<Signed> = None;
+        for number in 0..20 {
+            let Added::New(logged) = bench.add(number).await else { panic!("{number}") };
+            let head = logged.checkpoint.head;
+            assert_eq!((logged.index, head.size), (number + 1, number + 2));
+            let root = Sha256Hash::new(head.root);
+            let proof: Vec<_> = logged.proof.iter().map(|hash| Sha256Hash::new(*hash)).collect();
+            verify_inclusion_proof(&hash_leaf(&logged.body), logged.index, head.size, &proof, &root)
+                .expect("included");
+            if let Some(before) = before {
+                let txn = bench.store.read().expect("read");
+                let (path, _) = consistency(&txn, before.head.size, head.size).expect("proof");
+                let path: Vec<_> = path.iter().map(|hash| Sha256Hash::new(*hash)).collect();
+                let old = Sha256Hash::new(before.head.root);
+                verify_consistency_proof(before.head.size, head.size, &path, &old, &root)
+                    .expect("consistent");
+            }
+            before = Some(logged.checkpoint);
+        }
+        assert_eq!(bench.verify(), Ok(21));
+        let Added::Known(again) = bench.add(7).await else { panic!("known") };
+        assert_eq!((again.index, again.body.as_slice()), (8, b"7".as_slice()));
+        assert_eq!(bench.verify(), Ok(21));
+    }
+
+    #[tokio::test]
+    async fn an_entry_that_was_changed_is_found() {
+        for (change, expected) in [
+            (1, "entry 3 is not what was logged"),
+            (2, "entry 3 is missing"),
+            (3, "it has 7 entries, and 8 were signed"),
+            (4, "it has 9 entries, and 8 were signed"),
+        ] {
+            let bench = Bench::with(7).await;
+            bench
+                .tamper(move |txn| {
+                    let mut entries = txn.open_table(ENTRIES)?;
+                    match change {
+                        1 => drop(entries.insert(3, (0, b"else".as_slice()))?),
+                        2 => drop(entries.remove(3)?),
+                        3 => drop(entries.remove(7)?),
+                        _ => {
+                            entries.insert(8, (0, b"more".as_slice()))?;
+                            let leaf = merkle::leaf(b"more");
+                            txn.open_table(NODES)?.insert((0, 8), &leaf)?;
+                        }
+                    }
+                    Ok(())
+                })
+                .await;
+            let error = bench.verify().expect_err("found");
+            assert!(error.contains(expected), "{change}: {error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn nothing_is_added_to_a_log_that_was_not_signed_here() {
+        for (change, expected) in [
+            (1, "another root"),
+            (2, "a part of its tree is missing"),
+            (3, "not signed here"),
+            (4, "not signed here"),
+            (5, "no checkpoint"),
+            (6, "not signed here"),
+        ] {
+            let bench = Bench::with(7).await;
+            bench
+                .tamper(move |txn| {
+                    let mut nodes = txn.open_table(NODES)?;
+                    let mut heads = txn.open_table(HEAD)?;
+                    let signed = head(&heads)?.expect("head");
+                    let Head { size, root } = signed.head;
+                    match change {
+                        // The whole tree of eight.
+                        1 => drop(nodes.insert((3, 0), &[7; 32])?),
+                        2 => drop(nodes.remove((3, 0))?),
+                        3 => drop(heads.insert((), (size - 1, &root, signed.note.as_str()))?),
+                        4 => drop(heads.insert((), (size, &[7; 32], signed.note.as_str()))?),
+                        5 => drop(heads.remove(())?),
+                        // Another key's checkpoint of the same tree.
+                        _ => {
+                            let note =
+                                signed.head.sign("127.0.0.1:1/sigstore", &Key::generate().expect("key"));
+                            heads.insert((), (size, &root, note.expect("signed").as_str()))?;
+                        }
+                    }
+                    Ok(())
+                })
+                .await;
+            let Added::Broken(what) = bench.add(100).await else { panic!("{change} went on") };
+            assert!(what.contains(expected), "{change}: {what}");
+            assert!(bench.verify().expect_err("found").contains(expected));
+            let begun = begin(&bench.store, &bench.authority, Timestamp::now()).await;
+            assert!(matches!(begun, Err(AuthorityError::Log(_))));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_new_key_signs_the_head_and_the_old_one_is_not_forgotten() {
+        let bench = Bench::with(3).await;
+        let (before, now) = (bench.authority.keys(), Timestamp::now());
+        bench.authority.rotate(&bench.store, now).await.expect("not due");
+        assert!(bench.authority.keys().log_keys() == before.log_keys());
+        let later = protected_model::time::after(now, super::super::keys::ROTATE_SECONDS);
+        bench.authority.rotate(&bench.store, later).await.expect("rotated");
+        let keys = bench.authority.keys().log_keys();
+        assert!(keys.len() == 2 && keys[1] == before.log_keys()[0] && keys[0] != keys[1]);
+        let signed = checkpoint(&bench.store.read().expect("read")).expect("read").expect("head");
+        assert!(signed.head.signer("127.0.0.1:1/sigstore", &signed.note, &keys[..1]).is_some());
+        assert!(matches!(bench.add(3).await, Added::New(_)));
+        assert_eq!(bench.verify(), Ok(5));
+        // What is on disk is what signs.
+        let folder = bench._folder.path().join("keys");
+        let url = "http://127.0.0.1:2/".parse().expect("url");
+        let again = Authority::open(&folder, &url, later).expect("authority");
+        assert!(again.keys().log_keys() == keys);
+        assert_eq!(again.keys().log.url, "http://127.0.0.1:1/sigstore");
+        let kept = std::fs::read_to_string(folder.join("sigstore.json")).expect("kept");
+        assert!(
+            !kept.contains(&before.signing.log.keep()) && !kept.contains(&before.signing.issuer.key.keep())
+        );
     }
 }

@@ -153,6 +153,15 @@ pub(crate) fn check(app: &App) -> Option<impl FnOnce() + Send + use<>> {
     })
 }
 
+/// Reads the whole log of a service that has ended, and returns how many entries it has.
+#[cfg(test)]
+pub(crate) fn verify_log(data: &Path) -> u64 {
+    let url = "http://127.0.0.1:1/".parse().expect("url");
+    let authority = Authority::open(&data.join("keys"), &url, Timestamp::now()).expect("authority");
+    let store = Store::open(data).expect("store");
+    log::verify(&store.read().expect("read"), &authority.keys()).expect("whole")
+}
+
 /// Lets new keys take over when those that sign are old enough.
 pub(crate) async fn rotate(app: &App, now: Timestamp) -> Result<(), AuthorityError> {
     match &app.authority {

@@ -6,7 +6,7 @@ use axum::{
     Json,
     body::Body,
     extract::{Path, Query, State, rejection::QueryRejection},
-    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
     response::IntoResponse,
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -184,29 +184,22 @@ async fn create(State(app): State<Arc<App>>, headers: HeaderMap, body: Body) -> 
             )));
         }
     };
+    let location = |logged: &Logged| {
+        HeaderValue::try_from(format!("/{PATH}/{}", id(&authority.keys(), logged)))
+            .map_err(|_| Refusal::new(Code::INTERNAL, "the entry's id cannot be a header"))
+    };
     match entry::add(&app, authority, body).await? {
         Added::Known(logged) => {
-            let location = format!("/{PATH}/{}", id(&authority.keys(), &logged));
             let message = format!("an equivalent entry is in the log, at index {}", logged.index);
-            let mut response =
-                Refusal::new(Code::INVALID_DOCUMENT, message).status(StatusCode::CONFLICT).into_response();
-            response
-                .headers_mut()
-                .insert(header::LOCATION, HeaderValue::try_from(location).map_err(|_| broken())?);
-            Ok(response)
+            let refusal = Refusal::new(Code::INVALID_DOCUMENT, message).status(StatusCode::CONFLICT);
+            Err(refusal.location(location(&logged)?))
         }
         Added::New(logged) => {
-            let location = format!("/{PATH}/{}", id(&authority.keys(), &logged));
-            let location = HeaderValue::try_from(location).map_err(|_| broken())?;
-            let headers: [(HeaderName, HeaderValue); 1] = [(header::LOCATION, location)];
+            let headers = [(header::LOCATION, location(&logged)?)];
             Ok((StatusCode::CREATED, headers, Json(shown(authority, &logged)?)).into_response())
         }
         Added::Broken(what) => Err(AuthorityError::Log(what).into()),
     }
-}
-
-fn broken() -> Refusal {
-    Refusal::new(Code::INTERNAL, "the entry's id cannot be a header")
 }
 
 fn short(text: &str) -> String {
