@@ -2,7 +2,8 @@
 
 use std::{
     fs,
-    process::{Command, Stdio},
+    path::Path,
+    process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 
@@ -103,6 +104,37 @@ async fn serve_until_killed() {
     serve(config, listener, ready, std::future::pending()).await.expect("served");
 }
 
+/// A service in a process of its own. It ends by SIGKILL, here or when this is dropped.
+pub(super) struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Starts [`serve_until_killed`], and returns once it serves.
+pub(super) async fn started(folder: &Path) -> (Killed, ServiceUrl) {
+    let _ = fs::remove_file(folder.join("ready"));
+    let child = Command::new(std::env::current_exe().expect("exe"))
+        .args(["--ignored", "--exact", "tests::restart::serve_until_killed"])
+        .current_dir(folder)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .map(Killed)
+        .expect("child");
+    let start = Instant::now();
+    loop {
+        if let Ok(url) = fs::read_to_string(folder.join("ready")) {
+            return (child, url.parse().expect("url"));
+        }
+        assert!(start.elapsed() < Duration::from_secs(60), "it never served");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
 #[tokio::test]
 async fn a_kill_loses_nothing_acknowledged() {
     const ROUNDS: usize = 12;
@@ -112,22 +144,7 @@ async fn a_kill_loses_nothing_acknowledged() {
     let mut acknowledged: Vec<(String, String)> = Vec::new();
     let mut number = 0;
     for round in 0..ROUNDS {
-        let _ = fs::remove_file(folder.path().join("ready"));
-        let mut child = Command::new(std::env::current_exe().expect("exe"))
-            .args(["--ignored", "--exact", "tests::restart::serve_until_killed"])
-            .current_dir(folder.path())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("child");
-        let start = Instant::now();
-        let url: ServiceUrl = loop {
-            if let Ok(url) = fs::read_to_string(folder.path().join("ready")) {
-                break url.parse().expect("url");
-            }
-            assert!(start.elapsed() < Duration::from_secs(60), "round {round} never served");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        };
+        let (child, url) = started(folder.path()).await;
         let http = Client::new(&settings).expect("client");
         let client = Remote { url, http, data: folder.path().join("data") };
         // Whatever was acknowledged in the rounds before is there.
@@ -160,8 +177,7 @@ async fn a_kill_loses_nothing_acknowledged() {
             at_work.notified().await;
             let moment = (round as u64 * 37) % 300;
             tokio::time::sleep(Duration::from_millis(moment)).await;
-            child.kill().expect("killed");
-            child.wait().expect("ended");
+            drop(child);
         };
         tokio::join!(work, kill);
     }
@@ -169,10 +185,10 @@ async fn a_kill_loses_nothing_acknowledged() {
     assert!(chain_length(&folder.path().join("data")) >= acknowledged.len() as u64);
 }
 
-struct Remote {
-    url: ServiceUrl,
-    http: Client,
-    data: std::path::PathBuf,
+pub(super) struct Remote {
+    pub(super) url: ServiceUrl,
+    pub(super) http: Client,
+    pub(super) data: std::path::PathBuf,
 }
 
 impl Remote {
@@ -181,7 +197,7 @@ impl Remote {
         self.http.get(self.url.join(path)).bearer(&operator).send().await.ok()
     }
 
-    async fn session(&self) -> Option<AccessToken> {
+    pub(super) async fn session(&self) -> Option<AccessToken> {
         let token = fs::read_to_string(self.data.join("local-issuer/release.request-token")).ok()?;
         let mut url = self.url.join("local-issuer/github-actions/token/release");
         url.query_pairs_mut().append_pair("audience", &self.url.audience());

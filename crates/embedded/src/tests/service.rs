@@ -204,6 +204,13 @@ impl Service {
         Self::start_in(folder, &text, 0).await
     }
 
+    /// Starts with a clock that is behind.
+    pub(super) async fn start_ago(seconds: i64) -> Self {
+        let folder = Arc::new(tempfile::tempdir().expect("folder"));
+        let text = configuration(folder.path());
+        Self::start_in(folder, &text, -seconds).await
+    }
+
     /// Ends it gracefully, and starts it again on its folder and the same port.
     pub(super) async fn restart(self) -> Self {
         let text = configuration(self.folder.path()).replace("127.0.0.1:0", &self.url.authority());
