@@ -143,6 +143,9 @@ struct Finder {
     functions: HashMap<Called, Vec<BytePos>>,
     /// What each function calls, and in how many of its loops.
     calls: BTreeMap<BytePos, Vec<(Called, usize)>>,
+    parameters: HashMap<BytePos, Vec<Option<Id>>>,
+    /// Functions that a call of a variable is given: which argument they are, and where they start.
+    given: Vec<(Id, usize, BytePos)>,
     rounds: BTreeMap<BytePos, usize>,
     loops: BTreeSet<BytePos>,
     small: BTreeSet<BytePos>,
@@ -170,6 +173,15 @@ const EACH: &[&str] = &[
 
 impl Finder {
     fn heat(mut self) -> Heat {
+        // A parameter stands for the functions that are given in its place.
+        for (called, index, start) in std::mem::take(&mut self.given) {
+            let places = self.functions.get(&Called::Variable(called)).into_iter().flatten();
+            let parameters: Vec<Id> =
+                places.filter_map(|at| self.parameters.get(at)?.get(index)?.clone()).collect();
+            for parameter in parameters {
+                self.functions.entry(Called::Variable(parameter)).or_default().push(start);
+            }
+        }
         // A function that calls itself is a loop.
         for (at, calls) in &self.calls {
             if calls.iter().any(|(call, _)| self.functions.get(call).is_some_and(|all| all.contains(at))) {
@@ -201,7 +213,15 @@ impl Finder {
         Heat { rounds: self.rounds, loops: self.loops, small: self.small, tiny: self.tiny }
     }
 
-    fn function<T: VisitWith<Self>>(&mut self, at: BytePos, body: Body<'_>, node: &T) {
+    fn function<'p, T: VisitWith<Self>>(
+        &mut self,
+        at: BytePos,
+        parameters: impl Iterator<Item = &'p Pat>,
+        body: Body<'_>,
+        node: &T,
+    ) {
+        let names = parameters.map(|parameter| Some(parameter.as_ident()?.to_id()));
+        self.parameters.insert(at, names.collect());
         if body.is_small() {
             self.small.insert(at);
         }
@@ -236,18 +256,24 @@ impl Finder {
     }
 
     fn named(&mut self, name: Called, value: &Expr) {
-        let at = match crate::js::hazards::unwrapped(value) {
-            Expr::Fn(function) => function.function.span.lo,
-            Expr::Arrow(function) => function.span.lo,
-            _ => return,
-        };
-        self.functions.entry(name).or_default().push(at);
+        if let Some(at) = function(value) {
+            self.functions.entry(name).or_default().push(at);
+        }
     }
 
     fn key(&mut self, key: &PropName, at: BytePos) {
         if let PropName::Ident(name) = key {
             self.functions.entry(Called::Method(name.sym.clone())).or_default().push(at);
         }
+    }
+}
+
+/// Returns where a function starts that an expression is.
+fn function(value: &Expr) -> Option<BytePos> {
+    match crate::js::hazards::unwrapped(value) {
+        Expr::Fn(function) => Some(function.function.span.lo),
+        Expr::Arrow(function) => Some(function.span.lo),
+        _ => None,
     }
 }
 
@@ -296,11 +322,12 @@ impl<'a> Body<'a> {
 
 impl Visit for Finder {
     fn visit_function(&mut self, node: &Function) {
-        self.function(node.span.lo, Body::of(node.body.as_ref()), node);
+        let parameters = node.params.iter().map(|parameter| &parameter.pat);
+        self.function(node.span.lo, parameters, Body::of(node.body.as_ref()), node);
     }
 
     fn visit_constructor(&mut self, node: &Constructor) {
-        self.function(node.span.lo, Body::of(node.body.as_ref()), node);
+        self.function(node.span.lo, std::iter::empty(), Body::of(node.body.as_ref()), node);
     }
 
     fn visit_arrow_expr(&mut self, node: &ArrowExpr) {
@@ -308,7 +335,7 @@ impl Visit for Finder {
             ArrowFunctionBody::FunctionBody(body) => Body::of(Some(body)),
             ArrowFunctionBody::Expr(value) => Body::Value(value),
         };
-        self.function(node.span.lo, body, node);
+        self.function(node.span.lo, node.params.iter(), body, node);
     }
 
     fn visit_member_expr(&mut self, node: &MemberExpr) {
@@ -390,7 +417,13 @@ impl Visit for Finder {
         let mut each = false;
         if let Callee::Expr(callee) = &node.callee {
             match crate::js::hazards::unwrapped(callee) {
-                Expr::Ident(name) => self.call(Called::Variable(name.to_id())),
+                Expr::Ident(name) => {
+                    self.call(Called::Variable(name.to_id()));
+                    let given = node.args.iter().enumerate().filter_map(|(index, argument)| {
+                        Some((name.to_id(), index, function(&argument.expr)?))
+                    });
+                    self.given.extend(given);
+                }
                 Expr::Member(MemberExpr { prop: MemberProp::Ident(name), .. }) => {
                     each = EACH.contains(&name.sym.as_str());
                     self.call(Called::Method(name.sym.clone()));
@@ -475,6 +508,11 @@ mod tests {
             ),
             ("var o = { get a() { return 1 }, b() { return 2 } }; for (;;) o.a", vec![Hot, Warm]),
             ("class A { get a() { return 1 } a() { return 2 } } while (new A().a);", vec![Hot, Warm]),
+            ("function f(g) { for (;;) g() } f(() => 1); f(() => { h(); return 2 })", vec![Loops, Hot, Hot]),
+            (
+                "function f(a, g) { a.sort(g) } f([], (a, b) => h(a)); function h(a) { return a }",
+                vec![Warm, Hot, Hot],
+            ),
             ("function f() { return () => 1 } for (;;) g(() => 2)", vec![Warm, Warm, Hot]),
         ] {
             assert_eq!(costs(text), expected, "{text}");
