@@ -13,6 +13,7 @@ mod pieces;
 mod scope;
 #[cfg(test)]
 mod tests;
+mod values;
 
 use std::collections::{HashMap, HashSet};
 
@@ -56,6 +57,7 @@ pub(crate) fn reshape(program: &mut Program, work: &mut Work<'_>, state: &State)
     let seen = shaper.work.names.prefix.is_some();
     let any_is_strong = shaper.levels.values().any(|level| level.profile == Profile::Strong);
     if any_is_strong && !seen {
+        values::part(program, &mut shaper);
         outline::outline(program, &mut shaper);
     }
     program.visit_mut_with(&mut shaper);

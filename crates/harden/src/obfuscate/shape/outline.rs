@@ -42,7 +42,7 @@ pub(super) fn outline(program: &mut Program, shaper: &mut Shaper<'_, '_>) {
 }
 
 /// The names that the top level of a program declares.
-fn declared(program: &Program) -> HashSet<Id> {
+pub(super) fn declared(program: &Program) -> HashSet<Id> {
     let mut ids = HashSet::new();
     match program {
         Program::Script(script) => {

@@ -349,6 +349,35 @@ fn loops_and_what_leaves_them() {
     );
 }
 
+#[test]
+fn functions_that_are_values() {
+    same(
+        "let top = 1; function help(a) { top += a; return top } const all = {}; const strict = (f) => { 'use strict'; return f.call(undefined) };
+         all.method = function (a, b) { console.log(a); this.last = b; return this }; console.log(all.method.name, all.method.length, all.method(1, 2) === all, all.last);
+         const Made = function (a) { this.a = a; if (a > 1) return { other: a }; console.log(new.target === undefined) }; console.log(new Made(1).a, new Made(2).other, new Made(1) instanceof Made);
+         const Plain = function Named(a, b) { this.a = a; this.b = b; help(a) }; const made = new Plain(1, 2); console.log(made.a, made.b, made.constructor === Plain, Plain.name.length > 0, top); class Sub extends Plain { m() { console.log(this.a); return help(3) } } console.log(new Sub(4).m(), Reflect.construct(Plain, [1], Sub) instanceof Sub);
+         const again = function self(n) { console.log(n); return n ? self(n - 1) : self === again }; console.log(again(2));
+         const counted = function (a) { console.log(a); return arguments.length }; console.log(counted(1, 2, 3)); const free = function () { console.log(typeof this); return this === globalThis || this === undefined }; console.log(free(), strict(free));
+         const inner = function (a) { const b = a + 1; return () => { console.log(b); return [this === all, b, top] } }; all.inner = inner; console.log(all.inner(1)(), inner.call(all, 5)());
+         function makes(x) { console.log(x); return { get: function (a) { console.log(a); return x + a }, own: function (a) { let y = a; y++; return y + top } } } console.log(makes(1).get(2), makes(1).own(2));
+         const o = { m(a) { console.log(a); return this.n + a }, n: 5, s() { console.log('s'); return super.toString === Object.prototype.toString }, get g() { console.log('g'); return this.n } }; console.log(o.m(1), o.s(), o.g, o.m.name, Object.keys(o).length);
+         const set = function (a, b) { a = a || 5; var c = b; var b = 7; console.log(a, b, c); return delete this.x }; console.log(set.call({ x: 1 }, 0, 3), set.length);
+         const modes = function () { console.log('x'); try { undeclaredName = 1; return 'sloppy' } catch (e) { return e.name } }; console.log(modes()); function strictOne() { 'use strict'; const f = function () { console.log('y'); try { undeclaredOther = 1; return 'sloppy' } catch (e) { return e.name } }; return f() } console.log(strictOne()); class K { m() { console.log('z'); try { undeclaredThird = 1; return 'sloppy' } catch (e) { return e.name } } static async n(a) { await a; return this.name } } console.log(new K().m());
+         const args = [function (a) { console.log(a); return a * 2 }, function (a) { console.log(a); return this ? help(a) : 0 }]; console.log(args.map((f) => f(2)), typeof args[0], args[1].name === '');",
+    );
+}
+
+#[test]
+fn what_functions_that_are_values_do_stands_elsewhere() {
+    let source = "exports.first = function (a, b) { console.log(a); console.log(b); return this.x }; exports.second = function (a) { console.log(a); this.x = a; return a }";
+    let handed = |profile| {
+        let texts = (0..20).map(|seed| reshaped(source, &seed.to_string(), profile));
+        texts.filter(|text| text.contains("this,")).count()
+    };
+    assert!(handed(Profile::Strong) > 5);
+    assert_eq!(handed(Profile::Standard), 0);
+}
+
 /// The parameter count and the kinds of statements of each function.
 fn shapes(text: &str) -> Vec<String> {
     #[derive(Default)]
