@@ -68,6 +68,7 @@ pub fn harden(request: &Request<'_>) -> Result<Hardened, HardenError> {
         tree.drop_maps()?;
     }
     let escrow = context.escrow;
+    let modules = tree.modules();
     // Minification shortens names and is undone by reading: it is not called obfuscation here.
     let obfuscated =
         pipeline.iter().any(|step| step.step == step::OBFUSCATE && step.status == StepStatus::Completed);
@@ -81,6 +82,7 @@ pub fn harden(request: &Request<'_>) -> Result<Hardened, HardenError> {
         package_json: tree.read("package.json")?,
         unprotected: tree.unprotected,
         kept_apart: tree.kept_apart,
+        modules,
         shaken: tree.shaken,
     })
 }

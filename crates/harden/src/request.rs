@@ -202,6 +202,9 @@ pub struct Hardened {
     pub unprotected: BTreeMap<String, String>,
     /// Code that stays a file of its own though `package.json` does not name it, and why.
     pub kept_apart: BTreeMap<String, String>,
+    /// The source files that each published file of code was made of, by its path. A file that only hands on what is
+    /// in others was made of none.
+    pub modules: BTreeMap<String, BTreeSet<String>>,
     /// Code that is left out because nothing that `package.json` names reaches it.
     pub shaken: BTreeSet<String>,
     /// The source maps' digest.

@@ -34,6 +34,8 @@ pub(crate) struct Tree {
     files: BTreeMap<String, Entry>,
     /// Published path by original path, of the files that got another name.
     pub(crate) renamed: BTreeMap<String, String>,
+    /// The source files that a file was made of, where that is not the one of its own path.
+    made_of: BTreeMap<String, BTreeSet<String>>,
     /// Licence comments that left the code, by the path of the file they stood in.
     pub(crate) legal: BTreeMap<String, Vec<String>>,
     /// Whether a source says how its functions are to be obfuscated.
@@ -72,6 +74,7 @@ impl Tree {
             escrow: request.escrow.to_owned(),
             files: BTreeMap::new(),
             renamed: BTreeMap::new(),
+            made_of: BTreeMap::new(),
             legal: BTreeMap::new(),
             has_directives: false,
             unprotected: BTreeMap::new(),
@@ -172,6 +175,8 @@ impl Tree {
         let count = changed.len() as u64;
         for (before, after, entry) in changed {
             if before != after {
+                let sources = self.sources(&before);
+                self.made_of.insert(after.clone(), sources);
                 self.renamed.insert(before, after.clone());
             }
             self.files.insert(after, entry);
@@ -207,6 +212,22 @@ impl Tree {
         }
         self.files.extend(made);
         Ok(())
+    }
+
+    /// Returns the source files that a file was made of.
+    pub(crate) fn sources(&self, path: &str) -> BTreeSet<String> {
+        self.made_of.get(path).cloned().unwrap_or_else(|| BTreeSet::from([path.to_owned()]))
+    }
+
+    /// Notes that the file at `path` was made of these source files.
+    pub(crate) fn set_sources(&mut self, path: &str, sources: BTreeSet<String>) {
+        self.made_of.insert(path.to_owned(), sources);
+    }
+
+    /// Returns the source files of each file of code, by the path it is published under.
+    pub(crate) fn modules(&self) -> BTreeMap<String, BTreeSet<String>> {
+        let code = self.paths().filter(|path| code(path).is_some() || self.made_of.contains_key(*path));
+        code.map(|path| (path.to_owned(), self.sources(path))).collect()
     }
 
     /// Digests every file.

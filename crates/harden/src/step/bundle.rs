@@ -68,6 +68,18 @@ fn run(context: &mut Context<'_>, tree: &mut Tree) -> Result<u64, HardenError> {
     let merged = (0..graph.modules.len()).filter(|&module| !graph.is_file(module));
     let merged: BTreeSet<String> = merged.map(|module| graph.modules[module].path.clone()).collect();
     let gone: BTreeSet<String> = merged.union(&graph.unreached).cloned().collect();
+    let sources: Vec<(String, BTreeSet<String>)> = parts
+        .iter()
+        .map(|part| match part {
+            Part::Chunk(chunk) => {
+                let chunk = &plan.chunks[*chunk];
+                let members =
+                    chunk.members.iter().flat_map(|&member| tree.sources(&graph.modules[member].path));
+                (chunk.path.clone(), members.collect())
+            }
+            Part::Space(module) => (plan.spaces[module].clone(), BTreeSet::new()),
+        })
+        .collect();
     tree.merge(context.workers, &parts, &gone, |tree, part| {
         let merge = Merge { tree, types: &types, graph: &graph, plan: &plan, keep_names };
         match part {
@@ -78,6 +90,7 @@ fn run(context: &mut Context<'_>, tree: &mut Tree) -> Result<u64, HardenError> {
             Part::Space(module) => es::write_space(&merge, *module, &plan.spaces[module]),
         }
     })?;
+    sources.into_iter().for_each(|(path, sources)| tree.set_sources(&path, sources));
     effects(tree, &graph, &plan)?;
     tree.kept_apart.extend(bundle::kept_apart(&graph));
     let changed = (parts.len() + graph.unreached.len()) as u64;

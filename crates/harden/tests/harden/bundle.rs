@@ -235,6 +235,13 @@ fn shared_state_stays_one() {
         assert!(!paths.contains(&gone.to_owned()), "{gone} is still there");
     }
     assert!(built.hardened.shaken.contains("orphan.js"));
+    let modules = &built.hardened.modules;
+    let made_of = |path: &str| modules[path].iter().map(String::as_str).collect::<Vec<_>>();
+    assert!(made_of("index.js").contains(&"deep/inner.js"), "{modules:?}");
+    assert_eq!(made_of("deep/lazy.js"), ["deep/lazy.js", "deep/only.js"]);
+    let all: Vec<_> = modules.values().flatten().collect();
+    assert_eq!(all.iter().filter(|path| **path == "state.js").count(), 1, "each source file is in one file");
+    assert!(!all.contains(&&"orphan.js".to_owned()));
     assert_eq!(built.hardened.kept_apart.keys().collect::<Vec<_>>(), ["deep/lazy.js"]);
 }
 
