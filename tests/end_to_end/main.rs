@@ -16,5 +16,6 @@ mod raw;
 mod real_packages;
 mod refusals;
 mod retrace;
+mod sbom;
 mod trace;
 mod verify;

@@ -28,9 +28,9 @@ fn publishes_records_revokes_and_says_so() {
     assert_eq!(world.count("token.revoke", "allow", None), 2);
 
     // The build and the exchange run at the same time.
-    let (mut together, rest) = (steps[1..3].to_vec(), &steps[3..]);
+    let (mut together, rest) = (steps[1..4].to_vec(), &steps[4..]);
     together.sort_unstable();
-    assert_eq!(together, ["exchange", "harden"], "{screen}");
+    assert_eq!(together, ["exchange", "harden", "sbom"], "{screen}");
     assert_eq!(rest, ["record", "token", "upload", "revoke"], "{screen}");
     assert!(
         screen.stdout.ends_with(&format!("@acme/core@1.0.0 published as `latest`\n{}\n", integrity(&world)))
@@ -55,7 +55,7 @@ fn publishes_records_revokes_and_says_so() {
     }
 
     let evidence = world.operator_get("/v1/evidence?limit=10");
-    assert_eq!(evidence["items"].as_array().map(Vec::len), Some(3), "{evidence}");
+    assert_eq!(evidence["items"].as_array().map(Vec::len), Some(5), "{evidence}");
 }
 
 fn integrity(world: &World) -> String {

@@ -8,6 +8,7 @@ use std::{
     time::Instant,
 };
 
+use protected_evidence::sbom::Graph;
 use protected_harden::{HardenError, Hardened, Mark, Numbers, Options};
 use protected_model::{
     api::build::{BuildRecordRequest, Document},
@@ -31,6 +32,7 @@ use crate::{
     escrow::Sealing,
     hardening::Unprotected,
     provenance::{self, Circumstances},
+    sbom::{self, Plan},
 };
 
 /// Where builds go when nothing else is said, below the working directory.
@@ -83,6 +85,8 @@ pub(crate) struct Built {
     pub(crate) documents: Vec<Document>,
     /// What its provenance tells beside the manifest.
     pub(crate) circumstances: Circumstances,
+    /// What the SBOM is of.
+    pub(crate) graph: Graph,
     /// What went in, in bytes.
     pub(crate) source_bytes: u64,
     /// How many numbers of its mark stand in it, where it is marked.
@@ -150,14 +154,16 @@ pub(crate) async fn build(
 ) -> Result<Built, CommandError> {
     let circumstances = Circumstances::new(context.unverified_identity(), &work.package.folder)?;
     let default = context.settings.working_directory.join(DEFAULT_FOLDER);
+    let plan = Plan::new(&context.settings, &work.package.folder)?;
     let started = Instant::now();
-    let built = context::compute(move || run(work, &default, circumstances, &stop)).await?;
+    let built = context::compute(move || run(work, &default, circumstances, &plan, &stop)).await?;
     let how = format!(
         "{} files, {}",
         built.packed.files.len(),
         crate::summary::sizes(built.source_bytes, built.packed.unpacked_size)
     );
     context.console.step("harden", how, started);
+    sbom::say(&context.console, &built.graph);
     Ok(built)
 }
 
@@ -165,6 +171,7 @@ fn run(
     work: Work,
     default: &Path,
     mut circumstances: Circumstances,
+    plan: &Plan,
     stop: &AtomicBool,
 ) -> Result<Built, CommandError> {
     let source = source(circumstances.unverified_identity.clone());
@@ -229,7 +236,7 @@ fn run(
     let package_json =
         fs::read_to_string(&manifest_file).map_err(|error| cannot("read", &manifest_file, error))?;
     let tsconfig = Some(package.folder.join("tsconfig.json")).filter(|path| path.is_file());
-    let mut hardened = protected_harden::harden(&protected_harden::Request {
+    let request = protected_harden::Request {
         files: &files,
         package_json: package_json.trim_start_matches('\u{feff}'),
         tsconfig: tsconfig.as_deref(),
@@ -237,8 +244,15 @@ fn run(
         escrow: &clear,
         options: &options,
         cancelled: stop,
-    })
-    .map_err(|error| hardening(&error))?;
+    };
+    let (hardened, graph) = std::thread::scope(|scope| {
+        let graph = scope.spawn(|| plan.collect(&package.folder));
+        (protected_harden::harden(&request), graph.join())
+    });
+    let mut hardened = hardened.map_err(|error| hardening(&error))?;
+    let graph = graph.unwrap_or_else(|_| {
+        Err(CommandError::new(Kind::Failed, "making the SBOM ended unexpectedly".to_owned()))
+    })?;
     check_ran(&options, &hardened)?;
     unprotected.check(&package.name, &hardened.unprotected)?;
     let mark_numbers = match (&mark, &options.obfuscation.mark) {
@@ -256,9 +270,12 @@ fn run(
     let packed =
         pack::pack_exactly(&artifact, &hardened.artifact).map_err(|error| packing(&artifact, &error))?;
     packed.write(root).map_err(|error| packing(root, &error))?;
+    let (sboms, step) = plan.write(&graph, &packed, &hardened, &source);
+    hardened.pipeline.push(step);
     hardened.pipeline.push(provenance::step(&hardened));
     let (manifest, mut documents) = documents(&package, &packed, hardened, source);
-    let names = ["integrity.json", "build-manifest.json"];
+    documents.extend(sboms);
+    let names = ["integrity.json", "build-manifest.json", sbom::FILES[0], sbom::FILES[1]];
     circumstances.finish(documents.iter().zip(names));
     documents.push(circumstances.say(&manifest, None));
     for (document, name) in documents.iter().zip(names.into_iter().chain([provenance::FILE])) {
@@ -278,7 +295,7 @@ fn run(
         let _ = fs::remove_dir_all(&staged);
         return Err(cannot("finish the build in", &out, error));
     }
-    Ok(Built { folder: out, packed, manifest, documents, circumstances, source_bytes, mark_numbers })
+    Ok(Built { folder: out, packed, manifest, documents, circumstances, graph, source_bytes, mark_numbers })
 }
 
 /// How many deliveries there may be besides the one that a marked copy is for, so that it is still named.

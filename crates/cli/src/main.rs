@@ -12,6 +12,7 @@ mod error;
 mod escrow;
 mod hardening;
 mod provenance;
+mod sbom;
 mod settings;
 mod summary;
 

@@ -20,6 +20,7 @@ use crate::{
     args::{Build, Format, Global, InstallWith, PublishWith, UnverifiedKeyRef},
     error::CommandError,
     hardening::HardenSection,
+    sbom::SbomSection,
 };
 
 /// The configuration file's name.
@@ -44,6 +45,9 @@ pub(crate) struct ConfigFile {
     /// How packages are hardened.
     #[serde(default)]
     pub(crate) harden: HardenSection,
+    /// How the SBOM is written.
+    #[serde(default)]
+    pub(crate) sbom: SbomSection,
 }
 
 /// `[fractalops]`
@@ -349,6 +353,7 @@ impl Settings {
         Ok(protected_keys::Settings {
             local_folder: folder.map(|folder| self.working_directory.join(folder)),
             local_allowed: allowed || !in_ci,
+            openbao: None,
         })
     }
 
@@ -357,11 +362,16 @@ impl Settings {
     }
 }
 
+/// Returns the root of the repository that `folder` is in, and `folder` itself where it is in none.
+pub(crate) fn repository(folder: &Path) -> &Path {
+    folder.ancestors().find(|folder| folder.join(".git").exists()).unwrap_or(folder)
+}
+
 /// Looks for the file in `folder`, and above it as far as the repository's root.
 ///
 /// Attack: a file in `/tmp`, where anybody can write, would decide for every repository that is built below it.
 fn search(folder: &Path) -> Option<PathBuf> {
-    let root = folder.ancestors().find(|folder| folder.join(".git").exists()).unwrap_or(folder);
+    let root = repository(folder);
     let inside = folder.ancestors().take_while(|above| above.starts_with(root));
     inside.map(|folder| folder.join(FILE_NAME)).find(|path| path.is_file())
 }

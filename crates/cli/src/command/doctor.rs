@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, fs, path::Path};
 
+use protected_evidence::sbom::Graph;
 use protected_http::Client;
 use protected_model::{action::ActionMode, api::npm_token::NpmTokenRequest, name::ProjectSlug};
 use serde::Serialize;
@@ -199,10 +200,40 @@ async fn check_hardening(report: &mut Report<'_>, package: &Package) -> Result<(
         Ok(built) => {
             let unprotected = &built.manifest.unprotected;
             check_unprotected(report, package, unprotected, built.packed.files.len());
+            check_sbom(report, &built.graph);
         }
         Err(error) => report.fail("protection", &error),
     }
     Ok(())
+}
+
+/// Says what the SBOM of a build would not know.
+fn check_sbom(report: &mut Report<'_>, graph: &Graph) {
+    let counts = graph.counts();
+    let unlicensed = counts.components - counts.licensed;
+    let (detail, hint) = match graph.gaps() {
+        [] if unlicensed == 0 => {
+            report.add(
+                "sbom",
+                Outcome::Ok,
+                format!("complete: {} components, each with a licence", counts.components),
+            );
+            return;
+        }
+        [] => (
+            format!("complete, but without the licence of {unlicensed} of {} components", counts.components),
+            "install the dependencies before the build: most lock files hold no licences",
+        ),
+        [gap, rest @ ..] => (
+            format!(
+                "not complete: {gap}{}",
+                if rest.is_empty() { String::new() } else { format!("; and {} more", rest.len()) }
+            ),
+            "commit the lock file that the package manager writes",
+        ),
+    };
+    let hints = vec![hint.to_owned()];
+    report.push(Check { what: "sbom", outcome: Outcome::Warning, detail, hints });
 }
 
 /// Says which files a build would publish less protected than configured, and whether that ends it.

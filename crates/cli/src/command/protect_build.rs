@@ -69,6 +69,8 @@ pub(crate) async fn run(context: &Context, arguments: ProtectBuild) -> Result<()
     let tarball = built.folder.join(&built.packed.filename);
     let manifest_file = built.folder.join(build::MANIFEST);
     context.console.output("build-manifest", &manifest_file.to_string_lossy());
+    let sbom = built.folder.join("evidence").join(crate::sbom::FILES[0]);
+    context.console.output("sbom", &sbom.to_string_lossy());
     context.console.output("tarball", &tarball.to_string_lossy());
     context.console.output("integrity", &built.packed.integrity.to_string());
     context.console.output("correlation-id", &context.correlation_id);
@@ -79,6 +81,7 @@ pub(crate) async fn run(context: &Context, arguments: ProtectBuild) -> Result<()
         "tarball": tarball,
         "integrity": built.packed.integrity,
         "build_manifest": manifest_file,
+        "sbom": sbom,
         "build_id": build_id,
     });
     context.console.result(&text, &document);

@@ -254,6 +254,8 @@ fn tell(context: &Context, artifact: &Artifact, minted: &NpmTokenResponse, publi
     if let Some(built) = built {
         let manifest = built.folder.join(build::MANIFEST);
         console.output("build-manifest", &manifest.to_string_lossy());
+        let sbom = built.folder.join("evidence").join(crate::sbom::FILES[0]);
+        console.output("sbom", &sbom.to_string_lossy());
     }
     summarise(context, artifact, minted, &format!("{name}@{version}"), words);
     let tag = if published.tagged { format!(" as `{}`", published.tag) } else { String::new() };
