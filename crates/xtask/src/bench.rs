@@ -1,9 +1,10 @@
-//! Measures the product beside its peers on this machine, in one run: `cargo xtask bench [publish|harden]`.
+//! Measures the product beside its peers on this machine, in one run: `cargo xtask bench [publish|harden|sbom]`.
 //!
 //! Figures are ratios of medians over paired runs: absolute times say more about the machine.
 
 mod harden;
 mod publish;
+mod sbom;
 
 use std::{fs, thread, time::Duration};
 
@@ -17,8 +18,9 @@ pub(crate) fn run_command(workspace: &Workspace, arguments: &[String]) -> Result
         None => publish::run_command(workspace, &[]),
         Some((what, rest)) if what == "publish" => publish::run_command(workspace, rest),
         Some((what, rest)) if what == "harden" => harden::run_command(workspace, rest),
+        Some((what, rest)) if what == "sbom" => sbom::run_command(workspace, rest),
         Some((what, _)) => Err(Failure::new(format!("cargo xtask bench measures no `{what}`"))
-            .hint("cargo xtask bench publish [startup|packages|registry], or cargo xtask bench harden [speed|resistance|run-time]")),
+            .hint("cargo xtask bench publish [startup|packages|registry], cargo xtask bench harden [speed|resistance|run-time], or cargo xtask bench sbom")),
     }
 }
 
