@@ -20,7 +20,7 @@ const README: &str = "ci-templates/gitlab/README.md";
 const TEMPLATE: &str = "ci-templates/gitlab/templates/protected-publish/template.yml";
 
 /// Inputs about the job, and so no setting of the command.
-const ABOUT_THE_JOB: &[&str] = &["as", "cli-path", "image", "stage", "when"];
+const ABOUT_THE_JOB: &[&str] = &["signing-audience", "as", "cli-path", "image", "stage", "when"];
 
 const RULES: &str = r#"
 [trusted_publisher.gitlab]

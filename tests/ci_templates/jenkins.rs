@@ -190,8 +190,11 @@ fn every_setting_of_the_command_is_one_of_the_step_and_stands_in_the_readme() {
 
     let documented: BTreeSet<String> =
         table(&root().join(README), "setting").into_iter().map(|row| row[0].clone()).collect();
-    let named: BTreeSet<String> =
-        pairs.into_iter().map(|(name, _)| name).chain(["credentialsId".to_owned()]).collect();
+    let named: BTreeSet<String> = pairs
+        .into_iter()
+        .map(|(name, _)| name)
+        .chain(["credentialsId", "signingCredentialsId"].map(str::to_owned))
+        .collect();
     assert_eq!(documented, named);
 }
 

@@ -17,5 +17,6 @@ mod real_packages;
 mod refusals;
 mod retrace;
 mod sbom;
+mod signing;
 mod trace;
 mod verify;

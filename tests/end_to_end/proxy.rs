@@ -24,6 +24,10 @@ pub(crate) enum Fault {
     StallMs(u64),
     /// The server answers, and the answer is lost.
     LoseAnswer,
+    /// It reaches the server this many milliseconds later.
+    DelayMs(u64),
+    /// It never reaches the server; this is the answer, head and all.
+    Say(&'static [u8]),
 }
 
 /// Decides about a request by its method and target, and its number.
@@ -102,14 +106,20 @@ impl Shared {
         let number = self.exchanges.lock().expect("lock").len();
         let decide = Arc::clone(&self.decide.lock().expect("lock"));
         let fault = decide(&method, &target, number);
-        let reached = matches!(fault, Fault::None | Fault::LoseAnswer);
+        let reached = matches!(fault, Fault::None | Fault::LoseAnswer | Fault::DelayMs(_));
+        if let Fault::DelayMs(ms) = fault {
+            thread::sleep(Duration::from_millis(ms));
+        }
         let answer = if reached { self.ask(&request) } else { Vec::new() };
         let exchange = Exchange { request, answer: answer.clone() };
         self.exchanges.lock().expect("lock").push(exchange);
         let mut writer = &stream;
         match fault {
-            Fault::None => {
+            Fault::None | Fault::DelayMs(_) => {
                 let _ = writer.write_all(&answer);
+            }
+            Fault::Say(answer) => {
+                let _ = writer.write_all(answer);
             }
             Fault::Unavailable => {
                 let _ = writer.write_all(

@@ -27,11 +27,19 @@ fn publishes_records_revokes_and_says_so() {
     assert_eq!(found, wanted, "{actions:?}");
     assert_eq!(world.count("token.revoke", "allow", None), 2);
 
-    // The build and the exchange run at the same time.
-    let (mut together, rest) = (steps[1..4].to_vec(), &steps[4..]);
-    together.sort_unstable();
-    assert_eq!(together, ["exchange", "harden", "sbom"], "{screen}");
-    assert_eq!(rest, ["record", "token", "upload", "revoke"], "{screen}");
+    // The package is built while the run is logged in and its key certified, and signed while it is recorded.
+    let at = |step: &str| {
+        steps.iter().position(|found| *found == step).unwrap_or_else(|| panic!("no {step}\n{screen}"))
+    };
+    for order in [
+        &["identity", "exchange", "certify", "sign", "upload", "revoke"][..],
+        &["exchange", "record", "token", "upload"],
+        &["harden", "sbom", "sign"],
+        &["harden", "record"],
+    ] {
+        assert!(order.is_sorted_by_key(|step| at(step)), "{order:?}\n{screen}");
+    }
+    assert_eq!(steps.len(), 10, "{screen}");
     assert!(
         screen.stdout.ends_with(&format!("@acme/core@1.0.0 published as `latest`\n{}\n", integrity(&world)))
     );

@@ -16,6 +16,8 @@ Map call(Map settings = [:]) {
         out          : 'PROTECTED_REGISTRY_OUT',
         profile      : 'PROTECTED_REGISTRY_PROFILE',
         escrowKey    : 'PROTECTED_REGISTRY_ESCROW_KEY',
+        sign         : 'PROTECTED_REGISTRY_SIGN',
+        signKey      : 'PROTECTED_REGISTRY_SIGN_KEY',
         dryRun       : 'PROTECTED_REGISTRY_DRY_RUN',
         fractalopsUrl: 'FRACTALOPS_BASE_URL',
         caFile       : 'PROTECTED_REGISTRY_CA_FILE',
@@ -24,11 +26,11 @@ Map call(Map settings = [:]) {
     ]
     List<String> environment = []
     for (String name : new ArrayList<String>(settings.keySet())) {
-        if (name == 'credentialsId') {
+        if (name == 'credentialsId' || name == 'signingCredentialsId') {
             continue
         }
         if (!variables.containsKey(name)) {
-            error("protectedPublish has no setting '${name}'; it has credentialsId, ${variables.keySet().join(', ')}")
+            error("protectedPublish has no setting '${name}'; it has credentialsId, signingCredentialsId, ${variables.keySet().join(', ')}")
         }
         environment.add("${variables[name]}=${settings[name]}".toString())
     }
@@ -41,10 +43,15 @@ Map call(Map settings = [:]) {
     String outputs = "${folder}/outputs.env"
     environment.add("PROTECTED_REGISTRY_DOTENV=${outputs}".toString())
     String credentials = settings.credentialsId ?: 'fractalops-id-token'
+    List bindings = [file(credentialsId: credentials, variable: 'FRACTALOPS_ID_TOKEN_FILE')]
+    // A second token, with the audience `sigstore`: only for who signs with another authority than that of FractalOps.
+    if (settings.signingCredentialsId) {
+        bindings.add(file(credentialsId: settings.signingCredentialsId, variable: 'SIGSTORE_ID_TOKEN_FILE'))
+    }
     try {
         writeFile(file: outputs, text: '')
         withEnv(environment) {
-            withCredentials([file(credentialsId: credentials, variable: 'FRACTALOPS_ID_TOKEN_FILE')]) {
+            withCredentials(bindings) {
                 sh(label: 'Protected publish', script: '"${PROTECTED_REGISTRY_CLI_PATH:-protected-registry}" publish')
             }
         }

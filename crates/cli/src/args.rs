@@ -131,6 +131,45 @@ pub(crate) struct Build {
     /// Key to seal the source maps under, such as local-file://<name>; a private folder when not given
     #[arg(long, value_name = "KEY_REF")]
     pub(crate) escrow_key: Option<UnverifiedKeyRef>,
+    #[command(flatten)]
+    pub(crate) sign: Sign,
+}
+
+/// How what is said about a build is signed.
+#[derive(Debug, Args)]
+pub(crate) struct Sign {
+    /// How statements about the package are signed
+    #[arg(long, value_enum, value_name = "MODE")]
+    pub(crate) sign: Option<SignMode>,
+    /// Key to sign with, such as openbao://<mount>/<key>; the identity of the CI run when not given
+    #[arg(long, value_name = "KEY_REF")]
+    pub(crate) sign_key: Option<UnverifiedKeyRef>,
+}
+
+/// How statements are signed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum SignMode {
+    /// By the authority that FractalOps advertises, and not at all if it has none
+    Auto,
+    /// With the identity of the CI run: the public Sigstore, or the services that are named
+    Keyless,
+    /// With a key of your own
+    Key,
+    /// Not at all
+    Off,
+}
+
+impl SignMode {
+    /// Returns the word for it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Keyless => "keyless",
+            Self::Key => "key",
+            Self::Off => "off",
+        }
+    }
 }
 
 /// How far code is obfuscated.

@@ -15,7 +15,7 @@ use protected_model::{
     environment::Environment,
     hint::Hint,
     identity::RunIdentity,
-    secret::{AccessToken, RegistryToken, Secret},
+    secret::{AccessToken, IdToken, RegistryToken, Secret},
 };
 
 use crate::{
@@ -122,6 +122,24 @@ impl Context {
         let accepted = format!("accepted by {}", exchange.policies.join(", "));
         self.console.step("exchange", accepted, started);
         Ok(Session { fractalops, token, exchange })
+    }
+
+    /// Obtains an ID token for a certificate authority of Sigstore from the CI platform.
+    ///
+    /// # Errors
+    /// When this is no CI run, and when the platform gives no such token.
+    pub(crate) async fn signing_token(&self, http: &Client, audience: &str) -> Result<IdToken, CommandError> {
+        let Some(platform) = self.console.platform() else {
+            return Err(no_identity(&self.settings.environment));
+        };
+        let token = self.cancel.or(platform.signing_token(http, audience)).await?.map_err(|error| {
+            let kind = if error.is_transient() { Kind::Unavailable } else { Kind::NoIdentity };
+            let doing = format!("asking {} for an ID token to sign with", platform.name());
+            let hint = error.hint();
+            CommandError::from_error(kind, &doing, &error).hint(hint)
+        })?;
+        self.console.mask(&token);
+        Ok(token)
     }
 
     /// Has an npm token minted, which ends with the command at the latest.

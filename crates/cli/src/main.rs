@@ -10,10 +10,12 @@ mod context;
 mod environment;
 mod error;
 mod escrow;
+mod evidence;
 mod hardening;
 mod provenance;
 mod sbom;
 mod settings;
+mod signing;
 mod summary;
 
 use std::{path::PathBuf, process::ExitCode, time::Duration};
@@ -94,7 +96,7 @@ fn log(verbose: u8) {
     };
     // Only our own crates: a library's trace may hold a header.
     let filter = tracing_subscriber::EnvFilter::new(format!(
-        "off,protected_registry={level},protected_http={level},protected_ci={level},protected_fractalops={level},protected_npm={level},protected_harden={level}"
+        "off,protected_registry={level},protected_http={level},protected_ci={level},protected_fractalops={level},protected_npm={level},protected_harden={level},protected_evidence={level},protected_keys={level}"
     ));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).without_time().init();
 }

@@ -10,6 +10,7 @@ use protected_model::{
     environment::Environment,
     key_ref::KeyRef,
     name::{PackageName, ProjectSlug},
+    secret::AccessToken,
     service_url::ServiceUrl,
     version::DistTag,
 };
@@ -21,6 +22,7 @@ use crate::{
     error::CommandError,
     hardening::HardenSection,
     sbom::SbomSection,
+    signing::SignSection,
 };
 
 /// The configuration file's name.
@@ -48,6 +50,9 @@ pub(crate) struct ConfigFile {
     /// How the SBOM is written.
     #[serde(default)]
     pub(crate) sbom: SbomSection,
+    /// How statements about packages are signed.
+    #[serde(default)]
+    pub(crate) sign: SignSection,
 }
 
 /// `[fractalops]`
@@ -353,8 +358,18 @@ impl Settings {
         Ok(protected_keys::Settings {
             local_folder: folder.map(|folder| self.working_directory.join(folder)),
             local_allowed: allowed || !in_ci,
-            openbao: None,
+            openbao: Some(self.openbao()),
         })
+    }
+
+    /// Returns what the variables of OpenBao's own client say.
+    fn openbao(&self) -> protected_keys::OpenBao {
+        let either = |names: [&'static str; 2]| names.into_iter().find_map(|name| self.environment.get(name));
+        protected_keys::OpenBao {
+            address: either(["BAO_ADDR", "VAULT_ADDR"]).map(str::to_owned),
+            token: either(["BAO_TOKEN", "VAULT_TOKEN"]).map(AccessToken::new),
+            namespace: either(["BAO_NAMESPACE", "VAULT_NAMESPACE"]).map(str::to_owned),
+        }
     }
 
     fn variable(&self, name: &str) -> Option<&str> {

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use protected_evidence::sign::Signed;
 use protected_model::build::PipelineStep;
 
 use crate::{
@@ -15,6 +16,7 @@ pub(crate) struct Published<'a> {
     pub(crate) rows: Vec<(&'a str, String)>,
     pub(crate) pipeline: &'a [PipelineStep],
     pub(crate) evidence: Vec<(String, String)>,
+    pub(crate) signed: &'a [Signed],
     pub(crate) correlation_id: &'a str,
 }
 
@@ -41,6 +43,18 @@ pub(crate) fn published(published: &Published<'_>) -> String {
         text.push_str("\n| evidence | SHA-256 |\n|---|---|\n");
         for (kind, sha256) in &published.evidence {
             line(&mut text, &[kind, &code(sha256)]);
+        }
+    }
+    if !published.signed.is_empty() {
+        text.push_str("\n| signed | SHA-256 of the bundle | log entry | time |\n|---|---|---|---|\n");
+        for signed in published.signed {
+            let log = signed.log.as_ref().map(|log| format!("{} of {}", log.index, code(&log.url)));
+            let time = signed.times.first().map(ToString::to_string);
+            let or_none = |text: Option<String>| text.unwrap_or_else(|| "none".to_owned());
+            line(
+                &mut text,
+                &[&signed.name, &code(&signed.sha256.to_string()), &or_none(log), &or_none(time)],
+            );
         }
     }
     text.push('\n');

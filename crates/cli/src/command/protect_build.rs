@@ -7,8 +7,10 @@ use crate::{
     build::{self, Work},
     context::Context,
     error::CommandError,
+    evidence,
     hardening::{self, Unprotected},
     provenance,
+    signing::{self, Entered, Plan},
 };
 
 /// Builds one package.
@@ -31,12 +33,14 @@ pub(crate) async fn run(context: &Context, arguments: ProtectBuild) -> Result<()
     if let Some(mark) = &mark {
         context.console.say(format!("  mark      {mark}: this copy is not put on record"));
     }
-    let recording = if no_record {
-        None
+    let plan = Plan::of(settings, &arguments.build.sign)?;
+    let http = context.http()?;
+    let (recording, signing) = if no_record {
+        (None, signing::alone(context, &http, &plan).await?)
     } else {
         let project = settings.project(arguments.build.project.clone())?;
-        let http = context.http()?;
-        Some((context.log_in(&http).await?, project))
+        let Entered { session, signing } = signing::enter(context, &http, &plan, false).await?;
+        (Some((session, project)), signing)
     };
     let label = mark.clone();
     let unprotected = Unprotected::of(context)?;
@@ -51,10 +55,19 @@ pub(crate) async fn run(context: &Context, arguments: ProtectBuild) -> Result<()
     if let (Some(mark), Some(numbers)) = (&label, built.mark_numbers) {
         context.console.say(format!("  mark      {mark}: {numbers} of its numbers stand in the code"));
     }
-    let mut build_id = None;
-    if let Some((session, project)) = &recording {
-        build_id = Some(build::record(context, session, project, &built, false).await?);
-    }
+    let session = recording.as_ref().map(|(session, _)| session);
+    let record = async {
+        match &recording {
+            Some((session, project)) => {
+                build::record(context, session, project, &built, false).await.map(Some)
+            }
+            None => Ok(None),
+        }
+    };
+    let (signed, build_id) =
+        tokio::join!(evidence::sign(context, &http, session, signing.as_ref(), &built), record);
+    let build_id = build_id?;
+    signed?;
     for (path, reason) in &manifest.unprotected {
         context.console.say(format!("  note      {} is as it was: {reason}", crate::console::one_line(path)));
     }

@@ -2,11 +2,12 @@
 
 use std::{path::PathBuf, sync::atomic::Ordering, time::Instant};
 
+use protected_evidence::sign::Signed;
 use protected_http::Client;
 use protected_model::{
     action::ActionMode,
     api::npm_token::{NpmTokenRequest, NpmTokenResponse},
-    name::PackageName,
+    name::{PackageName, ProjectSlug},
     secret::RegistryToken,
     version::{DistTag, PackageVersion},
 };
@@ -23,8 +24,11 @@ use crate::{
     console::human_size,
     context::{Context, Session},
     error::{CommandError, Kind},
+    evidence,
     hardening::{self, Unprotected},
-    provenance, summary,
+    provenance,
+    signing::{self, Entered, Plan},
+    summary,
 };
 
 /// What is published: a build of ours, or a tarball as it is.
@@ -64,18 +68,49 @@ pub(crate) async fn run(context: &Context, arguments: Publish) -> Result<(), Com
     let project = settings.project(arguments.build.project.clone())?;
     let http = context.http()?;
     context.fractalops(&http)?;
-    let (session, mut artifact) = prepare(context, &http, &arguments, tag.as_ref()).await?;
+    let (entered, mut artifact) = prepare(context, &http, &arguments, tag.as_ref(), dry_run).await?;
+    let Entered { session, signing } = &entered;
     if let Some(built) = &mut artifact.built {
         provenance::verified(built, &session.exchange.identity)?;
     }
-    let Artifact { name, version, packed, built, .. } = &artifact;
+    // The log and the timestamp authority answer while FractalOps records and mints. Both are always awaited: a token
+    // that was minted is one to revoke.
+    let sign = async {
+        match &artifact.built {
+            Some(built) => evidence::sign(context, &http, Some(session), signing.as_ref(), built).await,
+            None => Ok(Vec::new()),
+        }
+    };
+    let allow = allow(context, session, &project, &artifact, with, dry_run);
+    let (signed, allowed) = tokio::join!(sign, allow);
+    let minted = allowed?;
+    let signed = signed?;
+    let Some(token) = &minted.token else {
+        return tell_dry_run(context, &artifact, &minted);
+    };
+    let options = PublishOptions { tag: tag.clone(), ..PublishOptions::default() };
+    let send = send(context, &http, &minted, token, &artifact, options, with);
+    let published = send.await?;
+    tell(context, &artifact, &minted, &published, &signed);
+    Ok(())
+}
 
+/// Has the build put on record, and a token minted for it.
+async fn allow(
+    context: &Context,
+    session: &Session,
+    project: &ProjectSlug,
+    artifact: &Artifact,
+    with: PublishWith,
+    dry_run: bool,
+) -> Result<NpmTokenResponse, CommandError> {
+    let Artifact { name, version, packed, built, .. } = artifact;
     let build_id = match built {
-        Some(built) => Some(build::record(context, &session, &project, built, dry_run).await?),
+        Some(built) => Some(build::record(context, session, project, built, dry_run).await?),
         None => None,
     };
     let request = NpmTokenRequest {
-        project_slug: project,
+        project_slug: project.clone(),
         package_name: name.clone(),
         action_mode: ActionMode::Publish,
         tenant_id: None,
@@ -87,30 +122,33 @@ pub(crate) async fn run(context: &Context, arguments: Publish) -> Result<(), Com
         reason: None,
         dry_run,
     };
-    let minted = context.mint(&session, &request).await?;
-    let Some(token) = &minted.token else {
-        return tell_dry_run(context, &artifact, &minted);
-    };
-    let published = send(context, &http, &minted, token, &artifact, tag.as_ref(), with).await?;
-    tell(context, &artifact, &minted, &published);
-    Ok(())
+    context.mint(session, &request).await
 }
 
-/// Logs in and builds at the same time. Whichever fails first stops the other.
+/// Logs in, has a key certified, and builds, all at the same time. Whichever fails first stops the others.
 async fn prepare(
     context: &Context,
     http: &Client,
     arguments: &Publish,
     tag: Option<&DistTag>,
-) -> Result<(Session, Artifact), CommandError> {
+    dry_run: bool,
+) -> Result<(Entered, Artifact), CommandError> {
     let settings = &context.settings;
+    let plan = Plan::of(settings, &arguments.build.sign)?;
     let expected = settings.package(arguments.package.clone())?;
     let tarball = settings.value(arguments.tarball.clone(), "TARBALL", None)?;
     if let Some(path) = tarball {
+        if plan.is_asked_for() {
+            let message =
+                "a tarball is published as it is, and nothing here knows how it was made, to sign that";
+            return Err(CommandError::usage(message).advise(
+                "publish the source folder, or give --sign off: `protect-build` signs what it builds",
+            ));
+        }
         let path = settings.working_directory.join(path);
         let artifact = open(path, expected.as_ref())?;
         check_tag(&artifact.version, tag.or(artifact.packed.package.publish_tag()))?;
-        return Ok((context.log_in(http).await?, artifact));
+        return Ok((Entered { session: context.log_in(http).await?, signing: None }, artifact));
     }
     let (source, out) = settings.build(&arguments.build)?;
     let sealing = context.sealing(&arguments.build)?;
@@ -120,22 +158,22 @@ async fn prepare(
     let (name, version) = (package.name.clone(), package.version.clone());
     context.console.say(format!("{name}@{version}"));
     let stop = context.cancel.shared_flag();
-    let log_in = async {
-        let session = context.log_in(http).await;
-        if session.is_err() {
+    let enter = async {
+        let entered = signing::enter(context, http, &plan, dry_run).await;
+        if entered.is_err() {
             stop.store(true, Ordering::SeqCst);
         }
-        session
+        entered
     };
     // Both are always awaited: a build that is stopped still removes what it began.
     let unprotected = Unprotected::of(context)?;
     let work = Work { package, out, options, mark: None, unprotected, sealing };
-    let (session, built) = tokio::join!(log_in, build::build(context, work, stop.clone()));
+    let (entered, built) = tokio::join!(enter, build::build(context, work, stop.clone()));
     context.cancel.check()?;
-    let session = session?;
+    let entered = entered?;
     let built = built?;
     let tarball = built.folder.join(&built.packed.filename);
-    Ok((session, Artifact { name, version, packed: built.packed.clone(), tarball, built: Some(built) }))
+    Ok((entered, Artifact { name, version, packed: built.packed.clone(), tarball, built: Some(built) }))
 }
 
 fn open(path: PathBuf, expected: Option<&PackageName>) -> Result<Artifact, CommandError> {
@@ -165,7 +203,7 @@ async fn send(
     minted: &NpmTokenResponse,
     token: &RegistryToken,
     artifact: &Artifact,
-    tag: Option<&DistTag>,
+    options: PublishOptions,
     with: PublishWith,
 ) -> Result<Published, CommandError> {
     let started = Instant::now();
@@ -173,13 +211,13 @@ async fn send(
     let registry = &minted.registry_url;
     let published = match with {
         PublishWith::Own => {
-            let options = PublishOptions { tag: tag.cloned(), ..PublishOptions::default() };
             let work = upload::publish(http, registry, token, packed, &options);
             context.cancel.or(work).await.map_err(|cancelled| client::maybe_published(cancelled, packed))?
         }
         PublishWith::Npm | PublishWith::Pnpm | PublishWith::Yarn => {
             let destination = Destination { registry, token };
             let path = &artifact.tarball;
+            let tag = options.tag.as_ref();
             client::publish(context, http, destination, path, packed, tag, client_name(with)).await?
         }
     };
@@ -222,13 +260,19 @@ fn tell_dry_run(
         tag: None,
         status: "dry-run",
     };
-    summarise(context, artifact, minted, &format!("Dry run: {name}@{version}"), "may be published");
+    summarise(context, artifact, minted, &format!("Dry run: {name}@{version}"), "may be published", &[]);
     context.console.output("correlation-id", &context.correlation_id);
     context.console.result(&line, &[package]);
     Ok(())
 }
 
-fn tell(context: &Context, artifact: &Artifact, minted: &NpmTokenResponse, published: &Published) {
+fn tell(
+    context: &Context,
+    artifact: &Artifact,
+    minted: &NpmTokenResponse,
+    published: &Published,
+    signed: &[Signed],
+) {
     let Artifact { name, version, packed, built, .. } = artifact;
     let registry = &minted.registry_url;
     let (status, words) = match published.status {
@@ -257,13 +301,20 @@ fn tell(context: &Context, artifact: &Artifact, minted: &NpmTokenResponse, publi
         let sbom = built.folder.join("evidence").join(crate::sbom::FILES[0]);
         console.output("sbom", &sbom.to_string_lossy());
     }
-    summarise(context, artifact, minted, &format!("{name}@{version}"), words);
+    summarise(context, artifact, minted, &format!("{name}@{version}"), words, signed);
     let tag = if published.tagged { format!(" as `{}`", published.tag) } else { String::new() };
     let line = format!("{name}@{version} {words}{tag}\n{}", packed.integrity);
     console.result(&line, &[package]);
 }
 
-fn summarise(context: &Context, artifact: &Artifact, minted: &NpmTokenResponse, heading: &str, status: &str) {
+fn summarise(
+    context: &Context,
+    artifact: &Artifact,
+    minted: &NpmTokenResponse,
+    heading: &str,
+    status: &str,
+    signed: &[Signed],
+) {
     let Artifact { packed, built, .. } = artifact;
     let mut rows = vec![
         ("status", status.to_owned()),
@@ -285,6 +336,7 @@ fn summarise(context: &Context, artifact: &Artifact, minted: &NpmTokenResponse, 
         rows,
         pipeline: built.as_ref().map_or(&[], |built| &built.manifest.pipeline),
         evidence,
+        signed,
         correlation_id: &context.correlation_id,
     }));
 }

@@ -137,6 +137,18 @@ pub(super) async fn enter(
         let reason = format!("expected an entry {}, found {}", write(expected), write(found));
         return Err(SignError::answer(SERVICE, &answer, reason));
     }
+    // Attack: a log that answers with another entry, true and signed, so that what was signed is logged nowhere.
+    let signature = STANDARD.encode(envelope.signature.sig.as_bytes());
+    let body: serde_json::Value =
+        serde_json::from_slice(entry.canonicalized_body.as_bytes()).unwrap_or_default();
+    let logged = match log.version {
+        LogVersion::V1 => body.pointer("/spec/signatures/0/signature"),
+        LogVersion::V2 => body.pointer("/spec/hashedRekordV002/signature/content"),
+    };
+    if logged.and_then(serde_json::Value::as_str) != Some(signature.as_str()) {
+        let reason = "expected the entry of our signature, found that of another";
+        return Err(SignError::answer(SERVICE, &answer, reason));
+    }
     Ok(Some(entry))
 }
 

@@ -160,24 +160,37 @@ impl Bench {
         local::make(&folder)?;
         let source = local::fetch(&folder, WHOLE.0, WHOLE.1)?;
         let bytes = size(&source);
-        let (mut ours, mut npm) = (Vec::new(), Vec::new());
+        let (mut ours, mut unsigned, mut npm) = (Vec::new(), Vec::new(), Vec::new());
+        let out = folder.join("build").to_string_lossy().into_owned();
         for patch in 0..PAIRS {
-            rename(&source, "@bench/whole-ours", patch)?;
-            let out = folder.join("build");
-            let arguments = ["publish", "--out", &out.to_string_lossy()].map(str::to_owned);
-            let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-            let mut command = self.local.github_job("release", &source, &arguments)?;
-            ours.push(timed(&mut command)?);
+            rename(&source, "@bench/whole-ours", 2 * patch)?;
+            let arguments = ["publish", "--out", &out];
+            ours.push(timed(&mut self.local.github_job("release", &source, &arguments)?)?);
+            rename(&source, "@bench/whole-ours", 2 * patch + 1)?;
+            let arguments = ["publish", "--out", &out, "--sign", "off"];
+            unsigned.push(timed(&mut self.local.github_job("release", &source, &arguments)?)?);
             rename(&source, "@bench/whole-npm", patch)?;
             npm.push(self.npm_publish("@bench/whole-npm", &source, &[])?);
         }
+        let mut adds: Vec<f64> = ours
+            .iter()
+            .zip(&unsigned)
+            .map(|(signed, unsigned)| (signed.as_secs_f64() - unsigned.as_secs_f64()) * 1000.0)
+            .collect();
+        adds.sort_by(f64::total_cmp);
         let what = format!(
-            "protected publish of {}@{} ({:.1} MB): exchange, harden, record, upload, revoke",
+            "protected publish of {}@{} ({:.1} MB): exchange, harden, sign, record, upload, attach, revoke",
             WHOLE.0,
             WHOLE.1,
             bytes as f64 / 1e6
         );
         report(&what, &mut ours, "npm publish of the same folder", &mut npm, 1.0);
+        println!(
+            "  signing adds {:.0} ms to {} (median of {} pairs, each with --sign off beside it)",
+            adds[adds.len() / 2],
+            ms(median(&mut unsigned)),
+            adds.len()
+        );
         Ok(())
     }
 

@@ -1,0 +1,73 @@
+//! What is said about a build, signed, beside it.
+
+use std::fs;
+
+use protected_evidence::{
+    sbom::{CYCLONEDX_MEDIA_TYPE, SPDX_MEDIA_TYPE},
+    sign::{Signed, StatementToSign},
+    statement::{CYCLONEDX, PAYLOAD_TYPE, SPDX, Statement, Subject},
+};
+use protected_http::Client;
+
+use crate::{
+    build::Built,
+    context::{Context, Session},
+    error::{CommandError, Kind},
+    signing::Signing,
+};
+
+/// The folder of a build's evidence, in the build's folder.
+const FOLDER: &str = "evidence";
+
+/// Has what is said about a build signed, where anybody signs.
+///
+/// The bundles stand in the build's folder afterwards, each as `<statement>.sigstore.json`.
+///
+/// # Errors
+/// When a statement cannot be signed, or a file not be written.
+pub(crate) async fn sign(
+    context: &Context,
+    http: &Client,
+    session: Option<&Session>,
+    signing: Option<&Signing>,
+    built: &Built,
+) -> Result<Vec<Signed>, CommandError> {
+    let Some(signing) = signing else { return Ok(Vec::new()) };
+    let signed = signing.sign(context, http, session, statements(built)?).await?;
+    for bundle in &signed {
+        let path = built.folder.join(FOLDER).join(format!("{}.sigstore.json", bundle.name));
+        fs::write(&path, &bundle.bundle).map_err(|error| {
+            CommandError::new(Kind::Failed, format!("cannot write `{}`: {error}", path.display()))
+        })?;
+    }
+    Ok(signed)
+}
+
+/// Returns what is said about a build: the statements among its documents, and one about each bill of materials.
+fn statements(built: &Built) -> Result<Vec<StatementToSign>, CommandError> {
+    let manifest = &built.manifest;
+    let artifact = &manifest.artifact;
+    let subject =
+        Subject::npm(&manifest.package_name, &manifest.version, &artifact.sha256, &artifact.integrity);
+    let mut statements = Vec::new();
+    for document in &built.documents {
+        let (name, predicate_type) = match document.media_type.split(';').next().unwrap_or_default() {
+            PAYLOAD_TYPE => {
+                let payload = document.inline.clone().into_bytes();
+                statements.push(StatementToSign { name: document.kind.clone(), payload });
+                continue;
+            }
+            CYCLONEDX_MEDIA_TYPE => ("sbom.cdx", CYCLONEDX),
+            SPDX_MEDIA_TYPE => ("sbom.spdx", SPDX),
+            _ => continue,
+        };
+        let cannot = |error: serde_json::Error| {
+            CommandError::new(Kind::Failed, format!("cannot say `{name}` about the build: {error}"))
+        };
+        let predicate: serde_json::Value = serde_json::from_str(&document.inline).map_err(cannot)?;
+        let statement = Statement::new(subject.clone(), predicate_type, predicate);
+        statements
+            .push(StatementToSign { name: name.to_owned(), payload: statement.to_json().map_err(cannot)? });
+    }
+    Ok(statements)
+}
