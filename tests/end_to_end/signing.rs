@@ -317,9 +317,7 @@ fn another_trusted_root_verifies_nothing() {
     let folder = world.package("@acme/core", "1.0.0");
     let mut command = private(&world, &folder);
     command.env("PROTECTED_REGISTRY_TRUSTED_ROOT", trust(&other, "trusted_root.json"));
-    world
-        .run(command)
-        .failed(1, &["`provenance` was signed, and does not verify against the trusted root", "hint: "]);
+    world.run(command).failed(1, &["was signed, and does not verify against the trusted root", "hint: "]);
     nothing_is_published(&world);
 
     for (content, message) in [("{}", "trusted root"), ("", "trusted root"), ("[]", "trusted root")] {
