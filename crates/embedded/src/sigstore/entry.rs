@@ -18,9 +18,6 @@ use crate::{
     problem::{Answer, Refusal},
 };
 
-/// The largest entry that is proposed: an envelope in base64, in JSON.
-pub(super) const BODY_BYTES: u64 = 32 * 1024 * 1024;
-
 /// Whoever signed, as the entry names them.
 pub(super) enum Verifier {
     Certificate(Box<Certificate>),

@@ -438,6 +438,10 @@ mod tests {
         let again = Authority::open(&folder, &url, later).expect("authority");
         assert!(again.keys().log_keys() == keys);
         assert_eq!(again.keys().log.url, "http://127.0.0.1:1/sigstore");
+        // A service that stood still for long starts with new keys.
+        let much_later = protected_model::time::after(later, super::super::keys::ROTATE_SECONDS);
+        let again = Authority::open(&folder, &url, much_later).expect("authority");
+        assert!(again.keys().log_keys()[1..] == keys && again.keys().past.len() == 2);
         let kept = std::fs::read_to_string(folder.join("sigstore.json")).expect("kept");
         assert!(
             !kept.contains(&before.signing.log.keep()) && !kept.contains(&before.signing.issuer.key.keep())

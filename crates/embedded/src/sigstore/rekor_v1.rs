@@ -17,7 +17,7 @@ use serde_json::json;
 
 use super::{
     Authority, AuthorityError, authority, base64,
-    entry::{self, BODY_BYTES, Verifier, check_digest_signature, check_signature, refused},
+    entry::{self, Verifier, check_digest_signature, check_signature, refused},
     invalid, json,
     keys::Keys,
     log::{self, Added, Logged},
@@ -30,6 +30,9 @@ use crate::{
     request::read_body,
 };
 
+/// The largest entry: an envelope in base64, in JSON, as large as the list of a large package's components. Anybody may
+/// send one, and it is read before it can be refused.
+const BODY_BYTES: u64 = 8 * 1024 * 1024;
 const PATH: &str = "sigstore/api/v1/log/entries";
 
 /// `ProposedEntry` of Rekor's API version 1.

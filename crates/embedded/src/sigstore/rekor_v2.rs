@@ -19,12 +19,15 @@ use serde_json::json;
 
 use super::{
     Authority, AuthorityError, authority, base64,
-    entry::{self, BODY_BYTES, Verifier, check_digest_signature},
+    entry::{self, Verifier, check_digest_signature},
     invalid, json,
     key::KEY_DETAILS,
     log::{Added, Logged},
 };
 use crate::{app::App, endpoint::Endpoint, problem::Answer, request::read_body};
+
+/// The largest request: a digest, a signature and a certificate.
+const BODY_BYTES: u64 = 64 * 1024;
 
 /// `CreateEntryRequest` of Rekor's API version 2.
 #[derive(Deserialize, JsonSchema)]

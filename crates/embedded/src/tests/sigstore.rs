@@ -542,6 +542,11 @@ async fn the_log_takes_what_verifies_by_a_key_that_is_known_now() {
     let problem = refused(&response, 501, "invalid_request");
     assert!(problem.hint.expect("hint").contains("hashedrekord"));
 
+    for (path, bytes) in [(LOG_V1, 8 * 1024 * 1024), (LOG_V2, 64 * 1024), (TIMESTAMP, 64 * 1024)] {
+        let response = post(&service, path, &json!({"kind": "A".repeat(bytes)}), None).await;
+        refused(&response, 413, "too_large");
+    }
+
     // A certificate of another authority, and one of this one's that is not for signing.
     let elsewhere = Service::start().await;
     let theirs = Signer::new(&elsewhere).await;
@@ -761,12 +766,22 @@ async fn a_timestamp_is_of_what_was_asked() {
 async fn what_old_keys_signed_still_verifies() {
     const AGO: i64 = 200 * 24 * 60 * 60;
     let service = Service::start_ago(AGO).await;
+    // New keys take over while it runs, at the next sweep.
+    let rotated = async |keys: usize| {
+        service.pass(AGO / 2);
+        for _ in 0..600 {
+            let root = document(&service, "trusted_root.json").await;
+            if root["tlogs"].as_array().is_some_and(|them| them.len() == keys) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        panic!("no new keys took over");
+    };
     let old = Signer::new(&service).await.bundle(&service).await;
-    service.pass(AGO / 2);
-    let service = service.restart().await;
+    rotated(2).await;
     let middle = Signer::new(&service).await.bundle(&service).await;
-    service.pass(AGO / 2);
-    let service = service.restart().await;
+    rotated(3).await;
     let new = Signer::new(&service).await.bundle(&service).await;
     let root = document(&service, "trusted_root.json").await;
     for kind in ["tlogs", "certificateAuthorities", "ctlogs", "timestampAuthorities"] {
@@ -774,6 +789,11 @@ async fn what_old_keys_signed_still_verifies() {
     }
     for bundle in [&old, &middle, &new] {
         verifier(&service).await.verify(ARTIFACT, bundle, &policy(&service)).expect("verified");
+    }
+    for windows in [&root["tlogs"], &root["ctlogs"]] {
+        let window = |index: usize, end: &str| windows[index]["publicKey"]["validFor"][end].clone();
+        assert!(window(0, "end").is_string() && window(0, "end") == window(1, "start"));
+        assert!(window(1, "end") == window(2, "start") && window(2, "end").is_null());
     }
     // Each key for its own time: the second is not believed for what the first could have signed.
     let mut narrowed = root.clone();
