@@ -131,7 +131,8 @@ fn whole(folder: &Path, artifact: &Path, options: &Options) -> Result<()> {
     fs::create_dir_all(artifact)?;
     let hardened = build(&files, &package_json, tsconfig.as_deref(), artifact, escrow.path(), options)?;
     let steps: Vec<Value> = hardened.pipeline.iter().map(|step| json!([step.step, step.files])).collect();
-    println!("{}", json!({ "unprotected": hardened.unprotected, "steps": steps }));
+    let apart = hardened.kept_apart;
+    println!("{}", json!({ "unprotected": hardened.unprotected, "kept_apart": apart, "steps": steps }));
     Ok(())
 }
 

@@ -22,6 +22,7 @@ const USAGE: &str = "\
 Usage: cargo xtask conformance [test262] [packages] [programs] [options]
   --profile <name>   light, standard or strong; may be given several times; light unless given
   --names <which>    keep, shorten or both: whether names of functions are kept; both unless given
+  --bundle           packages: merge their modules as well
   --peers            measure the other minifiers as well
   --sample <n>       only so many tests, the same ones each time; so many packages, others each day;
                      so many random programs, 2,000 unless given
@@ -38,6 +39,7 @@ struct Wanted {
     programs: bool,
     profiles: Vec<String>,
     names: String,
+    bundle: bool,
     peers: bool,
     sample: Option<u32>,
     seed: Option<u32>,
@@ -73,6 +75,7 @@ impl Wanted {
             programs: false,
             profiles: Vec::new(),
             names: "both".to_owned(),
+            bundle: false,
             peers: false,
             sample: None,
             seed: None,
@@ -91,6 +94,7 @@ impl Wanted {
                 "programs" => wanted.programs = true,
                 "--profile" => wanted.profiles.push(one_of(value()?, &["light", "standard", "strong"])?),
                 "--names" => wanted.names = one_of(value()?, &["keep", "shorten", "both"])?,
+                "--bundle" => wanted.bundle = true,
                 "--peers" => wanted.peers = true,
                 "--sample" => wanted.sample = Some(number(&value()?)?),
                 "--seed" => wanted.seed = Some(number(&value()?)?),
@@ -176,6 +180,7 @@ fn packages(workspace: &Workspace, wanted: &Wanted, transformer: &Path) -> Resul
         "tools": workspace.tools(),
         "transformer": transformer,
         "profiles": wanted.profiles,
+        "bundle": wanted.bundle,
         "sample": wanted.sample,
         "only": wanted.only,
         "skip": wanted.skip,

@@ -36,9 +36,13 @@ const SILENT: &[&str] = &[
 ];
 
 /// Returns the files that the `package.json` of each folder names, whatever the condition, and the `main` that
-/// is meant where none is named.
-pub(crate) fn entries(files: &Files, manifests: &BTreeMap<String, Value>) -> BTreeSet<String> {
+/// is meant where none is named. Those that only `imports` names have a reason for being files.
+pub(crate) fn entries(
+    files: &Files,
+    manifests: &BTreeMap<String, Value>,
+) -> BTreeMap<String, Option<String>> {
     let mut found = Found { files, folder: "", expands: false, paths: BTreeSet::new() };
+    let mut inside: BTreeMap<String, Option<String>> = BTreeMap::new();
     for (folder, json) in manifests {
         found.folder = folder;
         found.paths.extend(files.folder(folder));
@@ -51,16 +55,22 @@ pub(crate) fn entries(files: &Files, manifests: &BTreeMap<String, Value>) -> BTr
             match value {
                 // Only the package itself sees `imports`; what stands there for one file is followed as that file.
                 Value::Object(names) if key == "imports" => {
-                    let plain =
-                        |(name, target): &(&String, &Value)| target.is_string() && !name.contains('*');
-                    names.iter().filter(|entry| !plain(entry)).for_each(|(_, target)| found.value(target));
+                    let outside = std::mem::take(&mut found.paths);
+                    for (name, target) in names.iter().filter(|(name, _)| !files.is_one(folder, name)) {
+                        found.value(target);
+                        let reason = format!("`{name}` in package.json may lead to it");
+                        let paths = std::mem::take(&mut found.paths);
+                        inside.extend(paths.into_iter().map(|path| (path, Some(reason.clone()))));
+                    }
+                    found.paths = outside;
                 }
                 value if !SILENT.contains(&key.as_str()) => found.value(value),
                 _ => {}
             }
         }
     }
-    found.paths
+    inside.extend(found.paths.into_iter().map(|path| (path, None)));
+    inside
 }
 
 struct Found<'a> {
@@ -132,6 +142,7 @@ mod tests {
             "browser.js",
             "node.js",
             "internal.js",
+            "inside.js",
             "scripts/install.js",
             "sub/package.json",
             "sub/main.js",
@@ -139,7 +150,7 @@ mod tests {
             "dep.js",
             "programs/tool.js",
         ];
-        let root = serde_json::json!({
+        let text = r##"{
             "lint": ["**/*.js", "lib/", "/"], "directories": {"bin": "./programs", "lib": "lib"},
             "name": "internal.js", "files": ["internal.js"],
             "exports": {".": {"node": {"import": "./b.mjs", "require": ["./c.cjs", null]}, "default": "./a.js"},
@@ -147,17 +158,22 @@ mod tests {
             "bin": {"cli": "bin/cli.js"}, "browser": {"./node.js": "./browser.js"},
             "scripts": {"install": "node scripts/install.js && echo done"},
             "module": "./lib",
-            "imports": {"#a": "./internal.js", "#b": {"default": "./b.mjs"}},
-            "dependencies": {"dep.js": "1"},
-        });
+            "imports": {"#a": "./internal.js", "#b": {"default": "./internal.js"},
+                "#c": {"node": "./inside.js", "default": "./b.mjs"}},
+            "dependencies": {"dep.js": "1"}
+        }"##;
+        let root = serde_json::from_str(text).expect("json");
         let manifests: BTreeMap<String, Value> =
             [("".to_owned(), root), ("sub".to_owned(), serde_json::json!({"main": "main.js"}))].into();
-        let files = Files::new(paths.map(str::to_owned).into(), &manifests);
+        let files = Files::new(paths.map(str::to_owned).into(), &manifests, text);
         let found = entries(&files, &manifests);
-        let expected: BTreeSet<String> = paths
+        let expected: BTreeMap<String, Option<String>> = paths
             .iter()
             .filter(|path| !["internal.js", "sub/package.json", "dep.js"].contains(path))
-            .map(|path| (*path).to_owned())
+            .map(|path| {
+                let inside = (*path == "inside.js").then_some("`#c` in package.json may lead to it");
+                ((*path).to_owned(), inside.map(str::to_owned))
+            })
             .collect();
         assert_eq!(found, expected);
     }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use swc_core::{
-    common::{BytePos, DUMMY_SP, SyntaxContext},
+    common::{BytePos, DUMMY_SP, Mark, Span, SyntaxContext},
     ecma::{
         ast::*,
         atoms::Atom,
@@ -54,7 +54,12 @@ pub(crate) fn write(merge: &Merge<'_>, chunk: &Chunk) -> Result<Rewritten, Harde
         let mut shebang = None;
         for &member in &chunk.members {
             let path = &merge.graph.modules[member].path;
-            let part = session.part(path, &merge.text(path)?)?;
+            let text = merge.text(path)?;
+            if merge.graph.modules[member].record.is_json {
+                parts.push(Part::json(session, member, &text)?);
+                continue;
+            }
+            let part = session.part(path, &text)?;
             let mut program = part.parse(Language::JavaScript, merge.types.goal(path))?;
             names.add(&program);
             for comment in comments::legal(&part.comments) {
@@ -110,6 +115,40 @@ struct Part {
     /// Where the module's text starts in this session.
     start: BytePos,
     items: Vec<ModuleItem>,
+}
+
+impl Part {
+    /// `export default` of what JSON says.
+    fn json(session: &Session, module: usize, text: &str) -> Result<Self, HardenError> {
+        // As a literal, this key would set the prototype.
+        let text = if text.contains("__proto__") || text.contains("\\u") {
+            format!("JSON.parse({})", serde_json::Value::from(text))
+        } else {
+            text.to_owned()
+        };
+        let mut statements = session.snippet(&format!("({text}\n);"))?;
+        statements.visit_mut_with(&mut Global(SyntaxContext::empty().apply_mark(session.unresolved)));
+        let value = match statements.pop() {
+            Some(Stmt::Expr(statement)) => statement.expr,
+            _ => Box::new(Expr::Invalid(Invalid { span: DUMMY_SP })),
+        };
+        let default = ExportDefaultExpr { span: DUMMY_SP, expr: value };
+        let items = vec![ModuleItem::ModuleDecl(ModuleDecl::ExportDefaultExpr(default))];
+        Ok(Self { module, top: SyntaxContext::empty().apply_mark(Mark::new()), start: BytePos(0), items })
+    }
+}
+
+/// Says of every name that the file does not declare it, and of every place that no source holds it.
+struct Global(SyntaxContext);
+
+impl VisitMut for Global {
+    fn visit_mut_ident(&mut self, node: &mut Ident) {
+        node.ctxt = self.0;
+    }
+
+    fn visit_mut_span(&mut self, node: &mut Span) {
+        *node = DUMMY_SP;
+    }
 }
 
 struct Writer<'a> {
@@ -281,7 +320,7 @@ impl Writer<'_> {
         let mut order: Vec<Origin> = Vec::new();
         for edge in edges(graph, self.chunk) {
             let (from, silent) = match edge {
-                Edge::Module(target) => {
+                Edge::Module(_, target) => {
                     let chunk = plan.chunk_of[target];
                     let path = match plan.chunks[chunk].host {
                         Some(_) if graph.is_file(target) => &graph.modules[target].path,

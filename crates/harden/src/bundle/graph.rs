@@ -54,16 +54,26 @@ pub(crate) struct Graph {
     pub(crate) modules: Vec<Module>,
     /// The modules that stay files, with the names and exports they have, and why: nothing for entry points.
     pub(crate) files: BTreeMap<usize, Option<String>>,
+    /// Those of them that can be loaded by themselves, and not only by a module that imports them.
+    pub(crate) roots: BTreeSet<usize>,
     /// The modules that nothing is merged with.
     pub(crate) alone: BTreeSet<usize>,
     /// The code that nothing reaches.
     pub(crate) unreached: BTreeSet<String>,
+    /// Modules that start a file of their own, so that what they load is loaded no earlier than before.
+    pub(crate) cuts: BTreeSet<usize>,
+    /// When each module is first asked for, from one root after the other.
+    pub(crate) entered: Vec<usize>,
     /// The component of modules that import each other, by module.
     component: Vec<usize>,
     /// Modules that wait for a top-level `await`, their own or that of one they import.
     pub(crate) waits: Vec<bool>,
-    /// Modules whose evaluation nobody notices.
+    /// Modules whose evaluation has no effect, so that only what they read says when it may happen.
+    calm: Vec<bool>,
+    /// Those that read nothing that changes: nobody notices when they run.
     pub(crate) quiet: Vec<bool>,
+    /// Those of them that load no others than such ones.
+    pub(crate) silent: Vec<bool>,
     /// The names that each module exports, those of dependencies not counted.
     names: Vec<BTreeSet<String>>,
     /// Modules that hand on everything of what is no ES module of the package.
@@ -72,7 +82,11 @@ pub(crate) struct Graph {
 
 impl Graph {
     /// Links `records` from `entries` on.
-    pub(crate) fn new(records: BTreeMap<String, Record>, entries: &BTreeSet<String>, files: &Files) -> Self {
+    pub(crate) fn new(
+        records: BTreeMap<String, Record>,
+        entries: &BTreeMap<String, Option<String>>,
+        files: &Files,
+    ) -> Self {
         let index: BTreeMap<String, usize> =
             records.keys().enumerate().map(|(index, path)| (path.clone(), index)).collect();
         let mut modules: Vec<Module> =
@@ -81,7 +95,8 @@ impl Graph {
             module.leads = module.record.loads.iter().map(|load| lead(module, load, files, &index)).collect();
         }
         let reach = Reach::new(&modules, entries, files, &index);
-        let Reach { mut found, why, .. } = reach;
+        let Reach { mut found, mut why, .. } = reach;
+        settle_json(&mut modules, &found, &mut why);
         // The numbers of the modules that stay.
         let kept: Vec<usize> = (0..modules.len()).filter(|&module| found[module]).collect();
         let number: BTreeMap<usize, usize> = kept.iter().enumerate().map(|(new, &old)| (old, new)).collect();
@@ -101,22 +116,29 @@ impl Graph {
             }
             reached.push(module);
         }
-        let files = why.into_iter().filter_map(|(old, why)| Some((*number.get(&old)?, why))).collect();
+        let files: BTreeMap<usize, Option<String>> =
+            why.into_iter().filter_map(|(old, why)| Some((*number.get(&old)?, why))).collect();
         let count = reached.len();
         let mut graph = Self {
             modules: reached,
+            roots: files.keys().copied().collect(),
             files,
             alone: BTreeSet::new(),
             unreached,
+            cuts: BTreeSet::new(),
+            entered: vec![usize::MAX; count],
             component: Vec::new(),
             waits: vec![false; count],
+            calm: vec![false; count],
             quiet: vec![false; count],
+            silent: vec![false; count],
             names: Vec::new(),
             hands_on: Vec::new(),
         };
         graph.names = (0..count).map(|module| graph.all_names(module)).collect();
         graph.hands_on = (0..count).map(|module| !graph.outside_stars(module).is_empty()).collect();
         graph.component = graph.components();
+        graph.enter();
         graph.keep_files();
         graph.wait();
         graph.hush();
@@ -127,9 +149,14 @@ impl Graph {
         self.files.contains_key(&module)
     }
 
+    /// Keeps a module as a file with its own exports.
+    pub(crate) fn set_file(&mut self, module: usize, reason: &str) {
+        self.files.entry(module).or_insert_with(|| Some(reason.to_owned()));
+    }
+
     /// Keeps a module as a file that nothing is merged with.
     pub(crate) fn set_alone(&mut self, module: usize, reason: &str) {
-        self.files.entry(module).or_insert_with(|| Some(reason.to_owned()));
+        self.set_file(module, reason);
         self.alone.insert(module);
     }
 
@@ -195,10 +222,10 @@ impl Graph {
         order
     }
 
-    /// Whether running an item can be noticed.
-    pub(crate) fn is_noticed(&self, item: &Item) -> bool {
+    /// Whether running an item can have an effect.
+    pub(crate) fn is_loud(&self, item: &Item) -> bool {
         match item {
-            Item::Module(module) => !self.quiet[*module],
+            Item::Module(module) => !self.calm[*module],
             Item::Outside(_) => true,
         }
     }
@@ -245,6 +272,22 @@ impl Graph {
             }
         }
         component
+    }
+
+    /// Numbers the ES modules in the order in which they are first asked for.
+    fn enter(&mut self) {
+        let mut next = 0;
+        for &root in &self.roots {
+            let mut stack = vec![root];
+            while let Some(module) = stack.pop() {
+                if self.is_es(module) && self.entered[module] == usize::MAX {
+                    self.entered[module] = next;
+                    next += 1;
+                    let targets: Vec<usize> = self.imported(module).collect();
+                    stack.extend(targets.into_iter().rev());
+                }
+            }
+        }
     }
 
     /// Notes what the records say of staying a file.
@@ -295,14 +338,35 @@ impl Graph {
         }
     }
 
-    /// Finds the modules whose evaluation nobody notices.
+    /// Finds the modules whose evaluation has no effect, and those of which nobody notices when it happens.
     fn hush(&mut self) {
         for module in 0..self.modules.len() {
             let record = &self.modules[module].record;
-            self.quiet[module] = record.kind == Kind::Json
-                || record.kind == Kind::Es
-                    && !record.awaits
-                    && (0..record.statements.len()).all(|statement| self.is_pure(module, statement, true));
+            let are_pure = |moved| {
+                record.kind == Kind::Json
+                    || record.kind == Kind::Es
+                        && !record.awaits
+                        && (0..record.statements.len())
+                            .all(|statement| self.is_pure(module, statement, moved))
+            };
+            let (calm, quiet) = (are_pure(false), are_pure(true));
+            (self.calm[module], self.quiet[module]) = (calm, quiet);
+        }
+        self.silent.clone_from(&self.quiet);
+        loop {
+            let is_heard = |&module: &usize| {
+                let Module { record, leads, .. } = &self.modules[module];
+                record.loads.iter().zip(leads).any(|(load, lead)| match lead {
+                    Lead::Module(target) => load.how == How::Static && !self.silent[*target],
+                    lead => load.how == How::Static && noticed(load, lead).is_some(),
+                })
+            };
+            let heard: Vec<usize> =
+                (0..self.modules.len()).filter(|module| self.silent[*module]).filter(is_heard).collect();
+            if heard.is_empty() {
+                break;
+            }
+            heard.into_iter().for_each(|module| self.silent[module] = false);
         }
     }
 
@@ -313,7 +377,27 @@ impl Graph {
         found.pure
             && !(moved && found.calls)
             && found.reads.iter().all(|name| self.is_settled(module, statement, name, moved))
+            && found.members.iter().all(|(space, name)| self.is_settled_member(module, space, name, moved))
             && found.extends.iter().all(|name| self.is_class(module, name))
+    }
+
+    /// Whether `space` is a namespace of which `name` can be read like a name of the module itself.
+    fn is_settled_member(&self, module: usize, space: &str, name: &str, moved: bool) -> bool {
+        let Some(Found::Space(target)) = self.imported_name(module, space, None) else { return false };
+        let found = self.exported(target, name, None, &mut BTreeSet::new());
+        !self.same_component(module, target) && self.is_settled_import(module, &found, moved)
+    }
+
+    /// Whether an import has its value when the module runs; with `moved` the same value at any time.
+    fn is_settled_import(&self, module: usize, found: &Found, moved: bool) -> bool {
+        match found {
+            Found::Local(other, local) => {
+                let constant = self.modules[*other].record.constant.contains(local);
+                !self.same_component(module, *other) && (constant || !moved)
+            }
+            Found::Outside(..) | Found::Space(_) | Found::Native(..) => !moved,
+            Found::Missing | Found::Ambiguous => false,
+        }
     }
 
     /// Whether `name` has its value when `statement` runs; with `moved` the same value at any time.
@@ -324,14 +408,8 @@ impl Graph {
         if let Some(at) = record.statements.iter().position(declares) {
             return record.statements[at].hoisted || at < statement;
         }
-        match self.imported_name(module, name, None) {
-            Some(Found::Local(other, local)) => {
-                let constant = self.modules[other].record.constant.contains(&local);
-                !self.same_component(module, other) && (constant || !moved)
-            }
-            Some(Found::Outside(..) | Found::Space(_) | Found::Native(..)) => !moved,
-            _ => false,
-        }
+        self.imported_name(module, name, None)
+            .is_some_and(|found| self.is_settled_import(module, &found, moved))
     }
 
     fn is_class(&self, module: usize, name: &str) -> bool {
@@ -506,13 +584,64 @@ fn lead(module: &Module, load: &Load, files: &Files, index: &BTreeMap<String, us
         Target::Outside => Lead::Outside,
         Target::Nothing => Lead::Nothing,
         Target::File(path) => match index.get(&path) {
-            // JSON is a module of CommonJS only.
-            Some(_) if path.ends_with(".json") && !matches!(load.how, How::Require { .. }) => {
+            // JSON is a module of CommonJS, and where it is imported as what it is.
+            Some(_)
+                if path.ends_with(".json")
+                    && !matches!(load.how, How::Require { .. })
+                    && !is_json_import(load) =>
+            {
                 Lead::Asset(path)
             }
             Some(&module) => Lead::Module(module),
             None => Lead::Asset(path),
         },
+    }
+}
+
+/// Whether a load is `import … with { type: "json" }`.
+fn is_json_import(load: &Load) -> bool {
+    let is_json = |(key, value): &(String, String)| key == "type" && value == "json";
+    load.how == How::Static && matches!(load.attributes.as_slice(), [one] if is_json(one))
+}
+
+/// Makes ES modules of the JSON that only ES modules import, as what it is; what else they import stays a file.
+fn settle_json(modules: &mut [Module], found: &[bool], why: &mut BTreeMap<usize, Option<String>>) {
+    let mut imported: BTreeSet<usize> = BTreeSet::new();
+    let mut kept: BTreeSet<usize> = why.keys().copied().collect();
+    for module in modules.iter().zip(found).filter(|(_, found)| **found).map(|(module, _)| module) {
+        for (index, (load, lead)) in module.record.loads.iter().zip(&module.leads).enumerate() {
+            let Lead::Module(target) = lead else { continue };
+            if modules[*target].record.kind != Kind::Json {
+                continue;
+            }
+            imported.insert(*target);
+            let imports = module.record.imports.values().filter(|import| import.load == index);
+            let exports = module.record.exports.values().filter_map(|export| match export {
+                Export::From { load, name, .. } if *load == index => Some(name),
+                _ => None,
+            });
+            let default = Name::One("default".to_owned());
+            let mut names = imports.map(|import| &import.name).chain(exports);
+            let is_value = names.all(|name| *name == default) && !module.record.stars.contains(&index);
+            if load.how != How::Static || !is_value {
+                kept.insert(*target);
+            }
+        }
+    }
+    for target in imported {
+        if modules[target].record.fixed.is_some() || kept.contains(&target) {
+            let path = modules[target].path.clone();
+            why.entry(target).or_insert_with(|| Some("it is imported as JSON and otherwise".to_owned()));
+            for module in modules.iter_mut() {
+                for (load, lead) in module.record.loads.iter().zip(&mut module.leads) {
+                    if load.how == How::Static && *lead == Lead::Module(target) {
+                        *lead = Lead::Asset(path.clone());
+                    }
+                }
+            }
+        } else {
+            modules[target].record = Record::json_module();
+        }
     }
 }
 
@@ -529,7 +658,7 @@ struct Reach<'a> {
 impl<'a> Reach<'a> {
     fn new(
         modules: &'a [Module],
-        entries: &BTreeSet<String>,
+        entries: &BTreeMap<String, Option<String>>,
         files: &'a Files,
         index: &'a BTreeMap<String, usize>,
     ) -> Self {
@@ -541,8 +670,8 @@ impl<'a> Reach<'a> {
             why: BTreeMap::new(),
             open: Vec::new(),
         };
-        for path in entries {
-            reach.file(path, None);
+        for (path, why) in entries {
+            reach.file(path, why.clone());
         }
         reach.walk();
         let reached = |test: fn(&Record) -> bool| {
@@ -585,7 +714,9 @@ impl<'a> Reach<'a> {
                     Lead::Module(target) => {
                         let (from, to) = (module.record.kind, self.modules[*target].record.kind);
                         let path = &self.modules[*target].path;
-                        if load.how == How::Dynamic {
+                        if is_json_import(load) && to == Kind::Json {
+                            // Whether it is a module of this kind is settled when all is known.
+                        } else if load.how == How::Dynamic {
                             self.file(path, Some(format!("`{}` imports it at run time", module.path)));
                         } else if from != to && !(from == Kind::CommonJs && to == Kind::Json) {
                             let reason = format!("`{}` loads it and is another kind of module", module.path);
@@ -600,6 +731,10 @@ impl<'a> Reach<'a> {
                         self.mentioned(module, name);
                     }
                     Lead::Asset(path) => self.file(path, Some(format!("`{}` imports it", module.path))),
+                    Lead::Outside if load.specifier.starts_with('#') && !self.files.is_own(&module.path) => {
+                        let reason = "it says `#…` by a `package.json` of its own".to_owned();
+                        self.file(&module.path, Some(reason));
+                    }
                     _ => {}
                 }
             }

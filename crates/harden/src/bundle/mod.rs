@@ -53,10 +53,10 @@ impl Merge<'_> {
 
 /// Reads the module at `path`.
 pub(crate) fn read(tree: &Tree, types: &PackageTypes, path: &str) -> Result<Record, HardenError> {
-    if path.ends_with(".json") {
-        return Ok(Record::json());
-    }
     let text = tree.read_text(path)?;
+    if path.ends_with(".json") {
+        return Ok(Record::json(&text));
+    }
     session(STEP, path, &text, |session| {
         let mut program = session.parse(Language::JavaScript, types.goal(path))?;
         program.mutate(swc_core::ecma::transforms::base::resolver(

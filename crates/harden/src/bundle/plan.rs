@@ -1,11 +1,12 @@
 //! Which modules become one file.
 //!
-//! ES modules are merged where every entry point that reaches one reaches the other, in the order they ran, and
-//! only as far as nothing between them could notice. The plan is then run on paper for each file that can be
-//! loaded first; modules whose order came out different stay files of their own. CommonJS modules keep running
-//! when they are first required, so only the set of files that require them counts.
+//! ES modules are merged where every file that can be loaded by itself loads both or neither, and only as far as
+//! nothing with an effect runs between them: those that have none run in another order among themselves, and those
+//! that read nothing that changes, and load only such modules, run at any time. The plan is then run on paper for
+//! each file that can be loaded first; modules whose order came out different stay files of their own. CommonJS
+//! modules keep running when they are first required, so only the set of files that require them counts.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::{
     graph::{Found, Graph, Item, Lead, noticed},
@@ -15,6 +16,9 @@ use crate::{HardenError, Seed};
 
 /// The reason of modules that the plan had to give up on.
 const ORDER: &str = "merging it would change the order in which modules run";
+
+/// The reason of modules of which nothing is gained by a merge.
+const SPACE: &str = "its namespace is used as a value";
 
 /// How often the plan is made anew for single modules; after that whole files are given up on.
 const PRECISE: usize = 24;
@@ -47,21 +51,43 @@ pub(crate) struct Plan {
 }
 
 /// A problem that only keeping modules apart solves.
-struct Clash(Vec<usize>);
+enum Clash {
+    /// These stay files that nothing is merged with.
+    Alone(Vec<usize>),
+    /// These stay files.
+    Files(Vec<usize>, &'static str),
+    /// This one starts a file.
+    Cut(usize),
+}
 
 impl Plan {
     /// Plans; modules that cannot be merged after all are noted in the graph.
     pub(crate) fn new(graph: &mut Graph, taken: &BTreeSet<String>, seed: &Seed) -> Result<Self, HardenError> {
-        // Each turn sets a module apart that was not.
-        for turn in 0..=graph.modules.len() {
-            let clash = match chunks(graph, taken, seed, turn < PRECISE) {
+        let modules = graph.roots.iter().copied().filter(|&file| graph.is_es(file));
+        let orders: BTreeMap<usize, Vec<Item>> = modules.map(|file| (file, graph.order(file))).collect();
+        let mut turns = 0;
+        // Each turn sets a module apart that was not, cuts where no cut was, or makes a file of what was none.
+        for _ in 0..=3 * graph.modules.len() {
+            let clash = match chunks(graph, &orders, taken, seed, turns < PRECISE) {
                 Ok((chunks, chunk_of)) => match Self::link(graph, chunks, chunk_of, taken, seed) {
                     Ok(plan) => return Ok(plan),
                     Err(clash) => clash,
                 },
                 Err(clash) => clash,
             };
-            clash.0.into_iter().for_each(|module| graph.set_alone(module, ORDER));
+            match clash {
+                Clash::Alone(modules) => {
+                    turns += 1;
+                    // JSON that became a module can be no file.
+                    let is_code = |module: &usize| !graph.modules[*module].record.is_json;
+                    let modules: Vec<usize> = modules.into_iter().filter(is_code).collect();
+                    modules.into_iter().for_each(|module| graph.set_alone(module, ORDER));
+                }
+                Clash::Files(modules, why) => {
+                    modules.into_iter().for_each(|module| graph.set_file(module, why))
+                }
+                Clash::Cut(module) => drop(graph.cuts.insert(module)),
+            }
         }
         Err(HardenError::Compiler {
             step: "bundle",
@@ -105,6 +131,12 @@ impl Plan {
         };
         linker.run();
         let Linker { needed, spaces, .. } = linker;
+        for chunk in plan.chunks.iter().filter(|chunk| chunk.host.is_none()) {
+            // The modules themselves are no more files than one of them all and one for each namespace.
+            if chunk.members.iter().all(|member| spaces.contains(member)) {
+                return Err(Clash::Files(chunk.members.clone(), SPACE));
+            }
+        }
         for space in spaces {
             let path = neutral(graph, &[space], "space", taken, seed);
             plan.spaces.insert(space, path);
@@ -121,7 +153,7 @@ impl Plan {
                     .cloned();
                 let Some(public) = public else {
                     // A file that outsiders load exports what its author said and no more.
-                    return Err(Clash(vec![host]));
+                    return Err(Clash::Alone(vec![host]));
                 };
                 plan.handed[chunk].insert((module, local), public);
             } else {
@@ -250,11 +282,14 @@ impl Linker<'_> {
 /// A path that says nothing, next to the last of `members`.
 fn neutral(graph: &Graph, members: &[usize], purpose: &str, taken: &BTreeSet<String>, seed: &Seed) -> String {
     let paths: Vec<&str> = members.iter().map(|&member| graph.modules[member].path.as_str()).collect();
-    let last = paths.last().copied().unwrap_or_default();
-    let (folder, name) = last.rsplit_once('/').map_or(("", last), |(folder, name)| (folder, name));
-    // JSON merged with nothing but JSON becomes CommonJS.
+    let mut code = members.iter().rev().filter(|&&member| !graph.modules[member].record.is_json);
+    let last = code.next().or(members.last()).map(|&member| &graph.modules[member]);
+    let last_path = last.map(|last| last.path.as_str()).unwrap_or_default();
+    let (folder, name) = last_path.rsplit_once('/').unwrap_or(("", last_path));
+    // JSON merged with nothing but JSON says itself what it becomes.
+    let only_json = if last.is_some_and(|last| last.record.kind == Kind::Es) { "mjs" } else { "cjs" };
     let ending = name.rsplit_once('.').map(|(_, ending)| ending);
-    let ending = ending.filter(|ending| ["mjs", "cjs", "js"].contains(ending)).unwrap_or("cjs");
+    let ending = ending.filter(|ending| ["mjs", "cjs", "js"].contains(ending)).unwrap_or(only_json);
     let mut random = seed.random(&format!("{purpose}\0{}", paths.join("\0")));
     loop {
         let mut stem = String::new();
@@ -272,28 +307,27 @@ fn neutral(graph: &Graph, members: &[usize], purpose: &str, taken: &BTreeSet<Str
 /// Groups the modules into files.
 fn chunks(
     graph: &Graph,
+    orders: &BTreeMap<usize, Vec<Item>>,
     taken: &BTreeSet<String>,
     seed: &Seed,
     precise: bool,
 ) -> Result<(Vec<Chunk>, Vec<usize>), Clash> {
     let mut chunks = Vec::new();
-    let modules = graph.files.keys().copied().filter(|&file| graph.is_es(file));
-    let orders: BTreeMap<usize, Order> =
-        modules.map(|file| (file, Order::new(graph, graph.order(file)))).collect();
-    for (reached_by, members) in groups(graph, Kind::Es) {
-        for run in runs(graph, &orders, &reached_by, members) {
+    let groups_of_es = groups(graph, Kind::Es);
+    let times = Times::new(graph, orders, &groups_of_es);
+    for (index, (owner, members)) in groups_of_es.into_iter().enumerate() {
+        for run in runs(graph, &times, index, owner, members) {
             let host = run.last().copied().filter(|&last| graph.is_file(last));
             chunks.push(Chunk { path: String::new(), kind: Kind::Es, members: run, host });
         }
     }
-    for (reached_by, members) in groups(graph, Kind::CommonJs) {
-        let (host, mut rest): (Vec<usize>, Vec<usize>) =
-            members.into_iter().partition(|&member| graph.is_file(member));
-        if let ([host], [_]) = (host.as_slice(), reached_by.as_slice()) {
+    for (owner, members) in groups(graph, Kind::CommonJs) {
+        let mut rest: Vec<usize> = members.into_iter().filter(|&member| !graph.is_file(member)).collect();
+        if let Owner::File(host) = owner {
             let mut members = Vec::new();
-            if !graph.alone.contains(host) {
+            if !graph.alone.contains(&host) {
                 let mut out: BTreeSet<usize> =
-                    rest.iter().copied().filter(|&member| !fits(graph, *host, member)).collect();
+                    rest.iter().copied().filter(|&member| !fits(graph, host, member)).collect();
                 // What stands outside the host's file reaches only what does so too.
                 let mut open: Vec<usize> = out.iter().copied().collect();
                 while let Some(module) = open.pop() {
@@ -303,8 +337,8 @@ fn chunks(
                 }
                 (rest, members) = rest.into_iter().partition(|member| out.contains(member));
             }
-            members.push(*host);
-            chunks.push(Chunk { path: String::new(), kind: Kind::CommonJs, members, host: Some(*host) });
+            members.push(host);
+            chunks.push(Chunk { path: String::new(), kind: Kind::CommonJs, members, host: Some(host) });
         }
         if !rest.is_empty() {
             chunks.push(Chunk { path: String::new(), kind: Kind::CommonJs, members: rest, host: None });
@@ -318,7 +352,7 @@ fn chunks(
             None => neutral(graph, &chunk.members, "shared", taken, seed),
         };
     }
-    rehearse(graph, &orders, &chunks, &chunk_of, precise)?;
+    rehearse(graph, orders, &chunks, &chunk_of, precise)?;
     Ok((chunks, chunk_of))
 }
 
@@ -329,89 +363,179 @@ fn fits(graph: &Graph, host: usize, member: usize) -> bool {
     member.kind == Kind::Json || (!host.strict || member.strict) && member.free.is_disjoint(&host.declared)
 }
 
-/// The modules of a kind by the files that reach them without passing through another file.
-fn groups(graph: &Graph, kind: Kind) -> BTreeMap<Vec<usize>, Vec<usize>> {
-    let mut reached_by: Vec<Vec<usize>> = vec![Vec::new(); graph.modules.len()];
+/// Where a group of modules belongs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Owner {
+    /// Only this file reaches them without passing through another file.
+    File(usize),
+    /// Several files do. Equal numbers: the same roots load them.
+    Shared(usize),
+}
+
+/// The modules of a kind by where they belong.
+fn groups(graph: &Graph, kind: Kind) -> BTreeMap<Owner, Vec<usize>> {
     let is_kind = |module: usize| graph.is_es(module) == (kind == Kind::Es);
-    for &file in graph.files.keys().filter(|&&file| is_kind(file)) {
-        let mut stack = vec![file];
-        let mut seen = HashSet::from([file]);
+    let how = if kind == Kind::Es { How::Static } else { How::Require { optional: false } };
+    let reached = |from: usize, through_files: bool| {
+        let mut seen = BTreeSet::from([from]);
+        let mut stack = vec![from];
         while let Some(module) = stack.pop() {
-            reached_by[module].push(file);
-            let how = if kind == Kind::Es { How::Static } else { How::Require { optional: false } };
             for target in graph.loaded(module, how) {
-                if !graph.is_file(target) && is_kind(target) && seen.insert(target) {
+                if is_kind(target) && (through_files || !graph.is_file(target)) && seen.insert(target) {
                     stack.push(target);
                 }
             }
         }
+        seen
+    };
+    let mut loaded_by = Numbers::new(graph.modules.len());
+    for &root in graph.roots.iter().filter(|&&root| is_kind(root)) {
+        loaded_by.refine(reached(root, true).into_iter().map(|module| (module, 0)));
     }
-    let mut groups: BTreeMap<Vec<usize>, Vec<usize>> = BTreeMap::new();
-    for (module, files) in reached_by.into_iter().enumerate().filter(|(_, files)| !files.is_empty()) {
-        groups.entry(files).or_default().push(module);
+    let mut owners: Vec<Option<Owner>> = vec![None; graph.modules.len()];
+    for &file in graph.files.keys().filter(|&&file| is_kind(file)) {
+        for module in reached(file, false) {
+            owners[module] = Some(match owners[module] {
+                None => Owner::File(file),
+                Some(_) => Owner::Shared(loaded_by.of[module]),
+            });
+        }
+    }
+    let mut groups: BTreeMap<Owner, Vec<usize>> = BTreeMap::new();
+    for (module, owner) in owners.into_iter().enumerate() {
+        if let Some(owner) = owner {
+            groups.entry(owner).or_default().push(module);
+        }
     }
     groups
 }
 
-/// The order in which a file and what it imports run.
-struct Order {
-    items: Vec<Item>,
-    /// Place of each module in it.
-    place: Vec<usize>,
-    noticed: Vec<bool>,
+/// One number for each of several lists, the same one for equal lists, without holding them.
+struct Numbers {
+    of: Vec<usize>,
+    known: HashMap<(usize, usize, usize), usize>,
+    round: usize,
 }
 
-impl Order {
-    fn new(graph: &Graph, items: Vec<Item>) -> Self {
-        let mut place = vec![usize::MAX; graph.modules.len()];
-        for (at, item) in items.iter().enumerate() {
-            if let Item::Module(module) = item {
-                place[*module] = at;
-            }
+impl Numbers {
+    fn new(count: usize) -> Self {
+        Self { of: vec![0; count], known: HashMap::new(), round: 0 }
+    }
+
+    /// Adds an entry to some of the lists; `round` is a part of it.
+    fn refine(&mut self, entries: impl IntoIterator<Item = (usize, usize)>) {
+        self.round += 1;
+        for (list, entry) in entries {
+            let next = self.known.len() + 1;
+            self.of[list] = *self.known.entry((self.of[list], self.round, entry)).or_insert(next);
         }
-        let noticed = items.iter().map(|item| graph.is_noticed(item)).collect();
-        Self { items, place, noticed }
     }
 }
 
-/// Splits the modules of a group where something between them could notice that they run together.
+/// When modules run, told by how much that has an effect ran before, for every file that can be loaded first.
+struct Times {
+    /// Place in an order in which what a module imports comes before it, but for cycles.
+    rank: Vec<usize>,
+    /// Equal numbers: as much ran before, whichever file is loaded. Then, for each module, the same of what ran once
+    /// it has run; then, for each group, of what ran before its first silent module.
+    moments: Numbers,
+}
+
+impl Times {
+    fn new(graph: &Graph, orders: &BTreeMap<usize, Vec<Item>>, groups: &BTreeMap<Owner, Vec<usize>>) -> Self {
+        let count = graph.modules.len();
+        let mut rank = vec![usize::MAX; count];
+        let mut next = 0;
+        let mut moments = Numbers::new(2 * count + groups.len());
+        let mut group_of = vec![None; count];
+        for (index, members) in groups.values().enumerate() {
+            for &member in members.iter().filter(|&&member| graph.silent[member]) {
+                group_of[member] = Some(index);
+            }
+        }
+        for items in orders.values() {
+            let mut entries = Vec::new();
+            let mut first: BTreeMap<usize, usize> = BTreeMap::new();
+            let mut ran = 0;
+            for item in items {
+                let before = ran;
+                ran += usize::from(graph.is_loud(item));
+                let Item::Module(module) = item else { continue };
+                if rank[*module] == usize::MAX {
+                    rank[*module] = next;
+                    next += 1;
+                }
+                entries.extend([(*module, before), (count + module, ran)]);
+                if let Some(group) = group_of[*module] {
+                    first.entry(2 * count + group).or_insert(before);
+                }
+            }
+            moments.refine(entries.into_iter().chain(first));
+        }
+        Self { rank, moments }
+    }
+
+    fn before(&self, module: usize) -> usize {
+        self.moments.of[module]
+    }
+
+    fn after(&self, module: usize) -> usize {
+        self.moments.of[self.rank.len() + module]
+    }
+
+    fn before_silent(&self, group: usize) -> usize {
+        self.moments.of[2 * self.rank.len() + group]
+    }
+}
+
+/// Splits the modules of a group where something between them could notice that they run together. Silent ones
+/// run at any time, and so hold nothing up.
 fn runs(
     graph: &Graph,
-    orders: &BTreeMap<usize, Order>,
-    reached_by: &[usize],
+    times: &Times,
+    group: usize,
+    owner: Owner,
     mut members: Vec<usize>,
 ) -> Vec<Vec<usize>> {
-    let Some(first) = reached_by.first().and_then(|file| orders.get(file)) else { return Vec::new() };
-    members.sort_by_key(|&member| first.place[member]);
+    members.sort_by_key(|&member| times.rank[member]);
+    let (silent, members): (Vec<usize>, Vec<usize>) = members
+        .into_iter()
+        .partition(|&member| graph.silent[member] && !graph.is_file(member) && !graph.cuts.contains(&member));
     let mut runs: Vec<Vec<usize>> = Vec::new();
     let mut is_noticed = false;
     for member in members {
-        let joins =
-            runs.last().and_then(|run| run.last().map(|&last| (run, last))).is_some_and(|(run, last)| {
-                let apart =
-                    graph.alone.contains(&member) || graph.alone.contains(&last) || graph.is_file(last);
-                let waits = graph.waits[last]
-                    || graph.waits[member]
-                        && graph.imported(member).any(|target| graph.waits[target])
-                        && is_noticed;
-                let waits = waits || graph.waits[member] && run.iter().any(|&other| graph.waits[other]);
-                !apart
-                    && !waits
-                    && reached_by.iter().filter_map(|file| orders.get(file)).all(|order| {
-                        let (from, to) = (order.place[last], order.place[member]);
-                        !is_noticed && graph.quiet[member]
-                            || from < to && (!is_noticed || !order.noticed[from + 1..to].contains(&true))
-                    })
-            });
-        if joins {
-            if let Some(run) = runs.last_mut() {
-                run.push(member);
+        let joins = runs.last().and_then(|run| Some((run, *run.last()?))).is_some_and(|(run, last)| {
+            let is_apart =
+                graph.alone.contains(&member) || graph.cuts.contains(&member) || graph.is_file(last);
+            let waits = graph.waits[last]
+                || graph.waits[member]
+                    && (is_noticed && graph.imported(member).any(|target| graph.waits[target])
+                        || run.iter().any(|&other| graph.waits[other]));
+            !is_apart && !waits && times.before(member) == times.after(last)
+        });
+        match runs.last_mut().filter(|_| joins) {
+            Some(run) => run.push(member),
+            None => {
+                is_noticed = false;
+                runs.push(vec![member]);
             }
-        } else {
-            is_noticed = false;
-            runs.push(vec![member]);
         }
         is_noticed |= !graph.quiet[member];
+    }
+    if silent.is_empty() {
+        return runs;
+    }
+    let takes = |run: &&mut Vec<usize>| match owner {
+        Owner::File(host) => run.last() == Some(&host) && !graph.alone.contains(&host),
+        Owner::Shared(_) => {
+            let is_free = |member: &usize| !graph.waits[*member] && !graph.is_file(*member);
+            run.iter().all(is_free) && times.before(run[0]) == times.before_silent(group)
+        }
+    };
+    let is_split = matches!(owner, Owner::File(_)) && runs.len() > 1;
+    match runs.iter_mut().find(takes).filter(|_| !is_split) {
+        Some(run) => drop(run.splice(0..0, silent)),
+        None => runs.push(silent),
     }
     runs
 }
@@ -419,7 +543,7 @@ fn runs(
 /// Runs the plan on paper and compares with the order before.
 fn rehearse(
     graph: &Graph,
-    orders: &BTreeMap<usize, Order>,
+    orders: &BTreeMap<usize, Vec<Item>>,
     chunks: &[Chunk],
     chunk_of: &[usize],
     precise: bool,
@@ -432,7 +556,7 @@ fn rehearse(
             && !chunk.members.iter().any(|&member| graph.waits[member])
             && chunk.members.iter().any(idle)
         {
-            return Err(Clash(chunk.members.clone()));
+            return Err(Clash::Alone(chunk.members.clone()));
         }
         if waiting[index] && chunk.members.len() == 1 && !graph.waits[chunk.members[0]] {
             // What it imports came to wait.
@@ -442,22 +566,33 @@ fn rehearse(
                 .flat_map(|target| chunks[chunk_of[target]].members.clone())
                 .collect();
             if !together.is_empty() {
-                return Err(Clash(together));
+                return Err(Clash::Alone(together));
             }
         }
     }
     for (&file, order) in orders {
-        let now = run_chunks(graph, chunks, chunk_of, file);
-        let before: Vec<&Item> = order.items.iter().filter(|item| graph.is_noticed(item)).collect();
-        let after: Vec<&Item> = now.iter().filter(|item| graph.is_noticed(item)).collect();
-        let different =
-            before.iter().zip(&after).find(|(a, b)| a != b).map(|(a, b)| vec![(*a).clone(), (*b).clone()]);
+        let Course { items: now, asked } = run_chunks(graph, chunks, chunk_of, file);
+        let (loud_before, before) = moments(graph, order);
+        let (loud_after, after) = moments(graph, &now);
+        let different = loud_before.iter().zip(&loud_after).find(|(a, b)| a != b);
+        let different = different.map(|(a, b)| vec![(*a).clone(), (*b).clone()]);
+        let is_moved = |&module: &usize| !graph.quiet[module] && before[module] != after[module];
+        let moved = (0..graph.modules.len()).find(is_moved);
         let late = late(graph, &now);
-        let culprits = match (different, late) {
-            (None, None) if before.len() == after.len() => continue,
-            (Some(items), _) => items,
-            (None, late) => late.into_iter().flatten().map(Item::Module).collect(),
+        let culprits = match (different, moved, late) {
+            (None, None, None) if loud_before.len() == loud_after.len() => continue,
+            (Some(items), ..) => items,
+            (None, Some(module), _) => vec![Item::Module(module)],
+            (None, None, late) => late.into_iter().flatten().map(Item::Module).collect(),
         };
+        let early = now.iter().find(|item| match (culprits.as_slice(), item) {
+            ([_, early], item) => early == *item,
+            (_, Item::Module(module)) => is_moved(module),
+            _ => false,
+        });
+        if let Some(cut) = early.and_then(|item| asked.cut(graph, chunks, chunk_of, item)) {
+            return Err(Clash::Cut(cut));
+        }
         let mut apart: BTreeSet<usize> = BTreeSet::new();
         for item in &culprits {
             if let Item::Module(module) = item {
@@ -466,15 +601,30 @@ fn rehearse(
             }
         }
         if apart.is_empty() {
-            for item in &order.items {
+            for item in order {
                 if let Item::Module(module) = item {
                     apart.extend(together(chunks, chunk_of, *module));
                 }
             }
         }
-        return Err(Clash(apart.into_iter().collect()));
+        return Err(Clash::Alone(apart.into_iter().collect()));
     }
     Ok(())
+}
+
+/// What has an effect, in its order, and how much of it runs before each module.
+fn moments<'a>(graph: &Graph, items: &'a [Item]) -> (Vec<&'a Item>, Vec<usize>) {
+    let mut loud = Vec::new();
+    let mut before = vec![0; graph.modules.len()];
+    for item in items {
+        if let Item::Module(module) = item {
+            before[*module] = loud.len();
+        }
+        if graph.is_loud(item) {
+            loud.push(item);
+        }
+    }
+    (loud, before)
 }
 
 fn together<'a>(chunks: &'a [Chunk], chunk_of: &[usize], module: usize) -> &'a [usize] {
@@ -526,7 +676,7 @@ fn silent(graph: &Graph, chunks: &[Chunk], chunk_of: &[usize]) -> Vec<bool> {
         let mut changed = false;
         for (index, chunk) in chunks.iter().enumerate() {
             let loud = |edge: Edge| match edge {
-                Edge::Module(target) => !silent[chunk_of[target]],
+                Edge::Module(_, target) => !silent[chunk_of[target]],
                 Edge::Outside(module, load) => {
                     let module = &graph.modules[module];
                     noticed(&module.record.loads[load], &module.leads[load]).is_some()
@@ -562,23 +712,56 @@ fn waiting(graph: &Graph, chunks: &[Chunk], chunk_of: &[usize]) -> Vec<bool> {
     }
 }
 
-/// The order in which the modules run once they are chunks.
-fn run_chunks(graph: &Graph, chunks: &[Chunk], chunk_of: &[usize], root: usize) -> Vec<Item> {
-    enum Step {
-        Load(usize),
-        Run(usize),
-        Outside(String),
+/// How things go once the modules are chunks.
+struct Course {
+    /// What runs, in its order.
+    items: Vec<Item>,
+    asked: Asked,
+}
+
+/// The module that first asked for a chunk, and for what is no chunk.
+struct Asked {
+    chunks: Vec<Option<usize>>,
+    outside: HashMap<String, usize>,
+}
+
+impl Asked {
+    /// Finds a module that `item` is loaded for and that shares its chunk with some that run before it.
+    fn cut(&self, graph: &Graph, chunks: &[Chunk], chunk_of: &[usize], item: &Item) -> Option<usize> {
+        let mut by = match item {
+            Item::Module(module) => self.chunks[chunk_of[*module]],
+            Item::Outside(name) => self.outside.get(name).copied(),
+        };
+        let mut seen = BTreeSet::new();
+        while let Some(module) = by.filter(|module| seen.insert(*module)) {
+            let members = &chunks[chunk_of[module]].members;
+            if members.first() != Some(&module) && !graph.cuts.contains(&module) {
+                return Some(module);
+            }
+            by = self.chunks[chunk_of[module]];
+        }
+        None
     }
-    let mut order = Vec::new();
+}
+
+/// Loads the chunk of `root` on paper.
+fn run_chunks(graph: &Graph, chunks: &[Chunk], chunk_of: &[usize], root: usize) -> Course {
+    enum Step {
+        Load(usize, Option<usize>),
+        Run(usize),
+        Outside(String, usize),
+    }
+    let mut items = Vec::new();
     let mut seen = vec![false; chunks.len()];
-    let mut outside = HashSet::new();
-    let mut stack = vec![Step::Load(chunk_of[root])];
+    let mut asked = Asked { chunks: vec![None; chunks.len()], outside: HashMap::new() };
+    let mut stack = vec![Step::Load(chunk_of[root], None)];
     while let Some(step) = stack.pop() {
         match step {
-            Step::Load(chunk) => {
+            Step::Load(chunk, by) => {
                 if std::mem::replace(&mut seen[chunk], true) {
                     continue;
                 }
+                asked.chunks[chunk] = by;
                 stack.push(Step::Run(chunk));
                 if chunks[chunk].kind != Kind::Es {
                     continue;
@@ -586,53 +769,60 @@ fn run_chunks(graph: &Graph, chunks: &[Chunk], chunk_of: &[usize], root: usize) 
                 let mut steps = Vec::new();
                 for edge in edges(graph, &chunks[chunk]) {
                     match edge {
-                        Edge::Module(target) => steps.push(Step::Load(chunk_of[target])),
+                        Edge::Module(by, target) => steps.push(Step::Load(chunk_of[target], Some(by))),
                         Edge::Outside(module, load) => {
                             let record = &graph.modules[module];
-                            steps.extend(
-                                noticed(&record.record.loads[load], &record.leads[load]).map(Step::Outside),
-                            );
+                            let name = noticed(&record.record.loads[load], &record.leads[load]);
+                            steps.extend(name.map(|name| Step::Outside(name, module)));
                         }
                     }
                 }
                 stack.extend(steps.into_iter().rev());
             }
             Step::Run(chunk) => match chunks[chunk].kind {
-                Kind::Es => order.extend(chunks[chunk].members.iter().map(|&member| Item::Module(member))),
-                _ => order.extend(chunks[chunk].host.map(Item::Module)),
+                Kind::Es => items.extend(chunks[chunk].members.iter().map(|&member| Item::Module(member))),
+                _ => items.extend(chunks[chunk].host.map(Item::Module)),
             },
-            Step::Outside(name) => {
-                if outside.insert(name.clone()) {
-                    order.push(Item::Outside(name));
+            Step::Outside(name, by) => {
+                if !asked.outside.contains_key(&name) {
+                    asked.outside.insert(name.clone(), by);
+                    items.push(Item::Outside(name));
                 }
             }
         }
     }
-    order
+    Course { items, asked }
 }
 
 /// What a chunk loads before it runs.
 pub(crate) enum Edge {
-    /// A module of another chunk.
-    Module(usize),
+    /// The member that asks, and a module of another chunk.
+    Module(usize, usize),
     /// A load of a module that leads to no module.
     Outside(usize, usize),
 }
 
-/// What an ES chunk loads before it runs, in order.
+/// What an ES chunk loads before it runs, in the order in which its members asked for it.
 pub(crate) fn edges(graph: &Graph, chunk: &Chunk) -> Vec<Edge> {
     let mut edges = Vec::new();
-    for &member in &chunk.members {
+    let mut seen = BTreeSet::new();
+    let mut members = chunk.members.clone();
+    members.sort_by_key(|&member| graph.entered[member]);
+    let mut stack: Vec<(usize, usize)> = members.into_iter().rev().map(|member| (member, 0)).collect();
+    while let Some((member, load)) = stack.pop() {
+        if load == 0 && !seen.insert(member) {
+            continue;
+        }
         let module = &graph.modules[member];
-        for (load, lead) in module.leads.iter().enumerate() {
-            if module.record.loads[load].how != How::Static {
-                continue;
-            }
-            match lead {
-                Lead::Module(target) if chunk.members.contains(target) => {}
-                Lead::Module(target) => edges.push(Edge::Module(*target)),
-                _ => edges.push(Edge::Outside(member, load)),
-            }
+        let Some(lead) = module.leads.get(load) else { continue };
+        stack.push((member, load + 1));
+        if module.record.loads[load].how != How::Static {
+            continue;
+        }
+        match lead {
+            Lead::Module(target) if chunk.members.contains(target) => stack.push((*target, 0)),
+            Lead::Module(target) => edges.push(Edge::Module(member, *target)),
+            _ => edges.push(Edge::Outside(member, load)),
         }
     }
     edges

@@ -21,6 +21,8 @@ pub(crate) struct Purity<'a> {
     comments: &'a SingleThreadedComments,
     /// Names of the top level that are read when the statement runs.
     pub(crate) reads: BTreeSet<String>,
+    /// What is read of names that may be namespaces: the name and the member.
+    pub(crate) members: BTreeSet<(String, String)>,
     /// Names that a class in it extends.
     pub(crate) extends: BTreeSet<String>,
     /// Whether it calls a function that its author calls pure, which may still read what others change.
@@ -60,7 +62,7 @@ const OBJECTS: &[&str] = &["Symbol", "BigInt", "Math", "JSON", "Reflect", "Proxy
 
 /// Built-in objects whose own properties are all plain values.
 const PLAIN: &[&str] =
-    &["Object", "Array", "Symbol", "Math", "Number", "JSON", "Reflect", "String", "Date", "BigInt"];
+    &["Object", "Array", "Symbol", "Math", "Number", "JSON", "Reflect", "String", "Date", "BigInt", "Error"];
 
 impl<'a> Purity<'a> {
     pub(crate) fn new(
@@ -68,7 +70,15 @@ impl<'a> Purity<'a> {
         unresolved: SyntaxContext,
         comments: &'a SingleThreadedComments,
     ) -> Self {
-        Self { top, unresolved, comments, reads: BTreeSet::new(), extends: BTreeSet::new(), calls: false }
+        Self {
+            top,
+            unresolved,
+            comments,
+            reads: BTreeSet::new(),
+            members: BTreeSet::new(),
+            extends: BTreeSet::new(),
+            calls: false,
+        }
     }
 
     pub(crate) fn item(&mut self, item: &ModuleItem) -> bool {
@@ -156,7 +166,8 @@ impl<'a> Purity<'a> {
                 | BinaryOp::NullishCoalescing
                 | BinaryOp::EqEqEq
                 | BinaryOp::NotEqEq => self.expr(&binary.left) && self.expr(&binary.right),
-                BinaryOp::In | BinaryOp::InstanceOf => false,
+                BinaryOp::In => is_plain(&binary.left) && self.global(&binary.right, PLAIN).is_some(),
+                BinaryOp::InstanceOf => false,
                 _ => is_plain(&binary.left) && is_plain(&binary.right),
             },
             Expr::Cond(condition) => self.all([&*condition.test, &*condition.cons, &*condition.alt]),
@@ -224,6 +235,12 @@ impl<'a> Purity<'a> {
         let Some(name) = member_name(&member.prop) else { return false };
         if self.global(&member.obj, PLAIN).is_some() {
             return !["caller", "arguments"].contains(&name.as_str());
+        }
+        if let Expr::Ident(space) = &*member.obj
+            && space.ctxt == self.top
+        {
+            self.members.insert((space.sym.to_string(), name));
+            return true;
         }
         let Expr::Member(inner) = &*member.obj else { return false };
         member_name(&inner.prop).as_deref() == Some("prototype")

@@ -29,6 +29,8 @@ pub(crate) enum Kind {
 #[derive(Debug)]
 pub(crate) struct Record {
     pub(crate) kind: Kind,
+    /// Whether its text is JSON, which is its default export where it is an ES module.
+    pub(crate) is_json: bool,
     /// Where its text starts among the positions of its parse.
     pub(crate) start: BytePos,
     /// In the order of the text.
@@ -124,6 +126,8 @@ pub(crate) struct Statement {
     pub(crate) pure: bool,
     /// Names that are read when it runs.
     pub(crate) reads: BTreeSet<String>,
+    /// Members that are read of namespaces when it runs, with the namespace's name first.
+    pub(crate) members: BTreeSet<(String, String)>,
     /// Names that a class in it extends.
     pub(crate) extends: BTreeSet<String>,
     /// Whether it calls what its author calls pure.
@@ -141,13 +145,32 @@ pub(crate) struct SpaceUse {
 }
 
 impl Record {
-    pub(crate) fn json() -> Self {
-        Self::empty(Kind::Json)
+    pub(crate) fn json(text: &str) -> Self {
+        let mut record = Self::empty(Kind::Json);
+        if let Err(error) = serde_json::from_str::<serde_json::Value>(text) {
+            record.fixed = Some(format!("it is no JSON: {error}"));
+        }
+        record
+    }
+
+    /// JSON as an ES module, which exports its value.
+    pub(crate) fn json_module() -> Self {
+        let mut record = Self::empty(Kind::Es);
+        record.is_json = true;
+        record.constant.insert(DEFAULT.to_owned());
+        record.exports.insert("default".to_owned(), Export::Local(DEFAULT.to_owned()));
+        record.statements.push(Statement {
+            declares: vec![DEFAULT.to_owned()],
+            pure: true,
+            ..Statement::default()
+        });
+        record
     }
 
     fn empty(kind: Kind) -> Self {
         Self {
             kind,
+            is_json: kind == Kind::Json,
             start: BytePos(0),
             loads: Vec::new(),
             mentions: BTreeSet::new(),
@@ -269,6 +292,7 @@ impl Record {
             statement.pure = purity.item(item);
             statement.calls = purity.calls;
             (statement.reads, statement.extends) = (purity.reads, purity.extends);
+            statement.members = purity.members;
             self.statements.push(statement);
         }
     }

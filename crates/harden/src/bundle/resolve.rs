@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use crate::entry_points::resolve;
+use crate::{entry_points::resolve, json::Node};
 
 /// Where a specifier leads.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,27 +22,135 @@ pub(crate) struct Files {
     paths: BTreeSet<String>,
     /// `main` of each `package.json` by its folder.
     mains: BTreeMap<String, String>,
-    /// `imports` of the package.
-    imports: BTreeMap<String, String>,
+    /// The folders that have a `package.json`.
+    scopes: BTreeSet<String>,
+    name: String,
+    /// `exports` and `imports` of the package.
+    exports: Option<Node>,
+    imports: Option<Node>,
+}
+
+/// What one name of `exports` or `imports` can lead to.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Answer {
+    /// A path in the package.
+    Path(String),
+    /// Another package, or none.
+    Other,
 }
 
 impl Files {
-    /// `manifests`: each `package.json` by its folder.
-    pub(crate) fn new(paths: BTreeSet<String>, manifests: &BTreeMap<String, Value>) -> Self {
+    /// `manifests`: each `package.json` by its folder. `own`: the package's own, in which the order of conditions counts.
+    pub(crate) fn new(paths: BTreeSet<String>, manifests: &BTreeMap<String, Value>, own: &str) -> Self {
         let text = |value: &Value| value.as_str().map(str::to_owned);
         let mains = manifests
             .iter()
             .filter_map(|(folder, json)| Some((folder.clone(), text(json.get("main")?)?)))
             .collect();
-        // A name that stands for one file under all conditions is as good as that file.
-        let imports = manifests.get("").and_then(|json| json.get("imports")?.as_object());
-        let imports = imports
-            .into_iter()
-            .flatten()
-            .filter_map(|(name, target)| Some((name.clone(), text(target)?)))
-            .filter(|(name, target)| !name.contains('*') && target.starts_with("./"))
-            .collect();
-        Self { paths, mains, imports }
+        let mut files = Self {
+            paths,
+            mains,
+            scopes: manifests.keys().cloned().collect(),
+            name: String::new(),
+            exports: None,
+            imports: None,
+        };
+        if let Some(Node::Object(members)) = Node::read(own) {
+            for (key, value) in members {
+                match (key.value.as_str(), value) {
+                    ("name", Node::Text(name)) => files.name = name.value,
+                    ("exports", value @ (Node::Text(_) | Node::Array(_) | Node::Object(_))) => {
+                        files.exports = Some(value);
+                    }
+                    ("imports", value) => files.imports = Some(value),
+                    _ => {}
+                }
+            }
+        }
+        files
+    }
+
+    /// Whether the package's own `package.json` is the one that counts for the file at `path`.
+    pub(crate) fn is_own(&self, path: &str) -> bool {
+        let mut at = folder(path);
+        while !at.is_empty() {
+            if self.scopes.contains(at) {
+                return false;
+            }
+            at = folder(at);
+        }
+        true
+    }
+
+    /// Where a name of the package's `imports` or `exports` leads, if that is one file under all conditions; those
+    /// that the kind of load decides are known.
+    fn mapped(&self, map: Option<&Node>, name: &str, required: bool) -> Target {
+        let Some(map) = map else { return Target::Outside };
+        let members = map.members();
+        let is_map = members.first().is_some_and(|(key, _)| key.value.starts_with(['.', '#']));
+        let exact = members.iter().rfind(|(key, _)| key.value == name && !name.contains('*'));
+        let (target, star) = if !is_map {
+            (Some(map).filter(|_| name == "."), "")
+        } else if let Some((_, target)) = exact {
+            (Some(target), "")
+        } else {
+            let fits = |key: &str| {
+                let (before, after) = key.split_once('*')?;
+                let star = name.strip_prefix(before)?.strip_suffix(after)?;
+                (!star.is_empty()).then_some((before.len(), star))
+            };
+            // The longest beginning counts, and of equal ones the longest name.
+            let found = members.iter().filter_map(|(key, target)| {
+                fits(&key.value).map(|(before, star)| (before, key.value.len(), star, target))
+            });
+            match found.max_by_key(|(before, length, ..)| (*before, *length)) {
+                Some((_, _, star, target)) => (Some(target), star),
+                None => (None, ""),
+            }
+        };
+        let mut answers = BTreeSet::new();
+        if target.is_none_or(|target| !answer(target, required, star, &mut answers)) {
+            answers.insert(Answer::Other);
+        }
+        match answers.pop_first() {
+            Some(Answer::Path(path)) if answers.is_empty() => {
+                if self.contains(&path) {
+                    Target::File(path)
+                } else {
+                    Target::Nothing
+                }
+            }
+            _ => Target::Outside,
+        }
+    }
+
+    /// Whether a name of `imports` leads to one file, however it is loaded.
+    pub(crate) fn is_one(&self, folder: &str, name: &str) -> bool {
+        let lead = |required| self.mapped(self.imports.as_ref(), name, required);
+        folder.is_empty()
+            && !name.contains('*')
+            && matches!(lead(true), Target::File(_))
+            && lead(true) == lead(false)
+    }
+
+    /// Names that lead into the package without a path: `#name`, and the package's own.
+    fn named(&self, from: &str, specifier: &str, required: bool) -> Target {
+        if !self.is_own(from) {
+            return Target::Outside;
+        }
+        if specifier.starts_with('#') {
+            return self.mapped(self.imports.as_ref(), specifier, required);
+        }
+        match specifier.strip_prefix(self.name.as_str()) {
+            Some(rest)
+                if self.exports.is_some()
+                    && !self.name.is_empty()
+                    && (rest.is_empty() || rest.starts_with('/')) =>
+            {
+                self.mapped(self.exports.as_ref(), &format!(".{rest}"), required)
+            }
+            _ => Target::Outside,
+        }
     }
 
     pub(crate) fn contains(&self, path: &str) -> bool {
@@ -60,13 +168,10 @@ impl Files {
 
     /// `import`: the very file; what only bundlers find counts too, since they read packages as well.
     pub(crate) fn import(&self, from: &str, specifier: &str) -> Target {
-        if let Some(target) = self.imports.get(specifier).filter(|_| specifier.starts_with('#')) {
-            return match resolve("", target).filter(|path| self.contains(path)) {
-                Some(path) => Target::File(path),
-                None => Target::Nothing,
-            };
+        if !is_relative(specifier) {
+            return self.named(from, specifier, false);
         }
-        if !is_relative(specifier) || specifier.contains(['?', '#', '%']) {
+        if specifier.contains(['?', '#', '%']) {
             return Target::Outside;
         }
         self.relative(from, specifier)
@@ -74,11 +179,8 @@ impl Files {
 
     /// `require`: the file, with an ending that is left out, or a folder's main file.
     pub(crate) fn require(&self, from: &str, specifier: &str) -> Target {
-        if specifier.starts_with('#') {
-            return self.import(from, specifier);
-        }
         if !is_relative(specifier) {
-            return Target::Outside;
+            return self.named(from, specifier, true);
         }
         self.relative(from, specifier)
     }
@@ -109,6 +211,39 @@ impl Files {
             return Some(path);
         }
         self.file(&below(place, "index"))
+    }
+}
+
+/// Collects what `target` can lead to; returns whether it leads anywhere under every condition.
+fn answer(target: &Node, required: bool, star: &str, answers: &mut BTreeSet<Answer>) -> bool {
+    match target {
+        Node::Text(text) => {
+            let text = &text.value;
+            let path = text.starts_with("./").then(|| resolve("", &text.replace('*', star))).flatten();
+            answers.insert(path.map_or(Answer::Other, Answer::Path));
+            true
+        }
+        Node::Object(conditions) => {
+            for (condition, target) in conditions {
+                let is_known = match condition.value.as_str() {
+                    "default" => true,
+                    "import" if !required => true,
+                    "require" if required => true,
+                    "import" | "require" | "types" => continue,
+                    other if other.starts_with("types@") => continue,
+                    _ => false,
+                };
+                if answer(target, required, star, answers) && is_known {
+                    return true;
+                }
+            }
+            false
+        }
+        // A list is for loaders that do not know all of it; nothing is refused.
+        _ => {
+            answers.insert(Answer::Other);
+            true
+        }
     }
 }
 
@@ -211,13 +346,22 @@ mod tests {
             "lib/a",
         ];
         let manifests = [
-            (
-                "".to_owned(),
-                serde_json::json!({"imports": {"#a": "./lib/a.js", "#b": {"node": "./x.mjs"}, "#c": "./no.js"}}),
-            ),
+            ("".to_owned(), serde_json::json!({})),
             ("lib/c".to_owned(), serde_json::json!({"main": "./main"})),
         ];
-        Files::new(paths.map(str::to_owned).into(), &manifests.into())
+        let own = r##"{
+                    "name": "sample",
+                    "exports": {".": {"types": "./no.d.ts", "import": "./x.mjs", "require": "./index.js"},
+                        "./lib/*": "./lib/*.js", "./lib/b": null, "./lib/*.json": "./lib/*.json"},
+                    "imports": {
+                        "#a": "./lib/a.js", "#b": {"node": "./x.mjs"}, "#c": "./no.js",
+                        "#d": {"node": {"import": "./x.mjs", "default": "./lib/a.js"}, "default": "./lib/a.js"},
+                        "#e": {"browser": {"other": "./x.mjs"}, "default": "./x.mjs"},
+                        "#f": {"browser": "./x.mjs", "default": "./lib/a.js"},
+                        "#g": "chalk", "#h/*.js": "./lib/*/index.js"
+                    }
+                }"##;
+        Files::new(paths.map(str::to_owned).into(), &manifests.into(), own)
     }
 
     #[test]
@@ -239,10 +383,26 @@ mod tests {
             ("index.js", "#a", file("lib/a.js")),
             ("index.js", "#b", Target::Outside),
             ("index.js", "#c", Target::Nothing),
+            ("index.js", "#d", file("lib/a.js")),
+            ("index.js", "#e", file("x.mjs")),
+            ("index.js", "#f", Target::Outside),
+            ("index.js", "#g", Target::Outside),
+            ("index.js", "#h/b.js", file("lib/b/index.js")),
+            ("index.js", "#h/x.js", Target::Nothing),
+            ("index.js", "#none", Target::Outside),
+            ("lib/c/main.js", "#a", Target::Outside),
+            ("lib/a.js", "sample", file("index.js")),
+            ("lib/a.js", "sample/lib/a", file("lib/a.js")),
+            ("lib/a.js", "sample/lib/b", Target::Outside),
+            ("lib/a.js", "sample/lib/data.json", file("lib/data.json")),
+            ("lib/a.js", "sample2", Target::Outside),
+            ("lib/c/main.js", "sample", Target::Outside),
         ] {
             assert_eq!(files.require(from, specifier), expected, "{from} {specifier}");
         }
         assert_eq!(files.import("index.js", "./x.mjs?again"), Target::Outside);
+        assert_eq!(files.import("index.js", "sample"), file("x.mjs"));
+        assert_eq!(files.import("index.js", "#d"), Target::Outside);
     }
 
     #[test]

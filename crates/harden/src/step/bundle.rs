@@ -44,7 +44,7 @@ fn run(context: &mut Context<'_>, tree: &mut Tree) -> Result<u64, HardenError> {
     let types = tree.package_types()?;
     let scripts = minify::scripts(tree)?;
     let all: BTreeSet<String> = tree.paths().map(str::to_owned).collect();
-    let files = Files::new(all.clone(), &manifests);
+    let files = Files::new(all.clone(), &manifests, &tree.read_text("package.json")?);
     let entries = entries::entries(&files, &manifests);
     let paths = tree.largest_first(|path| {
         !is_dependency(path)

@@ -329,6 +329,84 @@ fn what_depends_on_its_place_stays_there() {
 }
 
 #[test]
+fn imported_json_becomes_a_part() {
+    let files = &[
+        (
+            "package.json",
+            r#"{"name":"sample","version":"1.0.0","type":"module","exports":{".":"./index.js","./two":"./two.js","./named.json":"./named.json"}}"#,
+        ),
+        (
+            "index.js",
+            "import data from './data/one.json' with { type: 'json' };\nimport odd from './odd.json' with { type: 'json' };\nimport named from './named.json' with { type: 'json' };\nimport { createRequire } from 'node:module';\nimport both from './both.json' with { type: 'json' };\nimport * as all from './space.json' with { type: 'json' };\nimport two from './two.js';\ndata.list.push('changed');\nconsole.log(data, Object.keys(odd), odd.__proto__, Object.getPrototypeOf(odd) === Object.prototype, named, both, Object.keys(all), two);\nexport { default as again } from './data/one.json' with { type: 'json' };\n",
+        ),
+        ("two.js", "import data from './data/one.json' with { type: 'json' };\nexport default data;\n"),
+        ("data/one.json", "{\"list\": [1, -0, \"</script>\u{2028}\"], \"a\": 1, \"a\": 2}"),
+        ("odd.json", r#"{"__proto__": {"x": 1}, "text": "\ud83d\ude00"}"#),
+        ("named.json", r#"{"named": true}"#),
+        ("both.json", r#""both""#),
+        ("space.json", r#"[1]"#),
+        ("lazy.cjs", "module.exports = require('./both.json');\n"),
+        ("reader.js", "import('./lazy.cjs');\n"),
+    ];
+    let built = same(
+        files,
+        "const all = await import('./index.js'); const two = await import('./two.js'); console.log(two.default === all.again, all.again.list);",
+    );
+    let json: Vec<String> = built.paths().into_iter().filter(|path| path.ends_with(".json")).collect();
+    assert_eq!(json, ["integrity.json", "named.json", "package.json", "space.json"]);
+}
+
+#[test]
+fn json_that_cannot_be_a_module_stays_a_file() {
+    let files = &[
+        ESM,
+        (
+            "index.js",
+            "import both from './both.json' with { type: 'json' };\nimport { readFileSync } from 'node:fs';\nimport lazy from './lazy.cjs';\nimport read from './read.json' with { type: 'json' };\nconsole.log(both === lazy, read, JSON.parse(readFileSync(new URL('./read.json', import.meta.url))));\nconsole.log(await import('./bad.js').catch((error) => error.name));\n",
+        ),
+        ("both.json", r#"{"both": 1}"#),
+        ("read.json", r#"{"read": 1}"#),
+        ("bad.json", "{no json}"),
+        ("bad.js", "import bad from './bad.json' with { type: 'json' };\nexport default bad;\n"),
+        ("lazy.cjs", "module.exports = require('./both.json');\n"),
+    ];
+    let built = same(files, "import './index.js';");
+    for path in ["both.json", "read.json", "bad.json"] {
+        assert!(built.paths().contains(&path.to_owned()), "{path}");
+    }
+}
+
+#[test]
+fn names_of_the_package_lead_inside_it() {
+    let built = same(
+        &[
+            (
+                "package.json",
+                r##"{"name":"sample","version":"1.0.0","type":"module","exports":{".":"./index.js","./sub/*":{"types":"./sub/*.d.ts","default":"./sub/*.js"}},"imports":{"#one":{"node":"./inner/one.js","default":"./inner/one.js"},"#kind":{"import":"./lib/kind.js","require":"./lib/kind.cjs"},"#either":{"node":"./lib/node.js","default":"./lib/other.js"},"#lib/*":"./lib/*.js"}}"##,
+            ),
+            (
+                "index.js",
+                "import { one } from '#one';\nimport { kind } from '#kind';\nimport { either } from '#either';\nimport { two } from '#lib/two';\nimport { sub } from 'sample/sub/a';\nimport * as self from 'sample';\nexport const own = 1;\nconsole.log(one, kind, either, two, sub, Object.keys(self));\n",
+            ),
+            ("inner/one.js", "export const one = 'one';\n"),
+            ("lib/kind.js", "export const kind = 'import';\n"),
+            ("lib/kind.cjs", "exports.kind = 'require';\n"),
+            ("lib/node.js", "export const either = 'node';\n"),
+            ("lib/other.js", "export const either = 'other';\n"),
+            ("lib/two.js", "export const two = 'two';\n"),
+            ("sub/a.js", "import { own } from 'sample';\nexport const sub = () => own;\n"),
+        ],
+        "const all = await import('sample'); const { sub } = await import('sample/sub/a'); console.log(all.own, sub());",
+    );
+    let paths = code(&built);
+    assert!(!paths.contains(&"inner/one.js".to_owned()), "{paths:?}");
+    let text = built.text("index.js");
+    assert!(text.contains("#either") && !text.contains("#one") && !text.contains("sample/sub"), "{text}");
+    let apart = &built.hardened.kept_apart;
+    assert!(apart["lib/node.js"].ends_with("in package.json may lead to it"), "{apart:?}");
+}
+
+#[test]
 fn dependencies_and_their_stars_stay_outside() {
     same(
         &[

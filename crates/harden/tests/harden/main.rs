@@ -5,6 +5,7 @@ mod behaviour;
 mod bundle;
 mod compile;
 mod fuzz;
+mod module_graphs;
 mod obfuscate;
 mod random;
 mod record;

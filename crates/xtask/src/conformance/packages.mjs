@@ -5,7 +5,8 @@
 // assertions hardened, by each profile; test files stay as they are.
 import { execFileSync, spawnSync } from 'node:child_process';
 import { cpSync, existsSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
-import { dirname, join, matchesGlob } from 'node:path';
+import { createRequire } from 'node:module';
+import { basename, dirname, join, matchesGlob, relative } from 'node:path';
 
 const settings = JSON.parse(process.argv[2]);
 const list = JSON.parse(readFileSync(new URL('./packages.json', import.meta.url), 'utf8'));
@@ -54,30 +55,77 @@ function suite(folder, { run, leave = [], path }) {
   return { passed, files: files.length };
 }
 
+const isCode = (path) => /\.[cm]?js$/.test(path);
+
+/** The files below `folder`, but for those of dependencies. */
+const filesOf = (folder) => readdirSync(folder, { recursive: true, withFileTypes: true })
+  .filter((entry) => entry.isFile())
+  .map((entry) => relative(folder, join(entry.parentPath, entry.name)))
+  .filter((path) => !path.split('/').includes('node_modules'));
+
+/** Without `exports` nothing is merged: they name what the package's users and its tests load, and nothing else. */
+function writeExports(folder, { tests }) {
+  const file = join(folder, 'package.json');
+  const manifest = JSON.parse(readFileSync(file, 'utf8'));
+  if (manifest.exports) return;
+  const isTest = (path) => tests.some((pattern) => path.startsWith(pattern));
+  const code = filesOf(folder).filter((path) => isCode(path));
+  const own = code.filter((path) => !isTest(path));
+  const named = {};
+  const add = (from, specifier, key) => {
+    try {
+      const path = relative(folder, createRequire(join(folder, from)).resolve(specifier));
+      if (own.includes(path) || path.endsWith('.json')) named[key ?? `./${path}`] = `./${path}`;
+    } catch {
+      // A text that is no module.
+    }
+  };
+  add('package.json', './', '.');
+  add('package.json', './package.json');
+  for (const path of code) {
+    const text = readFileSync(join(folder, path), 'utf8');
+    // Code that the package writes may load it by its name.
+    for (const [, below] of text.matchAll(/\b([\w@/.-]+\/[\w/.-]+)/g)) {
+      if (below.startsWith(`${manifest.name}/`)) add('package.json', below.replace(manifest.name, '.'), below.replace(manifest.name, '.'));
+    }
+    for (const [, name] of isTest(path) ? text.matchAll(/['"`]([^'"`$\s]+)['"`]/g) : []) {
+      if (/^\.\.?(\/|$)/.test(name)) add(path, name);
+      // A program that a test starts.
+      else own.filter((other) => basename(other) === name).forEach((other) => add('package.json', `./${other}`));
+    }
+  }
+  manifest.exports = named;
+  writeFileSync(file, JSON.stringify(manifest, null, 2));
+}
+
 /** Replaces the code of the package in `folder` by its hardened form; returns how many files changed. */
 function harden(folder, profile, options, suiteOf) {
   const artifact = folder + '.artifact';
   rmSync(artifact, { recursive: true, force: true });
-  execFileSync(settings.transformer, ['--threads', '2', '--profile', profile, ...options, '--package', folder, artifact], { stdio: ['ignore', 'ignore', 'pipe'] });
+  // Tests are no part of the package: what only they load is still reached by them.
+  const source = folder + '.source';
+  rmSync(source, { recursive: true, force: true });
+  const isTest = (path) => suiteOf.tests.some((pattern) => path.startsWith(pattern));
+  cpSync(folder, source, { recursive: true, filter: (path) => !isTest(relative(folder, path)) });
+  if (settings.bundle) writeExports(folder, suiteOf);
+  if (settings.bundle) cpSync(join(folder, 'package.json'), join(source, 'package.json'));
+  execFileSync(settings.transformer, ['--threads', '2', '--profile', profile, ...options, ...(settings.bundle ? ['--bundle'] : []), '--package', source, artifact], { stdio: ['ignore', 'ignore', 'pipe'] });
   let changed = 0;
-  const walk = (below) => {
-    for (const entry of readdirSync(join(artifact, below), { withFileTypes: true })) {
-      const path = below ? `${below}/${entry.name}` : entry.name;
-      if (entry.isDirectory()) walk(path);
-      else if (/\.[cm]?js$/.test(path) && !suiteOf.tests.some((pattern) => path.startsWith(pattern))) {
-        // What was compiled is not what the tests import.
-        if (!existsSync(join(folder, path))) continue;
-        const before = readFileSync(join(folder, path), 'utf8');
-        const after = readFileSync(join(artifact, path), 'utf8');
-        if (before === after) continue;
-        writeFileSync(join(folder, path), after);
-        changed++;
-      }
-    }
-  };
-  walk('');
-  rmSync(artifact, { recursive: true, force: true });
-  return changed;
+  const before = new Set(filesOf(source).filter(isCode));
+  const after = filesOf(artifact).filter(isCode);
+  for (const path of after) {
+    // What was compiled is not what the tests import.
+    if (!before.delete(path) && !settings.bundle) continue;
+    const text = readFileSync(join(artifact, path));
+    if (existsSync(join(folder, path)) && text.equals(readFileSync(join(folder, path)))) continue;
+    mkdirSync(dirname(join(folder, path)), { recursive: true });
+    writeFileSync(join(folder, path), text);
+    changed++;
+  }
+  // What is a part of another file now.
+  for (const path of before) rmSync(join(folder, path));
+  for (const place of [artifact, source]) rmSync(place, { recursive: true, force: true });
+  return { changed, merged: before.size };
 }
 
 function main() {
@@ -91,6 +139,8 @@ function main() {
   }
   const rows = [];
   const misses = [];
+  let merged = 0;
+  let mergedIn = 0;
   for (const entry of suites) {
     const name = nameOf(entry.package);
     const fresh = () => {
@@ -111,7 +161,10 @@ function main() {
       const attempt = (options) => {
         const copy = fresh();
         try {
-          if (!harden(copy, profile, options, whole)) return 'nothing was hardened';
+          const done = harden(copy, profile, options, whole);
+          if (!done.changed) return 'nothing was hardened';
+          merged += done.merged;
+          mergedIn += done.merged > 0;
         } catch (error) {
           return `refused: ${error.stderr ?? error.message}`;
         }
@@ -131,8 +184,9 @@ function main() {
   const lines = [
     `| package | assertions | ${settings.profiles.join(' | ')} |`, `|---|---|${settings.profiles.map(() => '---|').join('')}`,
     ...rows.map((row) => `| ${row.join(' | ')} |`), '', ...misses.map((miss) => `- ${miss}`),
+    ...(settings.bundle ? [`${merged} files became a part of others, in ${mergedIn} builds`] : []),
   ];
-  writeFileSync(join(settings.out, 'packages.md'), lines.join('\n') + '\n');
+  writeFileSync(join(settings.out, settings.bundle ? 'packages-bundled.md' : 'packages.md'), lines.join('\n') + '\n');
   process.stdout.write(lines.join('\n') + '\n');
   if (misses.length) process.exitCode = 1;
 }
