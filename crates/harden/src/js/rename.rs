@@ -1,5 +1,8 @@
 //! Gives short names to what only the file itself can see.
 
+mod classes;
+mod scopes;
+
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use swc_core::{
@@ -7,10 +10,7 @@ use swc_core::{
     ecma::{
         ast::*,
         atoms::Atom,
-        transforms::base::{
-            hygiene::Config,
-            rename::{Renamer, renamer},
-        },
+        transforms::base::rename::rename,
         visit::{Visit, VisitMut, VisitMutWith, VisitWith},
     },
 };
@@ -34,15 +34,12 @@ pub(crate) struct Kept {
 pub(crate) fn shorten(session: &Session, program: &mut Program, kept: &Kept) {
     super::passes::split_exported_patterns(program);
     let top_level = SyntaxContext::empty().apply_mark(session.top_level);
-    let mut keeper = Keeper { kept, top_level, ids: HashSet::new() };
+    let shared = kept.top_level.then_some(top_level);
+    let freed = classes::free(program, &kept.names, shared);
+    let mut keeper = Keeper { kept, top_level, freed, ids: HashSet::new() };
     program.visit_with(&mut keeper);
-    let short = Short {
-        taken: keeper.ids.iter().map(|(name, _)| name.clone()).collect(),
-        kept: keeper.ids,
-        generator: kept.generator.clone(),
-    };
-    let config = Config { keep_class_names: false, top_level_mark: session.top_level, ignore_eval: false };
-    program.mutate(renamer(config, short));
+    let names = scopes::assign(program, &keeper.ids, &kept.generator);
+    program.mutate(rename(&names));
     let generator = kept.generator.clone();
     program.visit_mut_with(&mut Inner { keep_private: kept.private_names, generator, ..Inner::default() });
 }
@@ -51,12 +48,15 @@ pub(crate) fn shorten(session: &Session, program: &mut Program, kept: &Kept) {
 struct Keeper<'a> {
     kept: &'a Kept,
     top_level: SyntaxContext,
+    /// Names that only stand for what has a name of its own.
+    freed: HashSet<Id>,
     ids: HashSet<Id>,
 }
 
 impl Visit for Keeper<'_> {
     fn visit_ident(&mut self, node: &Ident) {
-        if self.kept.top_level && node.ctxt == self.top_level || self.kept.names.contains(node.sym.as_str()) {
+        let shared = self.kept.top_level && node.ctxt == self.top_level;
+        if shared || self.kept.names.contains(node.sym.as_str()) && !self.freed.contains(&node.to_id()) {
             self.ids.insert(node.to_id());
         }
     }
@@ -87,31 +87,6 @@ impl Visit for Bound<'_> {
 
     // What a computed key or a default value names is not declared there.
     fn visit_expr(&mut self, _: &Expr) {}
-}
-
-struct Short {
-    kept: HashSet<Id>,
-    taken: Vec<Atom>,
-    generator: Generator,
-}
-
-impl Renamer for Short {
-    type Target = Atom;
-
-    const MANGLE: bool = true;
-    const RESET_N: bool = false;
-
-    fn new_name_for(&self, _: &Id, n: &mut usize) -> Atom {
-        self.generator.next(n)
-    }
-
-    fn unresolved_symbols(&self) -> Vec<Atom> {
-        self.taken.clone()
-    }
-
-    fn preserve_name(&self, id: &Id) -> bool {
-        self.kept.contains(id)
-    }
 }
 
 /// First characters of a name, those first that JavaScript's words and common names make frequent anyway.
@@ -187,7 +162,7 @@ impl Generator {
 }
 
 /// Words that are no names in some place.
-const WORDS: &[&str] = &[
+pub(super) const WORDS: &[&str] = &[
     "arguments",
     "as",
     "async",
