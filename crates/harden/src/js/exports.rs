@@ -11,7 +11,7 @@ use swc_core::ecma::{
     visit::{Visit, VisitWith},
 };
 
-use super::hazards::unwrapped;
+use super::{hazards::unwrapped, rename::WORDS};
 
 /// What Node's lexer finds in a program.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -42,12 +42,32 @@ impl Exports {
             .again
             .difference(&other.again)
             .map(|module| format!("__export(require({}))", quoted(module)));
-        let names: String =
-            self.names.difference(&other.names).map(|name| format!("exports[{}]=", quoted(name))).collect();
-        let names = Some(names).filter(|names| !names.is_empty()).map(|names| format!("({names}0)"));
+        let (words, others): (Vec<&String>, Vec<&String>) =
+            self.names.difference(&other.names).partition(|name| is_word(name));
+        // The shortest form takes back what the lexer found exported again before.
+        let (listed, assigned) =
+            if self.again.is_empty() { (words, Vec::new()) } else { (Vec::new(), words) };
+        let listed = Some(listed).filter(|names| !names.is_empty()).map(|names| {
+            let names: Vec<&str> = names.into_iter().map(String::as_str).collect();
+            format!("(module.exports={{{}}})", names.join(","))
+        });
+        let assigned: String = assigned
+            .into_iter()
+            .map(|name| format!("exports.{name}="))
+            .chain(others.into_iter().map(|name| format!("exports[{}]=", quoted(name))))
+            .collect();
+        let assigned = Some(assigned).filter(|names| !names.is_empty()).map(|names| format!("({names}0)"));
         // The lexer looks for `__export(` outside brackets only.
-        again.chain(names).map(|hidden| format!("0&&{hidden};")).collect()
+        again.chain(listed).chain(assigned).map(|hidden| format!("0&&{hidden};")).collect()
     }
+}
+
+/// Whether a name can stand as a variable anywhere.
+fn is_word(name: &str) -> bool {
+    let starts = name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_' || first == '$');
+    starts
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'$')
+        && !WORDS.contains(&name)
 }
 
 fn quoted(text: &str) -> String {

@@ -262,7 +262,7 @@ fn what_others_read_in_the_text_stays() {
     let built = built(&package, &profile(Profile::Strong));
     let (index, entry) = (built.text("index.cjs"), built.text("entry.mjs"));
     for word in
-        ["\"__esModule\"", "exports.first=", "require(\"node:path\")", "process.env.NODE_ENV", "\"second\""]
+        ["\"__esModule\"", "exports.first=", "require(\"node:path\")", "process.env.NODE_ENV", "{second}"]
     {
         assert!(index.contains(word), "{word} in {index}");
     }
