@@ -1,8 +1,14 @@
 //! Which comments outlive hardening.
 
-use swc_core::common::{
-    BytePos, Spanned,
-    comments::{Comment, CommentKind, SingleThreadedComments},
+use swc_core::{
+    common::{
+        BytePos, Span, Spanned,
+        comments::{Comment, CommentKind, SingleThreadedComments},
+    },
+    ecma::{
+        ast::{ArrowExpr, Constructor, Function, Program},
+        visit::{Visit, VisitWith},
+    },
 };
 
 use super::Session;
@@ -78,6 +84,43 @@ pub(crate) fn keep_magic(comments: &SingleThreadedComments) {
             list.retain(|comment| comment.kind == CommentKind::Block && is_magic(&comment.text));
             !list.is_empty()
         });
+    }
+}
+
+/// Drops what says that a call is not needed for its effects, within functions.
+///
+/// A bundler asks for it where it decides what of a module to keep, and that is what runs when the module is loaded.
+pub(crate) fn drop_pure_in_functions(program: &Program, comments: &SingleThreadedComments) {
+    let mut functions = Functions::default();
+    program.visit_with(&mut functions);
+    let is_inside = |at: BytePos| {
+        let next = functions.0.partition_point(|span| span.lo < at);
+        next.checked_sub(1).and_then(|last| functions.0.get(last)).is_some_and(|span| at < span.hi)
+    };
+    let (mut leading, _) = comments.borrow_all_mut();
+    leading.retain(|at, list| {
+        if is_inside(*at) {
+            list.retain(|comment| !["#__PURE__", "@__PURE__"].contains(&comment.text.trim()));
+        }
+        !list.is_empty()
+    });
+}
+
+/// The outermost functions of a program, in their order.
+#[derive(Default)]
+struct Functions(Vec<Span>);
+
+impl Visit for Functions {
+    fn visit_function(&mut self, node: &Function) {
+        self.0.push(node.span);
+    }
+
+    fn visit_arrow_expr(&mut self, node: &ArrowExpr) {
+        self.0.push(node.span);
+    }
+
+    fn visit_constructor(&mut self, node: &Constructor) {
+        self.0.push(node.span);
     }
 }
 
