@@ -1,6 +1,9 @@
 //! Source maps, revision 3 (ECMA-426).
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, HashMap},
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -40,31 +43,41 @@ pub(crate) struct Place {
     pub(crate) column: u32,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Json {
+struct Written<'a> {
     version: u8,
+    sources: Vec<&'a str>,
+    sources_content: Vec<&'a str>,
+    names: &'a [String],
+    mappings: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Read<'a> {
     sources: Vec<String>,
     sources_content: Vec<String>,
     names: Vec<String>,
-    mappings: String,
+    #[serde(borrow)]
+    mappings: Cow<'a, str>,
 }
 
 impl SourceMap {
     /// Writes the map as JSON.
     pub(crate) fn to_json(&self) -> serde_json::Result<Vec<u8>> {
-        serde_json::to_vec(&Json {
+        serde_json::to_vec(&Written {
             version: 3,
-            sources: self.sources.iter().map(|source| source.path.clone()).collect(),
-            sources_content: self.sources.iter().map(|source| source.content.clone()).collect(),
-            names: self.names.clone(),
+            sources: self.sources.iter().map(|source| source.path.as_str()).collect(),
+            sources_content: self.sources.iter().map(|source| source.content.as_str()).collect(),
+            names: &self.names,
             mappings: encode(&self.segments),
         })
     }
 
     /// Reads what [`to_json`](Self::to_json) wrote.
     pub(crate) fn from_json(json: &[u8]) -> serde_json::Result<Self> {
-        let Json { sources, sources_content, names, mappings, .. } = serde_json::from_slice(json)?;
+        let Read { sources, sources_content, names, mappings } = serde_json::from_slice(json)?;
         let sources = sources.into_iter().zip(sources_content);
         let sources = sources.map(|(path, content)| Source { path, content }).collect();
         Ok(Self { sources, names, segments: decode(&mappings) })
@@ -106,25 +119,28 @@ impl SourceMap {
             })
             .collect();
         let mut names = Names::default();
-        let mut segments = Vec::with_capacity(self.segments.len());
-        for segment in &self.segments {
-            let Some((map, indexes)) = followed.get(segment.source as usize) else { continue };
-            let own_name = segment.name.and_then(|name| self.names.get(name as usize));
+        let own_names = self.names;
+        // In place: a large file has millions of them.
+        let mut segments = self.segments;
+        segments.retain_mut(|segment| {
+            let Some((map, indexes)) = followed.get(segment.source as usize) else { return false };
+            let own_name = segment.name.and_then(|name| own_names.get(name as usize));
             let Some(map) = map else {
-                let name = own_name.map(|name| names.index(name));
-                segments.push(Segment { source: indexes[0], name, ..*segment });
-                continue;
+                segment.name = own_name.map(|name| names.index(name));
+                segment.source = indexes[0];
+                return true;
             };
             let covering = map.segments.partition_point(|known| known.generated <= segment.original);
-            let Some(known) = covering.checked_sub(1).map(|index| map.segments[index]) else { continue };
+            let Some(known) = covering.checked_sub(1).map(|index| map.segments[index]) else { return false };
             if known.generated.line != segment.original.line {
-                continue;
+                return false;
             }
-            let Some(&source) = indexes.get(known.source as usize) else { continue };
+            let Some(&source) = indexes.get(known.source as usize) else { return false };
             let name = known.name.and_then(|name| map.names.get(name as usize)).or(own_name);
             let name = name.map(|name| names.index(name));
-            segments.push(Segment { generated: segment.generated, source, original: known.original, name });
-        }
+            *segment = Segment { generated: segment.generated, source, original: known.original, name };
+            true
+        });
         Self { sources, segments, names: names.list }
     }
 }

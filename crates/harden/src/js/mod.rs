@@ -92,14 +92,15 @@ pub(crate) struct Session {
 pub(crate) fn session<T>(
     step: &'static str,
     path: &str,
-    text: &str,
+    text: impl Into<String>,
     work: impl FnOnce(&Session) -> Result<T, HardenError>,
 ) -> Result<T, HardenError> {
-    check_depth(path, text)?;
+    let text = text.into();
+    check_depth(path, &text)?;
     let outcome = catch_unwind(AssertUnwindSafe(|| {
         GLOBALS.set(&Globals::new(), || {
             let map = Lrc::new(SourceMap::default());
-            let file = map.new_source_file(FileName::Custom(path.to_owned()).into(), text.to_owned());
+            let file = map.new_source_file(FileName::Custom(path.to_owned()).into(), text);
             let session = Session {
                 path: path.to_owned(),
                 map,

@@ -1,7 +1,6 @@
 //! Prints a program, and the map from its source to the print.
 
-use std::collections::HashMap;
-
+use rustc_hash::FxHashMap;
 use swc_core::{
     common::{BytePos, LineCol, SourceFile},
     ecma::{
@@ -29,8 +28,15 @@ pub(crate) struct Printed {
 }
 
 /// The names that stand in a source, by their place. Taken before they are shortened.
+///
+/// Millions of places name thousands of things, so a place holds the number of its name.
 #[derive(Default)]
-pub(crate) struct OriginalNames(HashMap<BytePos, Atom>);
+pub(crate) struct OriginalNames {
+    /// In the order of the places.
+    places: Vec<(BytePos, u32)>,
+    names: Vec<Atom>,
+    numbers: FxHashMap<Atom, u32>,
+}
 
 impl OriginalNames {
     pub(crate) fn of(program: &Program) -> Self {
@@ -41,15 +47,27 @@ impl OriginalNames {
 
     /// Takes in the names of another program of the same session.
     pub(crate) fn add(&mut self, program: &Program) {
-        struct Collector<'a>(&'a mut HashMap<BytePos, Atom>);
-        impl Visit for Collector<'_> {
-            fn visit_ident(&mut self, ident: &Ident) {
-                if !ident.span.is_dummy() {
-                    self.0.insert(ident.span.lo, ident.sym.clone());
-                }
-            }
+        program.visit_with(self);
+        self.places.sort_unstable();
+        self.places.dedup_by_key(|(place, _)| *place);
+    }
+
+    fn at(&self, place: BytePos) -> Option<&str> {
+        let index = self.places.binary_search_by_key(&place, |(known, _)| *known).ok()?;
+        self.names.get(self.places[index].1 as usize).map(Atom::as_str)
+    }
+}
+
+impl Visit for OriginalNames {
+    fn visit_ident(&mut self, ident: &Ident) {
+        if ident.span.is_dummy() {
+            return;
         }
-        program.visit_with(&mut Collector(&mut self.0));
+        let number = *self.numbers.entry(ident.sym.clone()).or_insert_with(|| {
+            self.names.push(ident.sym.clone());
+            self.names.len() as u32 - 1
+        });
+        self.places.push((ident.span.lo, number));
     }
 }
 
@@ -123,9 +141,12 @@ fn build(
         let lines = lines[source].get_or_insert_with(|| Lines::of(&file.src));
         let original = lines.place((position.0 - file.start_pos.0) as usize);
         let generated = Place { line: moved(at.line), column: at.col };
-        let name = original_names.0.get(&position).map(|name| names.index(name));
-        if segments.last().is_none_or(|last| last.generated != generated) {
-            segments.push(Segment { generated, source: source as u32, original, name });
+        let name = original_names.at(position).map(|name| names.index(name));
+        let segment = Segment { generated, source: source as u32, original, name };
+        match segments.last_mut() {
+            // What starts here and holds the rest may come from elsewhere: the innermost is what runs.
+            Some(last) if last.generated == generated => *last = segment,
+            _ => segments.push(segment),
         }
     }
     let sources =
