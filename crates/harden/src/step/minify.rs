@@ -56,7 +56,7 @@ fn run(context: &mut Context<'_>, tree: &mut Tree) -> Result<u64, HardenError> {
     let notes = std::sync::Mutex::new(Vec::new());
     let changed = tree.rewrite(context.workers, &paths, |tree, path| {
         let text = tree.read_text(path)?;
-        let (rewritten, found) = minify(context, &types, path, &text, keep_classes)?;
+        let (rewritten, found) = minify(context, &types, path, text, keep_classes)?;
         // A worker that panicked ended the build already.
         let mut notes = notes.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         notes.push((path.to_owned(), found));
@@ -110,7 +110,7 @@ fn minify(
     context: &Context<'_>,
     types: &PackageTypes,
     path: &str,
-    text: &str,
+    text: String,
     keep_classes: bool,
 ) -> Result<(Rewritten, Notes), HardenError> {
     let options = context.request.options;
@@ -128,6 +128,7 @@ fn minify(
         let exports = program.is_script().then(|| Exports::of(&program));
         let legal = comments::legal(&session.comments);
         comments::keep_magic(&session.comments);
+        comments::drop_pure_in_functions(&program, &session.comments);
         let mut around = Around::default();
         let mut notes = Notes::default();
         match options.legal_comments {
@@ -177,7 +178,7 @@ fn shorten(
     tidy::drop_wrapped_strings(program);
     passes::unparenthesize(session, program);
     let names = names_kept(keep_names, keep_classes, hazards);
-    tidy::tidy(program, session.unresolved, session.top_level, private);
+    tidy::tidy(program, session.unresolved, session.top_level, private, &names);
     rename::shorten(
         session,
         program,
