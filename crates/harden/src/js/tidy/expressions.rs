@@ -400,7 +400,7 @@ pub(super) fn choose(test: Expr, yes: Box<Expr>, no: Box<Expr>, facts: &Facts<'_
         let take = |expr: &mut Box<Expr>| std::mem::replace(expr, Box::new(number(0.0)));
         let (yes, no) = (take(&mut first.right), take(&mut second.right));
         let value = CondExpr { span: DUMMY_SP, test: Box::new(test), cons: yes, alt: no };
-        first.right = Box::new(Expr::Cond(value));
+        *first.right = Expr::Cond(value);
         return cons;
     }
     let mut chosen = CondExpr { span: DUMMY_SP, test: Box::new(test), cons, alt };

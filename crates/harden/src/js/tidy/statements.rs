@@ -229,7 +229,7 @@ impl Lists<'_, '_> {
                 Stmt::If(IfStmt { test: next_test, cons: next_cons, alt: None, .. }),
             ) if jumps(cons) && cons.eq_ignore_span(&next_cons) => {
                 let first = std::mem::replace(test, nothing());
-                *test = Box::new(or(*first, next_test));
+                **test = or(*first, next_test);
             }
             // for (var a = 1, b = 2;;)
             (Some(last), Stmt::For(mut next)) if starts_loop(last, &next) => {
@@ -354,7 +354,7 @@ impl Lists<'_, '_> {
                     && let Some(alt) = branch.alt.take()
                 {
                     let test = std::mem::replace(&mut branch.test, nothing());
-                    branch.test = Box::new(negated(*test));
+                    *branch.test = negated(*test);
                     branch.cons = alt;
                 }
                 let chosen = if self.valueless { chosen(branch) } else { None };
@@ -364,10 +364,10 @@ impl Lists<'_, '_> {
                     *node = shorter;
                 }
             }
-            Stmt::Return(ReturnStmt { arg, .. }) if self.plain_return => {
-                if arg.as_deref().is_some_and(is_void) {
-                    *arg = None;
-                }
+            Stmt::Return(ReturnStmt { arg, .. })
+                if self.plain_return && arg.as_deref().is_some_and(is_void) =>
+            {
+                *arg = None;
             }
             Stmt::For(ForStmt { body, .. })
             | Stmt::ForIn(ForInStmt { body, .. })
