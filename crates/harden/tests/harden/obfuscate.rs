@@ -261,9 +261,7 @@ fn what_others_read_in_the_text_stays() {
     ]);
     let built = built(&package, &profile(Profile::Strong));
     let (index, entry) = (built.text("index.cjs"), built.text("entry.mjs"));
-    for word in
-        ["\"__esModule\"", "exports.first=", "require(\"node:path\")", "process.env.NODE_ENV", "{second}"]
-    {
+    for word in ["{__esModule,second}", "exports.first=", "require(\"node:path\")", "process.env.NODE_ENV"] {
         assert!(index.contains(word), "{word} in {index}");
     }
     for word in [
