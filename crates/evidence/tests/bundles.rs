@@ -5,11 +5,16 @@
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use protected_evidence::{
-    statement::{PROVENANCE, Subject},
+    statement::{PAYLOAD_TYPE, PROVENANCE, Subject},
     verify::{self, Check, Expected, ExpectedBuild, Identity, Refused, Signer, Trust, Verified},
 };
+use protected_model::digest::Sha256;
 use serde_json::{Value, json};
-use sigstore_verify::trust_root::{SIGSTORE_PRODUCTION_TRUSTED_ROOT, SIGSTORE_STAGING_TRUSTED_ROOT};
+use sigstore_types::pae;
+use sigstore_verify::{
+    crypto::KeyPair,
+    trust_root::{SIGSTORE_PRODUCTION_TRUSTED_ROOT, SIGSTORE_STAGING_TRUSTED_ROOT},
+};
 
 struct Vector {
     name: &'static str,
@@ -479,5 +484,67 @@ fn provenance_is_held_against_its_signer() {
         *statement.predicate.pointer_mut(pointer).expect(pointer) = lie;
         let refused = verify::provenance(&bad, &ExpectedBuild::default()).expect_err(pointer);
         assert_eq!(refused.check, Check::Provenance, "{pointer}: {refused}");
+    }
+}
+
+/// A statement that a key signed, without an authority, a log and a timestamp.
+#[test]
+fn a_key_stands_for_itself() {
+    let key = KeyPair::generate_ecdsa_p256().expect("key");
+    let public = key.public_key_der().expect("public key");
+    let statement = json!({
+        "_type": "https://in-toto.io/Statement/v1",
+        "subject": [{"name": "pkg:npm/a@1.0.0", "digest": {"sha256": "0".repeat(64)}}],
+        "predicateType": PROVENANCE,
+        "predicate": {},
+    });
+    let payload = statement.to_string();
+    let signature = key.sign(&pae(PAYLOAD_TYPE, payload.as_bytes())).expect("signature");
+    let bundle = json!({
+        "mediaType": "application/vnd.dev.sigstore.bundle.v0.3+json",
+        "verificationMaterial": {
+            "publicKey": {"hint": STANDARD.encode(Sha256::of(public.as_bytes()).as_bytes())},
+            "tlogEntries": [],
+        },
+        "dsseEnvelope": {
+            "payload": STANDARD.encode(&payload),
+            "payloadType": PAYLOAD_TYPE,
+            "signatures": [{"sig": STANDARD.encode(signature.as_bytes())}],
+        },
+    });
+    let subject = Subject {
+        name: "pkg:npm/a@1.0.0".to_owned(),
+        digest: [("sha256".to_owned(), "0".repeat(64))].into(),
+    };
+    let trust = Trust::from_public_key(&public.to_pem()).expect("trust");
+    let ask = |bundle: &Value, trust: &Trust, identity: Option<&Identity>| {
+        let expected = Expected { subject: &subject, predicate_type: Some(PROVENANCE), identity };
+        verify::bundle(bundle.to_string().as_bytes(), trust, &expected)
+    };
+    let verified = ask(&bundle, &trust, None).expect("signed by the key");
+    assert_eq!(verified.signer, Signer::Key { sha256: Sha256::of(public.as_bytes()) });
+
+    let mut pointers = Vec::new();
+    leaves(&bundle, String::new(), &mut pointers);
+    for pointer in pointers {
+        for other in others(bundle.pointer(&pointer).expect("leaf"), 200) {
+            let mut bad = bundle.clone();
+            *bad.pointer_mut(&pointer).expect("leaf") = other.clone();
+            // Without a hint the key is the one that is given.
+            let hintless = pointer.ends_with("/hint") && other == "";
+            assert_eq!(ask(&bad, &trust, None).is_ok(), hintless, "{pointer} = {other}");
+        }
+    }
+    let stranger = KeyPair::generate_ecdsa_p256().and_then(|key| key.public_key_der()).expect("key");
+    let stranger = Trust::from_public_key(&stranger.to_pem()).expect("trust");
+    assert_eq!(ask(&bundle, &stranger, None).expect_err("another key").check, Check::Signature);
+    let public_good = Trust::public_good().expect("root");
+    let refused = ask(&bundle, &public_good, None).expect_err("no key is trusted");
+    assert!([Check::Log, Check::Certificate].contains(&refused.check), "{refused}");
+    let identity = serde_json::from_value(json!({"issuer": "https://gitlab.com"})).expect("identity");
+    let refused = ask(&bundle, &trust, Some(&identity)).expect_err("no certificate");
+    assert_eq!(refused.check, Check::Identity);
+    for bad in ["", "x", "-----BEGIN PUBLIC KEY-----\nAAAA\n-----END PUBLIC KEY-----\n"] {
+        assert!(Trust::from_public_key(bad).is_err(), "{bad}");
     }
 }

@@ -21,7 +21,7 @@ use sigstore_types::{Artifact, ArtifactDigest, Bundle, HashAlgorithm, Sha256Hash
 pub use identity::{Certificate, Identity, Pattern, PatternError};
 pub use provenance::{ExpectedBuild, Told, provenance};
 pub use sbom::{Counted, Package, sbom};
-pub use trust::{Trust, TrustError};
+pub use trust::{Trust, TrustError, registry_signature};
 
 use crate::statement::{self, PAYLOAD_TYPE, Statement, Subject};
 

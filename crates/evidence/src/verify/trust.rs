@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use protected_model::digest::Sha256;
 use serde_json::Value;
 use sigstore_types::{
-    Artifact, Bundle, DerPublicKey, LogKeyId, SignatureContent, VerificationMaterialContent,
+    Artifact, Bundle, DerPublicKey, LogKeyId, SignatureBytes, SignatureContent, VerificationMaterialContent,
 };
 use sigstore_verify::{
     Error, PublicKeyVerificationPolicy, VerificationPolicy, VerificationResult, Verifier, bundle,
@@ -124,7 +124,8 @@ impl Trust {
         if self.root.ctlogs.is_empty() {
             policy = policy.skip_sct();
         }
-        let result = self.verifier.verify(artifact, bundle, &policy).map_err(|error| refused(&error))?;
+        let result =
+            self.verifier.verify(artifact, bundle, &policy).map_err(|error| refused(&error, bundle))?;
         let certificate = Certificate::from_result(&result, bundle)
             .ok_or_else(|| Refused::new(Check::Certificate, "a certificate that was verified", "none"))?;
         Ok((Signer::Certificate(Box::new(certificate)), times(&result)))
@@ -152,7 +153,8 @@ impl Trust {
         if self.root.tlogs.is_empty() {
             policy = policy.skip_tlog_unsafe();
         }
-        let result = self.verifier.verify(artifact, bundle, &policy).map_err(|error| refused(&error))?;
+        let result =
+            self.verifier.verify(artifact, bundle, &policy).map_err(|error| refused(&error, bundle))?;
         Ok((signer, times(&result)))
     }
 
@@ -209,6 +211,7 @@ fn verify_bare(bundle: &Bundle, key: &DerPublicKey) -> Result<(), Refused> {
 }
 
 const SIGNATURE: &str = "a signature of the signer over this content";
+const LOGGED: &str = "a proof that a log of the trusted root has this signature";
 
 fn times(result: &VerificationResult) -> Vec<Timestamp> {
     let mut times = result.verified_timestamps().to_vec();
@@ -217,9 +220,12 @@ fn times(result: &VerificationResult) -> Vec<Timestamp> {
     times
 }
 
-/// Says which check a refusal of `sigstore-verify` is.
-fn refused(error: &Error) -> Refused {
+/// Says which check a refusal of `sigstore-verify` of `bundle` is.
+fn refused(error: &Error, bundle: &Bundle) -> Refused {
+    let is_statement = matches!(bundle.content, SignatureContent::DsseEnvelope(_));
     let (check, expected) = match error {
+        // A statement was given its own digest, so that the other side can only be the log entry's.
+        Error::ArtifactMismatch(_) if is_statement => (Check::Log, LOGGED),
         Error::SignatureInvalid(_) => (Check::Signature, SIGNATURE),
         Error::ArtifactMismatch(_) | Error::UnsupportedArtifact(_) => {
             (Check::Subject, "a signature about this artifact")
@@ -234,7 +240,7 @@ fn refused(error: &Error) -> Refused {
             | bundle::Error::MissingCheckpoint
             | bundle::Error::LogIndexOutOfRange { .. }
             | bundle::Error::CheckpointRootMismatch,
-        ) => (Check::Log, "a proof that a log of the trusted root has this signature"),
+        ) => (Check::Log, LOGGED),
         Error::Timestamp(_)
         | Error::Bundle(bundle::Error::MissingSigningTimeEvidence | bundle::Error::MissingTimestamp) => {
             (Check::Timestamp, "a timestamp of a trusted authority over this signature")
@@ -242,4 +248,22 @@ fn refused(error: &Error) -> Refused {
         _ => (Check::Format, "a Sigstore bundle that can be verified"),
     };
     Refused::new(check, expected, error.to_string())
+}
+
+/// Verifies a registry's signature over `<name>@<version>:<integrity>`, as npm's registry makes it: ECDSA P-256 with
+/// SHA-256, in DER and base64, by a key in base64 (DER, SubjectPublicKeyInfo).
+///
+/// # Errors
+/// When it is not one.
+pub fn registry_signature(key: &str, message: &str, signature: &str) -> Result<(), Refused> {
+    let refuse = |found: &dyn std::fmt::Display| {
+        Refused::new(Check::Signature, "a signature of the registry", found.to_string())
+    };
+    let key = STANDARD.decode(key).map_err(|error| refuse(&format!("a key that is not base64: {error}")))?;
+    let bytes =
+        STANDARD.decode(signature).map_err(|error| refuse(&format!("one that is not base64: {error}")))?;
+    let key = DerPublicKey::new(key);
+    let scheme = KeyAlgorithm::from_spki(&key).map_err(|error| refuse(&error))?.default_signing_scheme();
+    verify_signature(&key, message.as_bytes(), &SignatureBytes::new(bytes), scheme)
+        .map_err(|_| refuse(&"one that is not over this name, version and digest"))
 }
