@@ -2,10 +2,14 @@
 
 use std::fs;
 
+use protected_evidence::sign::LogVersion;
 use protected_model::digest::Sha256;
 use serde_json::{Value, json};
 
-use crate::harness::World;
+use crate::{
+    harness::{CLI, Screen, World},
+    tamper,
+};
 
 fn provenance(world: &World, build: &str) -> Value {
     let file = world.path("work").join(build).join("evidence/provenance.intoto.json");
@@ -19,7 +23,7 @@ fn provenance_is_filled_from_the_verified_claims() {
     let lock = "{\"name\": \"@acme/core\", \"version\": \"1.0.0\", \"lockfileVersion\": 3, \"packages\": {\"\": {\"name\": \"@acme/core\", \"version\": \"1.0.0\"}}}";
     fs::write(folder.join("package-lock.json"), lock).expect("lock file");
     // Attack: an earlier step of the job says that it is another commit of another repository.
-    let mut command = world.github("release", crate::harness::CLI, &["publish", "--out", "../built"]);
+    let mut command = world.github("release", CLI, &["publish", "--out", "../built"]);
     command.env("GITHUB_REPOSITORY", "evil/core").env("GITHUB_SHA", "f".repeat(40)).current_dir(&folder);
     world.run(command).succeeded();
 
@@ -70,7 +74,7 @@ fn what_nobody_verified_is_labelled() {
     let world = World::new();
     let folder = world.package("@acme/core", "1.0.0");
     let args = ["protect-build", "--no-record", "--out", "../built"];
-    let mut command = world.github("release", crate::harness::CLI, &args);
+    let mut command = world.github("release", CLI, &args);
     command.env("GITHUB_REPOSITORY", "acme/core").current_dir(&folder);
     world.run(command).succeeded();
     let said = provenance(&world, "built");
@@ -80,7 +84,7 @@ fn what_nobody_verified_is_labelled() {
     let builder = &said["predicate"]["runDetails"]["builder"]["id"];
     assert_eq!(builder, "https://protected-registry.dev/builders/unverified");
 
-    let mut command = world.bare(crate::harness::CLI, &["protect-build", "--no-record", "--out", "../local"]);
+    let mut command = world.bare(CLI, &["protect-build", "--no-record", "--out", "../local"]);
     command.current_dir(&folder);
     world.run(command).succeeded();
     let said = provenance(&world, "local");
@@ -90,4 +94,155 @@ fn what_nobody_verified_is_labelled() {
         said["predicate"]["runDetails"]["builder"]["id"],
         "https://protected-registry.dev/builders/local"
     );
+}
+
+/// Publishes, and signs the provenance as the same run.
+fn published() -> World {
+    let world = World::new();
+    let folder = world.package("@acme/core", "1.0.0");
+    world.cli_in(&folder, &["publish", "--out", "../built"]).succeeded();
+    let evidence = world.path("work/built/evidence");
+    let statement = fs::read(evidence.join("provenance.intoto.json")).expect("provenance");
+    let runtime = tokio::runtime::Runtime::new().expect("runtime");
+    let bundle = runtime.block_on(tamper::sign(&world, LogVersion::V2, statement));
+    fs::write(evidence.join("provenance.sigstore.json"), bundle).expect("write");
+    let root = tamper::get(&world, "/sigstore/trusted_root.json");
+    world.write("root.json", &String::from_utf8_lossy(&root));
+    world
+}
+
+/// Verifies on a machine that is not a CI runner and knows no FractalOps.
+fn verify(world: &World, args: &[&str]) -> Screen {
+    let mut command = world.bare(CLI, &["verify"]);
+    command.env_remove("FRACTALOPS_BASE_URL").args(args);
+    world.run(command)
+}
+
+fn row<'a>(document: &'a Value, name: &str) -> &'a Value {
+    let checks = document["checks"].as_array().expect("checks");
+    checks.iter().find(|row| row["check"] == name).unwrap_or_else(|| panic!("no row {name} in {document}"))
+}
+
+#[test]
+fn a_signed_build_is_verified_offline_by_a_stated_policy() {
+    let world = published();
+    let server = world.base();
+    let (subject, issuer) = (
+        format!("{server}/acme/core/.github/workflows/release.yml@refs/heads/main"),
+        format!("{server}/local-issuer/github-actions"),
+    );
+    world.write(
+        "policy.toml",
+        &format!(
+            "require = [\"provenance\"]\ntrusted-root = \"root.json\"\n\n[identity]\nissuer = \"{issuer}\"\nsubject = \"{server}/acme/core/.github/workflows/*@refs/heads/main\"\nrepository-id = \"2002\"\n\n[build]\nsource = \"{server}/acme/core\"\nref = \"refs/heads/main\"\n"
+        ),
+    );
+    let screen = verify(
+        &world,
+        &["built", "--policy", "policy.toml", "--offline", "--summary", "vsa.json", "--format", "json"],
+    );
+    screen.succeeded();
+    let document: Value = serde_json::from_str(&screen.stdout).expect("JSON");
+    for name in ["signature", "identity", "log", "timestamp", "provenance", "artifact", "integrity"] {
+        assert_eq!(row(&document, name)["outcome"], "ok", "{name} in {document}");
+    }
+    assert_eq!(document["slsa_build_level"], 2);
+    let vsa: Value =
+        serde_json::from_slice(&fs::read(world.path("work/vsa.json")).expect("VSA")).expect("JSON");
+    assert_eq!(vsa["predicateType"], "https://slsa.dev/verification_summary/v1");
+    assert_eq!(vsa["predicate"]["verificationResult"], "PASSED");
+    assert_eq!(vsa["predicate"]["verifiedLevels"], json!(["SLSA_BUILD_LEVEL_2"]));
+    assert_eq!(vsa["predicate"]["policy"]["uri"], "policy.toml");
+
+    // The same by flags, of the tarball alone and of its bundle.
+    let flags = ["--trusted-root", "root.json", "--identity", &subject, "--issuer", &issuer, "--offline"];
+    let alone = ["built/acme-core-1.0.0.tgz", "--bundle", "built/evidence/provenance.sigstore.json"];
+    verify(&world, &[&alone[..], &flags[..]].concat()).succeeded();
+
+    let refuse = |more: &[&str], name: &str, expected: &str, found: &str| {
+        let screen = verify(&world, &[&["built", "--offline", "--format", "json"][..], more].concat());
+        assert_eq!(screen.code, 8, "{screen}");
+        let document: Value = serde_json::from_str(&screen.stdout).expect("JSON");
+        let checks = document["checks"].as_array().expect("checks");
+        let failed = checks.iter().find(|row| row["check"] == name && row["outcome"] == "failed");
+        let row = failed.unwrap_or_else(|| panic!("no failed {name} in {document}"));
+        let (said, was) = (row["expected"].as_str().expect("text"), row["found"].as_str().expect("text"));
+        assert!(said.contains(expected) && was.contains(found), "{row}");
+    };
+    let root = ["--trusted-root", "root.json"];
+    let with =
+        |more: &[&str]| -> Vec<String> { root.iter().chain(more).map(|it| (*it).to_owned()).collect() };
+    let cases: [(Vec<String>, &str, &str, &str); 6] = [
+        (with(&["--issuer", "https://gitlab.com"]), "identity", "https://gitlab.com", &issuer),
+        (with(&["--identity", "https://github.com/*"]), "identity", "https://github.com/*", &subject),
+        (
+            with(&["--expect-source", "https://github.com/acme/core"]),
+            "provenance",
+            "https://github.com/acme/core",
+            &server,
+        ),
+        (
+            with(&["--expect-builder", "https://github.com/actions/runner/*"]),
+            "provenance",
+            "runner/*",
+            "github-hosted",
+        ),
+        // Nobody said whom to believe, and the public-good instance did not sign this.
+        (Vec::new(), "timestamp", "a timestamp of a trusted authority", "provenance.sigstore.json"),
+        (with(&["--policy", "more.toml"]), "signature", "https://cyclonedx.org/bom", "none that verifies"),
+    ];
+    world.write("more.toml", "require = [\"cyclonedx\"]\n");
+    for (more, name, expected, found) in &cases {
+        let more: Vec<&str> = more.iter().map(String::as_str).collect();
+        refuse(&more, name, expected, found);
+    }
+
+    // What is not signed has to be what is.
+    let file = world.path("work/built/evidence/provenance.intoto.json");
+    let text = fs::read_to_string(&file).expect("provenance");
+    fs::write(&file, text.replace("refs/heads/main", "refs/heads/evil")).expect("write");
+    refuse(&["--trusted-root", "root.json"], "provenance", "the document that is signed", "another one");
+    fs::write(&file, text).expect("write");
+    let bundle = world.path("work/built/evidence/provenance.sigstore.json");
+    fs::remove_file(&bundle).expect("remove");
+    refuse(
+        &["--issuer", &issuer, "--trusted-root", "root.json"],
+        "signature",
+        "a signed https://slsa.dev/provenance/v1",
+        "no signed document",
+    );
+
+    for (args, message) in [
+        (&["built", "--policy", "missing.toml"][..], "cannot read"),
+        (&["built", "--identity", "*"], "demands nothing"),
+        (&["built", "--download", "x"], "nothing to download"),
+        (&["@acme/core@1.0.0", "--offline"], "nothing is fetched offline"),
+    ] {
+        verify(&world, args).failed(2, &[message]);
+    }
+}
+
+#[test]
+fn a_version_in_the_registry_is_fetched_once_and_verified_again_offline() {
+    let world = published();
+    let args = ["verify", "@acme/core@1.0.0", "--download", "kept"];
+    world.cli(&args).succeeded();
+    assert!(world.path("work/kept/acme-core-1.0.0.tgz").is_file());
+    let screen = verify(&world, &["kept", "--offline", "--format", "json"]);
+    screen.succeeded();
+    let document: Value = serde_json::from_str(&screen.stdout).expect("JSON");
+    assert_eq!(row(&document, "registry")["outcome"], "ok");
+    let summary = world.summary();
+    assert!(summary.contains("### ✅ @acme/core@1.0.0 verified"), "{summary}");
+
+    // Other bytes under the same name.
+    let other = world.package("@acme/core", "1.0.0");
+    fs::write(other.join("src/index.ts"), "export const other = 1;\n").expect("write");
+    let mut command = world.bare(CLI, &["protect-build", "--no-record", "--out", "../other"]);
+    command.current_dir(&other);
+    world.run(command).succeeded();
+    fs::copy(world.path("work/other/acme-core-1.0.0.tgz"), world.path("work/kept/acme-core-1.0.0.tgz"))
+        .expect("copy");
+    verify(&world, &["kept", "--offline"]).failed(8, &["is not verified: registry"]);
+    world.cli(&["verify", "@acme/core@9.9.9"]).failed(7, &["no such version"]);
 }

@@ -18,5 +18,6 @@ mod refusals;
 mod retrace;
 mod sbom;
 mod signing;
+mod tamper;
 mod trace;
 mod verify;

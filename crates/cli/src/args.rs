@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use protected_evidence::verify::Pattern;
 use protected_model::{
     name::{DeliveryLabel, PackageName, ProjectSlug},
     service_url::ServiceUrl,
@@ -68,7 +69,7 @@ pub(crate) enum Command {
     Publish(Publish),
     Install(Install),
     ProtectBuild(ProtectBuild),
-    Verify(Verify),
+    Verify(Box<Verify>),
     Trace(Trace),
     Token(Token),
     Revoke(Revoke),
@@ -268,11 +269,50 @@ pub(crate) struct ProtectBuild {
     pub(crate) mark: Option<DeliveryLabel>,
 }
 
-/// Check that a package is what its build manifest says, or what its source gives when it is built again
+/// Check a package against its signed documents, its build manifest, or what its source gives when it is built again
 #[derive(Debug, Args)]
 pub(crate) struct Verify {
-    /// Tarball, or the folder of a build
-    pub(crate) artifact: Option<PathBuf>,
+    /// Tarball, the folder of a build, or <name>@<version> in a registry
+    pub(crate) artifact: Option<String>,
+    /// Project in FractalOps that the package belongs to, where FractalOps names the registry
+    #[arg(long, value_name = "SLUG")]
+    pub(crate) project: Option<ProjectSlug>,
+    /// Signed document (Sigstore bundle); those in evidence/ beside the tarball when not given; may be given more than once
+    #[arg(long, value_name = "FILE")]
+    pub(crate) bundle: Vec<PathBuf>,
+    /// Policy (TOML): who has to have signed, and what has to have been built
+    #[arg(long, value_name = "FILE")]
+    pub(crate) policy: Option<PathBuf>,
+    /// Who has to have signed: the certificate's subject, in which * stands for anything
+    #[arg(long, value_name = "PATTERN")]
+    pub(crate) identity: Option<Pattern>,
+    /// Issuer of the ID token that the signer had
+    #[arg(long, value_name = "PATTERN")]
+    pub(crate) issuer: Option<Pattern>,
+    /// Source repository that the provenance has to name
+    #[arg(long, value_name = "PATTERN")]
+    pub(crate) expect_source: Option<Pattern>,
+    /// Builder that the provenance has to name
+    #[arg(long, value_name = "PATTERN")]
+    pub(crate) expect_builder: Option<Pattern>,
+    /// File or address of the authority's trusted_root.json; the public-good Sigstore when not given
+    #[arg(long, value_name = "FILE|URL")]
+    pub(crate) trusted_root: Option<String>,
+    /// Public key (PEM) of who signs without an authority
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key: Option<PathBuf>,
+    /// Registry that has <name>@<version>; the one that FractalOps names in CI, else npm's, when not given
+    #[arg(long, value_name = "URL")]
+    pub(crate) registry: Option<ServiceUrl>,
+    /// Keep what was fetched in this folder, to verify it again offline
+    #[arg(long, value_name = "DIR")]
+    pub(crate) download: Option<PathBuf>,
+    /// Fetch nothing
+    #[arg(long)]
+    pub(crate) offline: bool,
+    /// Write a verification summary (in-toto statement, SLSA VSA) here
+    #[arg(long, value_name = "FILE")]
+    pub(crate) summary: Option<PathBuf>,
     /// Folder of the source: build it again and compare every file
     #[arg(long, value_name = "DIR")]
     pub(crate) rebuild: Option<PathBuf>,

@@ -61,6 +61,21 @@ pub(crate) fn published(published: &Published<'_>) -> String {
     text
 }
 
+/// Tells how a verification went: one line a check.
+pub(crate) fn verified<'a>(
+    about: &str,
+    passed: bool,
+    rows: impl Iterator<Item = (&'a str, &'a str, String)>,
+) -> String {
+    let (mark, word) = if passed { ("✅", "verified") } else { ("❌", "not verified") };
+    let mut text = format!("### {mark} {} {word}\n\n| | check | |\n|---|---|---|\n", cell(about));
+    for (name, outcome, found) in rows {
+        line(&mut text, &[outcome, name, &cell(&found)]);
+    }
+    text.push('\n');
+    text
+}
+
 /// Tells why a command failed: the message, the rules of the nearest policy, what to do.
 pub(crate) fn failure(doing: &str, error: &CommandError, correlation_id: Option<&str>) -> String {
     let mut text = format!("### ❌ protected-registry {} failed\n\n{}\n", cell(doing), cell(&error.message));

@@ -22,7 +22,7 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<(), Comma
         Command::Publish(arguments) => publish::run(context, arguments).await,
         Command::Install(arguments) => install::run(context, arguments).await,
         Command::ProtectBuild(arguments) => protect_build::run(context, arguments).await,
-        Command::Verify(arguments) => verify::run(context, arguments).await,
+        Command::Verify(arguments) => verify::run(context, *arguments).await,
         Command::Trace(arguments) => trace::run(context, arguments).await,
         Command::Token(arguments) => token::run(context, arguments).await,
         Command::Revoke(arguments) => revoke::run(context, arguments).await,

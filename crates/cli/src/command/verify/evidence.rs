@@ -1,0 +1,300 @@
+//! The signed documents about a package: who signed them, and whether what they say is so.
+
+use std::{fs, path::Path};
+
+use protected_evidence::{
+    statement::{self, ResourceDescriptor, Subject as Artifact},
+    verify::{self, Check, Expected, LogEntry, Package, Refused, Signer, Verified},
+    vsa,
+};
+use protected_model::digest::Sha256;
+use protected_npm::pack::Packed;
+use serde_json::Value;
+
+use super::{
+    Finding, Outcome,
+    place::Place,
+    policy::{Believed, Policy},
+    registry::Served,
+};
+use crate::{
+    build::MANIFEST,
+    error::{CommandError, Kind},
+};
+
+/// How the names of signed documents end.
+pub(super) const SIGNED: &str = ".sigstore.json";
+
+/// The documents that stand unsigned beside the signed ones, and what each is.
+const UNSIGNED: [(&str, &str); 3] = [
+    ("provenance.intoto.json", statement::PROVENANCE),
+    ("sbom.cdx.json", statement::CYCLONEDX),
+    ("sbom.spdx.json", statement::SPDX),
+];
+
+/// A document that was found, and not looked at.
+pub(super) struct Document {
+    pub(super) name: String,
+    pub(super) bytes: Vec<u8>,
+}
+
+/// Every document about a package.
+#[derive(Default)]
+pub(super) struct Documents {
+    pub(super) signed: Vec<Document>,
+    unsigned: Vec<(&'static str, Document)>,
+}
+
+/// What came of the documents.
+#[derive(Default)]
+pub(super) struct Judged {
+    pub(super) rows: Vec<(&'static str, Finding)>,
+    /// The level of SLSA's Build track that is shown.
+    pub(super) build_level: u8,
+    /// What was looked at.
+    pub(super) inputs: Vec<ResourceDescriptor>,
+}
+
+impl Documents {
+    /// Reads the documents that are named, or else those that stand beside the package.
+    ///
+    /// # Errors
+    /// When one is there and cannot be read.
+    pub(super) fn read(place: &Place, named: &[std::path::PathBuf]) -> Result<Self, CommandError> {
+        let mut documents = Self::default();
+        if !named.is_empty() {
+            for path in named {
+                documents.signed.extend(attestations(document(path)?));
+            }
+            return Ok(documents);
+        }
+        let folder = place.folder.join(MANIFEST);
+        let folder = folder.parent().unwrap_or(&place.folder);
+        let mut paths: Vec<_> = match fs::read_dir(folder) {
+            Ok(entries) => entries.filter_map(|entry| Some(entry.ok()?.path())).collect(),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+            Err(error) => return Err(cannot_read(folder, &error)),
+        };
+        let mut beside = place.tarball.clone().into_os_string();
+        beside.push(SIGNED);
+        paths.push(beside.into());
+        paths.retain(|path| path.to_string_lossy().ends_with(SIGNED) && path.is_file());
+        paths.sort();
+        for path in paths {
+            documents.signed.push(document(&path)?);
+        }
+        for (name, predicate_type) in UNSIGNED {
+            let path = folder.join(name);
+            if path.is_file() {
+                documents.unsigned.push((predicate_type, document(&path)?));
+            }
+        }
+        Ok(documents)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.signed.is_empty() && self.unsigned.is_empty()
+    }
+
+    /// Holds every document against the package and the policy.
+    ///
+    /// # Errors
+    /// When what is trusted cannot be used.
+    pub(super) fn judge(
+        &self,
+        packed: &Packed,
+        policy: &Policy,
+        believed: Option<&Believed>,
+        served: Option<&Served>,
+    ) -> Result<Judged, CommandError> {
+        let mut judged = Judged::default();
+        let artifact = Artifact::npm(&packed.name, &packed.version, &packed.sha256, &packed.integrity);
+        let package = Package {
+            subject: &artifact,
+            sha256: &packed.sha256,
+            sha512: &packed.integrity,
+            files: &packed.files,
+        };
+        let mut verified: Vec<Verified> = Vec::new();
+        for document in &self.signed {
+            judged.inputs.push(vsa::input(&document.name, &Sha256::of(&document.bytes)));
+            let Some(believed) = believed else { continue };
+            let trust = believed.trust(served.and_then(|served| served.key_of(&document.bytes)))?;
+            let expected = Expected { subject: &artifact, predicate_type: None, identity: None };
+            match verify::bundle(&document.bytes, &trust, &expected) {
+                Ok(good) => {
+                    judged.signed(document, &good, policy);
+                    judged.said(document, &good, policy, &package);
+                    verified.push(good);
+                }
+                Err(refused) => judged.refused(document, refused),
+            }
+        }
+        for (predicate_type, document) in &self.unsigned {
+            judged.unsigned(document, predicate_type, &verified, &package);
+        }
+        for required in &policy.require {
+            let wanted = required.predicate_type();
+            let there = verified.iter().filter_map(|it| it.statement.as_ref());
+            if !there.into_iter().any(|statement| statement.predicate_type == wanted) {
+                let found = if self.signed.is_empty() { "no signed document" } else { "none that verifies" };
+                judged.row(Check::Signature.name(), Outcome::Failed, format!("a signed {wanted}"), found);
+            }
+        }
+        Ok(judged)
+    }
+}
+
+impl Judged {
+    fn row(
+        &mut self,
+        name: &'static str,
+        outcome: Outcome,
+        expected: impl Into<String>,
+        found: impl Into<String>,
+    ) {
+        let (expected, found) = (expected.into(), found.into());
+        self.rows.push((name, Finding { outcome, expected, found, differences: Vec::new() }));
+    }
+
+    fn refused(&mut self, document: &Document, refused: Refused) {
+        let found = format!("{}, in {}", refused.found, document.name);
+        self.row(refused.check.name(), Outcome::Failed, refused.expected, found);
+    }
+
+    /// Tells who signed a document, where it is logged, and when.
+    fn signed(&mut self, document: &Document, good: &Verified, policy: &Policy) {
+        let what = good.statement.as_ref().map_or("its bytes", |statement| &statement.predicate_type);
+        let name = &document.name;
+        self.row(Check::Signature.name(), Outcome::Ok, "a signature", format!("{name}: {what}"));
+        let who = match &good.signer {
+            Signer::Certificate(certificate) => match &certificate.issuer {
+                Some(issuer) => format!("{} (issuer {issuer})", certificate.subject),
+                None => certificate.subject.clone(),
+            },
+            Signer::Key { sha256 } => format!("key {sha256}"),
+        };
+        let found = format!("{who}, in {name}");
+        match policy.identity.check(&good.signer) {
+            Err(refused) => self.refused(document, refused),
+            Ok(()) if policy.identity.is_empty() && matches!(good.signer, Signer::Certificate(_)) => {
+                let expected = "a signer that is stated with --identity and --issuer, or a policy";
+                self.row(Check::Identity.name(), Outcome::Note, expected, found);
+            }
+            Ok(()) => self.row(Check::Identity.name(), Outcome::Ok, "the stated signer", found),
+        }
+        for LogEntry { log, index, kind, tree_size } in &good.log {
+            let found = format!("{name}: entry {index} of {tree_size} in {log} ({kind})");
+            self.row(Check::Log.name(), Outcome::Ok, "a log entry", found);
+        }
+        if let Some(time) = good.times.first() {
+            self.row(Check::Timestamp.name(), Outcome::Ok, "a time", format!("{name}: {time}"));
+        }
+    }
+
+    /// Tells whether what a document says is so.
+    fn said(&mut self, document: &Document, good: &Verified, policy: &Policy, package: &Package<'_>) {
+        let Some(said) = &good.statement else { return };
+        match said.predicate_type.as_str() {
+            statement::PROVENANCE => match verify::provenance(good, &policy.build) {
+                Ok(told) => {
+                    if !policy.identity.is_empty() {
+                        self.build_level = self.build_level.max(told.build_level);
+                    }
+                    let source = told.source.as_deref().unwrap_or("a source that is not named");
+                    let commit = told.commit.as_deref().unwrap_or("no commit");
+                    let found = format!("{source} at {commit}, built by {}", told.builder);
+                    self.row(Check::Provenance.name(), Outcome::Ok, "provenance", found);
+                }
+                Err(refused) => self.refused(document, refused),
+            },
+            kind if kind == statement::CYCLONEDX || kind.starts_with("https://spdx.dev/Document") => {
+                self.sbom(document, &said.predicate, package, "signed");
+            }
+            _ => {}
+        }
+    }
+
+    fn sbom(&mut self, document: &Document, content: &Value, package: &Package<'_>, how: &str) {
+        match verify::sbom(content, package) {
+            Ok(counted) => {
+                let files = match counted.lists_files {
+                    true => format!("all {} files", counted.files),
+                    false => "no files".to_owned(),
+                };
+                let found = format!("{}, {how}: {} components, {files}", counted.format, counted.components);
+                self.row(Check::Sbom.name(), Outcome::Ok, "a bill of materials", found);
+            }
+            Err(refused) => self.refused(document, refused),
+        }
+    }
+
+    /// An unsigned document has to be the one that was signed, where one was; else what it says is all there is.
+    fn unsigned(
+        &mut self,
+        document: &Document,
+        predicate_type: &str,
+        verified: &[Verified],
+        package: &Package<'_>,
+    ) {
+        let is_provenance = predicate_type == statement::PROVENANCE;
+        let check = if is_provenance { Check::Provenance } else { Check::Sbom };
+        let content: Value = match serde_json::from_slice(&document.bytes) {
+            Ok(content) => content,
+            Err(error) => return self.refused(document, Refused::new(check, "JSON", error.to_string())),
+        };
+        let signed = verified.iter().filter_map(|it| it.statement.as_ref());
+        let signed: Vec<_> = signed.filter(|statement| statement.predicate_type == predicate_type).collect();
+        let same = signed.iter().any(|signed| match is_provenance {
+            true => serde_json::to_value(signed).is_ok_and(|signed| signed == content),
+            false => signed.predicate == content,
+        });
+        if same {
+            return;
+        }
+        if !signed.is_empty() {
+            return self.refused(document, Refused::new(check, "the document that is signed", "another one"));
+        }
+        if is_provenance {
+            let said = serde_json::from_value::<statement::Statement>(content);
+            let subject = said.ok().and_then(|said| said.subject.into_iter().next());
+            match subject {
+                Some(subject) if subject == *package.subject => {
+                    let found = format!("{}: nobody signed it", document.name);
+                    self.row(check.name(), Outcome::Note, "signed provenance", found);
+                }
+                other => {
+                    let found = other.map_or_else(|| "none".to_owned(), |it| format!("one of {}", it.name));
+                    let expected = format!("provenance of {} and its digests", package.subject.name);
+                    self.refused(document, Refused::new(check, expected, found));
+                }
+            }
+        } else {
+            self.sbom(document, &content, package, "not signed");
+        }
+    }
+}
+
+fn document(path: &Path) -> Result<Document, CommandError> {
+    let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+    let bytes = fs::read(path).map_err(|error| cannot_read(path, &error))?;
+    Ok(Document { name, bytes })
+}
+
+/// Takes the bundles out of what npm's registry serves: `{"attestations": [{"predicateType", "bundle"}]}`.
+pub(super) fn attestations(document: Document) -> Vec<Document> {
+    let parsed: Option<Value> = serde_json::from_slice(&document.bytes).ok();
+    let list = parsed.as_ref().and_then(|it| it.get("attestations")).and_then(Value::as_array);
+    let Some(list) = list else { return vec![document] };
+    let bundles = list.iter().filter_map(|it| it.get("bundle")).enumerate();
+    bundles
+        .map(|(index, bundle)| Document {
+            name: format!("{}#{index}", document.name),
+            bytes: bundle.to_string().into_bytes(),
+        })
+        .collect()
+}
+
+fn cannot_read(path: &Path, error: &std::io::Error) -> CommandError {
+    CommandError::new(Kind::BadInput, format!("cannot read `{}`: {error}", path.display()))
+}

@@ -1,0 +1,233 @@
+//! Who has to have signed, what has to have been built, and whom to believe: `--policy`, and flags.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use protected_evidence::{
+    statement,
+    verify::{ExpectedBuild, Identity, Pattern, Trust, TrustError},
+};
+use protected_model::digest::Sha256;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    args::Verify,
+    context::Context,
+    error::{CommandError, Kind},
+};
+
+/// What the flags are called where a policy is named in a verification summary.
+const COMMAND_LINE: &str = "https://protected-registry.dev/policies/command-line";
+
+/// The largest trusted root that is fetched: the public one has 7 KiB.
+const MAX_ROOT_BYTES: u64 = 4 * 1024 * 1024;
+
+/// A policy file (TOML).
+#[derive(Debug, Default, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct PolicyFile {
+    /// Who has to have signed.
+    #[serde(default)]
+    identity: Identity,
+    /// What the provenance has to say.
+    #[serde(default)]
+    build: ExpectedBuild,
+    /// The documents that have to be there, signed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    require: Option<Vec<Required>>,
+    /// `trusted_root.json` of the authority, relative to this file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    trusted_root: Option<PathBuf>,
+    /// Public key of who signs without an authority, relative to this file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    key: Option<PathBuf>,
+}
+
+/// A document that has to be there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Required {
+    Provenance,
+    Cyclonedx,
+    Spdx,
+}
+
+impl Required {
+    pub(super) fn predicate_type(self) -> &'static str {
+        match self {
+            Self::Provenance => statement::PROVENANCE,
+            Self::Cyclonedx => statement::CYCLONEDX,
+            Self::Spdx => statement::SPDX,
+        }
+    }
+}
+
+/// What is demanded of the evidence.
+pub(super) struct Policy {
+    pub(super) identity: Identity,
+    pub(super) build: ExpectedBuild,
+    pub(super) require: Vec<Required>,
+    /// How it is named in a verification summary.
+    pub(super) uri: String,
+    pub(super) sha256: Sha256,
+    root: Option<Root>,
+    key: Option<PathBuf>,
+}
+
+/// Where a trusted root is.
+enum Root {
+    File(PathBuf),
+    Fetched(url::Url),
+}
+
+/// Whom to believe.
+pub(super) struct Believed {
+    /// As people are told.
+    pub(super) name: String,
+    /// `None` for the public-good instance.
+    root: Option<Vec<u8>>,
+    key: Option<String>,
+    /// Whether it was stated: what nobody stated is the public-good instance.
+    pub(super) stated: bool,
+}
+
+impl Policy {
+    /// Settles the policy from the file and the flags; a flag goes before the file.
+    ///
+    /// # Errors
+    /// When the file cannot be read, and when a pattern demands nothing.
+    pub(super) fn settle(context: &Context, arguments: &Verify) -> Result<Self, CommandError> {
+        let settings = &context.settings;
+        let at = |path: PathBuf| settings.working_directory.join(path);
+        let file = settings.value(arguments.policy.clone(), "POLICY", None)?.map(at);
+        let (mut policy, mut named) = match &file {
+            Some(path) => {
+                let (policy, sha256) = read(path)?;
+                let name =
+                    path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
+                (policy, Some((name, sha256)))
+            }
+            None => (PolicyFile::default(), None),
+        };
+        let flags: [(&Option<Pattern>, &str, &mut Option<Pattern>); 4] = [
+            (&arguments.identity, "IDENTITY", &mut policy.identity.subject),
+            (&arguments.issuer, "ISSUER", &mut policy.identity.issuer),
+            (&arguments.expect_source, "EXPECT_SOURCE", &mut policy.build.source),
+            (&arguments.expect_builder, "EXPECT_BUILDER", &mut policy.build.builder),
+        ];
+        for (flag, name, member) in flags {
+            if let Some(pattern) = settings.value(flag.clone(), name, None)? {
+                *member = Some(pattern);
+                named = None;
+            }
+        }
+        let beside =
+            |path: &Path| file.as_ref().and_then(|file| file.parent()).unwrap_or(Path::new("")).join(path);
+        let root: Option<String> = settings.value(arguments.trusted_root.clone(), "TRUSTED_ROOT", None)?;
+        let root = match root {
+            Some(text) if text.starts_with("https://") || text.starts_with("http://") => {
+                let url = url::Url::parse(&text).map_err(|error| {
+                    CommandError::usage(format!("the address of the trusted root, `{text}`: {error}"))
+                })?;
+                Some(Root::Fetched(url))
+            }
+            Some(text) => Some(Root::File(at(PathBuf::from(text)))),
+            None => policy.trusted_root.as_deref().map(beside).map(Root::File),
+        };
+        let key = settings.value(arguments.key.clone(), "KEY", None)?.map(at);
+        let key = key.or_else(|| policy.key.as_deref().map(beside));
+        let stated =
+            !policy.identity.is_empty() || policy.build != ExpectedBuild::default() || file.is_some();
+        let default = if stated { vec![Required::Provenance] } else { Vec::new() };
+        let (uri, sha256) = named.unwrap_or_else(|| {
+            (COMMAND_LINE.to_owned(), Sha256::of(protected_model::integrity::canonical(&policy)))
+        });
+        let require = policy.require.unwrap_or(default);
+        Ok(Self { identity: policy.identity, build: policy.build, require, uri, sha256, root, key })
+    }
+
+    /// Reads, or fetches, whom to believe.
+    ///
+    /// # Errors
+    /// When the file or the service does not give it, and when it would have to be fetched offline.
+    pub(super) async fn believed(&self, context: &Context, offline: bool) -> Result<Believed, CommandError> {
+        let key = self.key.as_deref().map(text).transpose()?;
+        let (name, root) = match &self.root {
+            Some(Root::File(path)) => (format!("`{}`", path.display()), Some(bytes(path)?)),
+            Some(Root::Fetched(url)) if offline => {
+                let message = format!("the trusted root is at {url}, and nothing is fetched offline");
+                return Err(CommandError::usage(message).advise("save it once, and give the file"));
+            }
+            Some(Root::Fetched(url)) => (url.to_string(), Some(fetch(context, url).await?)),
+            None => match &self.key {
+                Some(path) => {
+                    (format!("the key `{}`", path.display()), Some(b"{\"mediaType\": \"\"}".to_vec()))
+                }
+                None => ("the public-good instance of Sigstore".to_owned(), None),
+            },
+        };
+        let stated = self.root.is_some() || self.key.is_some();
+        let believed = Believed { name, root, key, stated };
+        believed.trust(None)?;
+        Ok(believed)
+    }
+}
+
+impl Believed {
+    /// Returns the trust, with another key (PEM, and its name) where one is given.
+    ///
+    /// # Errors
+    /// When the root or a key is none.
+    pub(super) fn trust(&self, other: Option<(String, String)>) -> Result<Trust, CommandError> {
+        let refuse = |error: TrustError| {
+            CommandError::from_error(Kind::BadInput, &format!("trusting {}", self.name), &error)
+        };
+        let trust = match &self.root {
+            Some(root) => Trust::from_trusted_root(root),
+            None => Trust::public_good(),
+        };
+        let trust = trust.map_err(refuse)?;
+        match (other, &self.key) {
+            (Some((pem, id)), _) => trust.with_key(&pem, Some(id)).map_err(refuse),
+            (None, Some(pem)) => trust.with_key(pem, None).map_err(refuse),
+            (None, None) => Ok(trust),
+        }
+    }
+}
+
+fn read(path: &Path) -> Result<(PolicyFile, Sha256), CommandError> {
+    let text = text(path)?;
+    let policy = toml::from_str(&text).map_err(|error| {
+        CommandError::usage(format!("the policy `{}` is not one: {error}", path.display()))
+    })?;
+    Ok((policy, Sha256::of(text)))
+}
+
+fn text(path: &Path) -> Result<String, CommandError> {
+    fs::read_to_string(path).map_err(|error| cannot_read(path, &error))
+}
+
+fn bytes(path: &Path) -> Result<Vec<u8>, CommandError> {
+    fs::read(path).map_err(|error| cannot_read(path, &error))
+}
+
+fn cannot_read(path: &Path, error: &std::io::Error) -> CommandError {
+    CommandError::usage(format!("cannot read `{}`: {error}", path.display()))
+}
+
+async fn fetch(context: &Context, url: &url::Url) -> Result<Vec<u8>, CommandError> {
+    let request =
+        context.http()?.get(url.clone()).max_bytes(MAX_ROOT_BYTES).retry(protected_http::Retry::standard());
+    let answer = context.cancel.or(request.send()).await?.map_err(|error| {
+        let hint = error.hint();
+        CommandError::from_error(Kind::Unavailable, "fetching the trusted root", &error).hint(hint)
+    })?;
+    if answer.status != 200 {
+        let message =
+            format!("fetching the trusted root from {url}: the answer is {}, expected 200", answer.status);
+        return Err(CommandError::new(Kind::Failed, message));
+    }
+    Ok(answer.into_body().to_vec())
+}
