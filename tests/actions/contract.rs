@@ -12,6 +12,7 @@ const ACTIONS: &[(&str, &str, &str)] = &[
     ("actions/publish/action.yml", "actions/publish/README.md", "publish"),
     ("actions/protect-build/action.yml", "actions/protect-build/README.md", "protect-build"),
     ("actions/install/action.yml", "actions/install/README.md", "install"),
+    ("actions/verify/action.yml", "actions/verify/README.md", "verify"),
 ];
 
 /// Inputs that are about the binary, and so no setting of its own.

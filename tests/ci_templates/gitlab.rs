@@ -18,6 +18,11 @@ use crate::{
 
 const README: &str = "ci-templates/gitlab/README.md";
 const TEMPLATE: &str = "ci-templates/gitlab/templates/protected-publish/template.yml";
+/// Each component, the command that it runs, and the heading of its inputs in the README.
+const COMPONENTS: [(&str, &str, &str); 2] = [
+    (TEMPLATE, "publish", "input"),
+    ("ci-templates/gitlab/templates/protected-verify/template.yml", "verify", "input of `protected-verify`"),
+];
 
 /// Inputs about the job, and so no setting of the command.
 const ABOUT_THE_JOB: &[&str] = &["signing-audience", "as", "cli-path", "image", "stage", "when"];
@@ -255,31 +260,33 @@ fn odd_inputs_are_refused_before_a_pipeline_exists() {
 
 #[test]
 fn every_setting_of_the_command_is_an_input_and_reaches_it() {
-    let documents = yaml(&root().join(TEMPLATE));
-    let inputs = documents[0]["spec"]["inputs"].as_object().expect("inputs");
-    let of_the_command: BTreeSet<String> =
-        inputs.keys().filter(|name| !ABOUT_THE_JOB.contains(&name.as_str())).cloned().collect();
-    assert_eq!(of_the_command, settings("publish").into_iter().collect());
-    let job = &documents[1]["$[[ inputs.as ]]"];
-    for name in of_the_command.iter().map(String::as_str).chain(["cli-path"]) {
-        assert_eq!(job["variables"][variable(name)], format!("$[[ inputs.{name} ]]"), "{name}");
-    }
-    assert_eq!(job["variables"].as_object().expect("variables").len(), of_the_command.len() + 2);
-    assert_eq!(job["id_tokens"]["FRACTALOPS_ID_TOKEN"]["aud"], "$[[ inputs.audience ]]");
-    let script = job["script"].to_string();
-    assert!(!script.contains("$[["), "no input stands in the script: {script}");
+    for (template, command, heading) in COMPONENTS {
+        let documents = yaml(&root().join(template));
+        let inputs = documents[0]["spec"]["inputs"].as_object().expect("inputs");
+        let of_the_command: BTreeSet<String> =
+            inputs.keys().filter(|name| !ABOUT_THE_JOB.contains(&name.as_str())).cloned().collect();
+        assert_eq!(of_the_command, settings(command).into_iter().collect(), "{template}");
+        let job = &documents[1]["$[[ inputs.as ]]"];
+        for name in of_the_command.iter().map(String::as_str).chain(["cli-path"]) {
+            assert_eq!(job["variables"][variable(name)], format!("$[[ inputs.{name} ]]"), "{name}");
+        }
+        assert_eq!(job["variables"].as_object().expect("variables").len(), of_the_command.len() + 2);
+        assert_eq!(job["id_tokens"]["FRACTALOPS_ID_TOKEN"]["aud"], "$[[ inputs.audience ]]");
+        let script = job["script"].to_string();
+        assert!(!script.contains("$[["), "no input stands in the script: {script}");
 
-    let rows = table(&root().join(README), "input");
-    assert_eq!(rows.len(), inputs.len());
-    for row in rows {
-        let input = inputs.get(&row[0]).unwrap_or_else(|| panic!("no input {}", row[0]));
-        assert_eq!(input["description"], row[1], "{}", row[0]);
-        let default = match &input["default"] {
-            Value::Null => "required".to_owned(),
-            Value::String(text) => text.clone(),
-            other => other.to_string(),
-        };
-        assert_eq!(default, row[2], "{}", row[0]);
+        let rows = table(&root().join(README), heading);
+        assert_eq!(rows.len(), inputs.len(), "{heading}");
+        for row in rows {
+            let input = inputs.get(&row[0]).unwrap_or_else(|| panic!("no input {}", row[0]));
+            assert_eq!(input["description"], row[1], "{}", row[0]);
+            let default = match &input["default"] {
+                Value::Null => "required".to_owned(),
+                Value::String(text) => text.clone(),
+                other => other.to_string(),
+            };
+            assert_eq!(default, row[2], "{}", row[0]);
+        }
     }
 }
 
@@ -292,20 +299,22 @@ fn static_checks() {
         fs::write(&path, text).expect("write");
         vec![path]
     };
-    let text = fs::read_to_string(root().join(TEMPLATE)).expect("template");
-    let (spec, job) = text.split_once("\n---\n").expect("two documents");
     let schema = |files: &[PathBuf]| {
         let arguments = ["--builtin-schema", "vendor.gitlab-ci", "--data-transform", "gitlab-ci"];
         check("python/bin/check-jsonschema", &arguments, files)
     };
-    schema(&file("spec.yml", spec)).is_content();
-    schema(&file("job.yml", job)).is_content();
+    for (template, ..) in COMPONENTS {
+        let text = fs::read_to_string(root().join(template)).expect("template");
+        let (spec, job) = text.split_once("\n---\n").expect("two documents");
+        schema(&file("spec.yml", spec)).is_content();
+        schema(&file("job.yml", job)).is_content();
+    }
     for (number, block) in blocks(&root().join(README), "yaml").iter().enumerate() {
         schema(&file(&format!("readme-{number}.yml"), block)).is_content();
     }
     schema(&file("bad.yml", "a:\n  script: x\n  retry: 9\n")).complains("retry");
     let lint = ["--strict", "--config-file", ".yamllint"];
-    check("python/bin/yamllint", &lint, &[root().join(TEMPLATE)]).is_content();
+    check("python/bin/yamllint", &lint, &COMPONENTS.map(|(template, ..)| root().join(template))).is_content();
 }
 
 fn copy(from: &Path, to: &Path) {

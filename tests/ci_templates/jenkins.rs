@@ -174,28 +174,35 @@ fn a_setting_is_never_run() {
 
 #[test]
 fn every_setting_of_the_command_is_one_of_the_step_and_stands_in_the_readme() {
-    let text = fs::read_to_string(root().join(STEP)).expect("step");
-    let (_, map) = text.split_once("Map variables = [").expect("map");
-    let (map, _) = map.split_once(']').expect("map");
-    let pairs: BTreeSet<(String, String)> = map
-        .split(',')
-        .filter_map(|pair| pair.split_once(':'))
-        .map(|(name, value)| (name.trim().to_owned(), value.trim().trim_matches('\'').to_owned()))
-        .collect();
-    // The audience is set where the credential is.
-    let settings =
-        settings("publish").into_iter().filter(|name| name != "audience").chain(["cli-path".to_owned()]);
-    let expected: BTreeSet<(String, String)> = settings.map(|name| (camel(&name), variable(&name))).collect();
-    assert_eq!(pairs, expected);
+    let verify = "ci-templates/jenkins/vars/protectedVerify.groovy";
+    for (step, command, heading, credentials) in [
+        (STEP, "publish", "setting", &["credentialsId", "signingCredentialsId"][..]),
+        (verify, "verify", "setting of `protectedVerify`", &["credentialsId"]),
+    ] {
+        let text = fs::read_to_string(root().join(step)).expect("step");
+        let (_, map) = text.split_once("Map variables = [").expect("map");
+        let (map, _) = map.split_once(']').expect("map");
+        let pairs: BTreeSet<(String, String)> = map
+            .split(',')
+            .filter_map(|pair| pair.split_once(':'))
+            .map(|(name, value)| (name.trim().to_owned(), value.trim().trim_matches('\'').to_owned()))
+            .collect();
+        // The audience is set where the credential is.
+        let settings =
+            settings(command).into_iter().filter(|name| name != "audience").chain(["cli-path".to_owned()]);
+        let expected: BTreeSet<(String, String)> =
+            settings.map(|name| (camel(&name), variable(&name))).collect();
+        assert_eq!(pairs, expected, "{step}");
 
-    let documented: BTreeSet<String> =
-        table(&root().join(README), "setting").into_iter().map(|row| row[0].clone()).collect();
-    let named: BTreeSet<String> = pairs
-        .into_iter()
-        .map(|(name, _)| name)
-        .chain(["credentialsId", "signingCredentialsId"].map(str::to_owned))
-        .collect();
-    assert_eq!(documented, named);
+        let documented: BTreeSet<String> =
+            table(&root().join(README), heading).into_iter().map(|row| row[0].clone()).collect();
+        let named: BTreeSet<String> = pairs
+            .into_iter()
+            .map(|(name, _)| name)
+            .chain(credentials.iter().map(|it| (*it).to_owned()))
+            .collect();
+        assert_eq!(documented, named, "{step}");
+    }
 }
 
 fn camel(name: &str) -> String {
