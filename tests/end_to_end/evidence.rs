@@ -96,11 +96,11 @@ fn what_nobody_verified_is_labelled() {
     );
 }
 
-/// Publishes, and signs the provenance as the same run.
+/// Publishes without a signature, and signs the provenance alone as the same run.
 fn published() -> World {
     let world = World::new();
     let folder = world.package("@acme/core", "1.0.0");
-    world.cli_in(&folder, &["publish", "--out", "../built"]).succeeded();
+    world.cli_in(&folder, &["publish", "--sign", "off", "--out", "../built"]).succeeded();
     let evidence = world.path("work/built/evidence");
     let statement = fs::read(evidence.join("provenance.intoto.json")).expect("provenance");
     let runtime = tokio::runtime::Runtime::new().expect("runtime");
@@ -220,6 +220,42 @@ fn a_signed_build_is_verified_offline_by_a_stated_policy() {
     ] {
         verify(&world, args).failed(2, &[message]);
     }
+}
+
+#[test]
+fn every_document_that_publish_signs_is_verified() {
+    let world = World::new();
+    let folder = world.package("@acme/core", "1.0.0");
+    world.cli_in(&folder, &["publish", "--out", "../built"]).succeeded();
+    let root = tamper::get(&world, "/sigstore/trusted_root.json");
+    world.write("root.json", &String::from_utf8_lossy(&root));
+    let policy = "require = [\"provenance\", \"cyclonedx\", \"spdx\"]\ntrusted-root = \"root.json\"\n\n[identity]\nrepository-id = \"2002\"\n";
+    world.write("policy.toml", policy);
+    let args = ["built", "--policy", "policy.toml", "--offline", "--format", "json"];
+    let screen = verify(&world, &args);
+    screen.succeeded();
+    let document: Value = serde_json::from_str(&screen.stdout).expect("JSON");
+    let checks = document["checks"].as_array().expect("checks");
+    let count =
+        |name: &str| checks.iter().filter(|row| row["check"] == name && row["outcome"] == "ok").count();
+    assert_eq!(
+        (count("signature"), count("identity"), count("log"), count("sbom")),
+        (3, 3, 3, 2),
+        "{document}"
+    );
+
+    // A bill of materials that was changed is not the one that was signed.
+    let file = world.path("work/built/evidence/sbom.cdx.json");
+    let text = fs::read_to_string(&file).expect("SBOM");
+    fs::write(&file, text.replace("@acme/core", "@acme/other")).expect("write");
+    verify(&world, &args).failed(8, &["is not verified: sbom"]);
+    fs::write(&file, text).expect("write");
+    // The signed one of another package, whole.
+    let other = world.package("@acme/core", "1.0.1");
+    world.cli_in(&other, &["publish", "--out", "../later"]).succeeded();
+    let bundle = "evidence/sbom.cdx.sigstore.json";
+    fs::copy(world.path("work/later").join(bundle), world.path("work/built").join(bundle)).expect("copy");
+    verify(&world, &args).failed(8, &["is not verified:", "subject"]);
 }
 
 #[test]
