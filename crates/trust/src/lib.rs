@@ -2,7 +2,7 @@
 //!
 //! An ID token goes through [`verify`], with the keys of its issuer from [`jwks`]; [`platform`] reduces its claims
 //! to one shape, and [`policy`] says which trusted publishers that run is. [`mint`] signs and verifies our own
-//! tokens, and [`local_issuer`] imitates a CI platform on this machine.
+//! tokens, [`registry_key`] signs what a registry took, and [`local_issuer`] imitates a CI platform on this machine.
 //!
 //! Nothing here keeps a ledger of used ID tokens: [`verify`] says under which key one is kept and until when, and
 //! whoever mints inserts it in the same transaction.
@@ -15,6 +15,7 @@ pub mod mint;
 pub mod platform;
 pub mod policy;
 pub mod private_file;
+pub mod registry_key;
 pub mod replay;
 pub mod verify;
 
