@@ -10,16 +10,21 @@ use protected_model::{
     environment::Environment,
     service_url::{ServiceUrl, ServiceUrlError},
 };
-use protected_trust::mint::{KeyFileError, SigningKeys};
+use protected_trust::{
+    mint::{KeyFileError, SigningKeys},
+    registry_key::RegistryKeys,
+};
 use serde::Serialize;
 
 use crate::{
     audit::{self, Gathered, NewEvent, Strangers},
     config::{self, Config},
+    fractalops::retention::Retention,
     idempotency::Answers,
     issuers::Issuers,
     local_issuer::LocalIssuer,
     problem::Refusal,
+    registry::Trusted,
     revocation::Revoked,
     sigstore::{Authority, AuthorityError},
     store::{self, Store, StoreError},
@@ -61,6 +66,9 @@ pub enum ServeError {
         #[source]
         source: std::io::Error,
     },
+    /// What provenance is verified with.
+    #[error("cannot use a trusted root of [provenance]")]
+    Trust(#[source] protected_evidence::verify::TrustError),
     /// The socket.
     #[error("cannot listen")]
     Listen(#[source] std::io::Error),
@@ -91,6 +99,12 @@ pub(crate) struct App {
     pub(crate) gathered: Gathered,
     /// The answers that a repeated request gets again.
     pub(crate) answers: Answers,
+    /// How far old evidence was looked for.
+    pub(crate) retention: Retention,
+    /// The keys with which the registry signs what it took.
+    pub(crate) registry_keys: RegistryKeys,
+    /// Whom the provenance of versions is believed.
+    pub(crate) trusted: Trusted,
     strangers: Strangers,
     operator: Sha256,
     clock: Clock,
@@ -118,6 +132,8 @@ impl App {
             true => Some(Authority::open(&data.join("keys"), &public_url, clock())?),
             false => None,
         };
+        let registry_keys =
+            RegistryKeys::load_or_create(&data.join("keys"), clock()).map_err(ServeError::Keys)?;
         let local_issuer = match &config.local_issuer {
             Some(local) => Some(LocalIssuer::open(local, &public_url, data)?),
             None => None,
@@ -126,6 +142,9 @@ impl App {
             issuers: Issuers::new(&config, local_issuer.as_ref(), http_client(&config)?),
             revoked: Revoked::load(&store)?,
             answers: Answers::default(),
+            retention: Retention::default(),
+            registry_keys,
+            trusted: trusted(&config)?,
             strangers: Strangers::default(),
             operator: operator_token(data)?,
             authority,
@@ -196,6 +215,16 @@ impl App {
             }
         }
     }
+}
+
+fn trusted(config: &Config) -> Result<Trusted, ServeError> {
+    let read = |path: &Option<std::path::PathBuf>| {
+        let path = path.as_ref()?;
+        Some(std::fs::read(path).map_err(|source| ServeError::File { path: path.clone(), source }))
+    };
+    let npm = read(&config.provenance.npm_trusted_root).transpose()?;
+    let other = read(&config.provenance.trusted_root).transpose()?;
+    Trusted::new(npm.as_deref(), other.as_deref()).map_err(ServeError::Trust)
 }
 
 fn http_client(config: &Config) -> Result<Client, ServeError> {

@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use axum::http::{HeaderMap, header};
 use protected_model::{
     api::{audit::ActorKind, problem::Code},
-    claims::{NPM_TOKEN_TYPE, RegistryClaims, SESSION_AUDIENCE, SESSION_TOKEN_TYPE, SessionClaims},
+    claims::{
+        NPM_TOKEN_TYPE, Publisher, RegistryClaims, SESSION_AUDIENCE, SESSION_TOKEN_TYPE, SessionClaims,
+    },
     identity::RunIdentity,
     name::TenantId,
     secret::IdToken,
@@ -64,6 +66,13 @@ pub(crate) struct Session {
     pub(crate) token_jti: String,
     /// The token's `exp`.
     pub(crate) token_exp: u64,
+}
+
+impl Session {
+    /// Returns the run that calls; `None` for a person.
+    pub(crate) fn publisher(&self) -> Option<Publisher> {
+        (self.kind == ActorKind::Ci).then(|| Publisher::from(&self.identity))
+    }
 }
 
 /// Who may read audit and evidence.

@@ -11,6 +11,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use jiff::{SignedDuration, Timestamp};
 use protected_model::{
     action::{Action, ArtifactPolicy},
     api::entitlement::PackageStatus,
@@ -54,8 +55,14 @@ pub struct Config {
     pub server: Server,
     /// What it takes.
     pub limits: Limits,
+    /// How long evidence is kept.
+    pub evidence: Evidence,
     pub(crate) tenants: BTreeSet<TenantId>,
     pub(crate) projects: BTreeSet<(TenantId, ProjectSlug)>,
+    /// The projects whose versions need a provenance.
+    pub(crate) require_provenance: BTreeSet<(TenantId, ProjectSlug)>,
+    /// Whom provenance is believed.
+    pub(crate) provenance: Provenance,
     pub(crate) repositories: BTreeMap<String, Repository>,
     pub(crate) packages: BTreeMap<PackageKey, Package>,
     pub(crate) issuers: Vec<Issuer>,
@@ -114,6 +121,36 @@ impl Default for Limits {
     }
 }
 
+/// Whom provenance is believed, beside the authority of this service.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Provenance {
+    /// What stock npm trusts, where that is another Sigstore than the public-good instance.
+    #[serde(default)]
+    pub(crate) npm_trusted_root: Option<PathBuf>,
+    /// A further instance of Sigstore.
+    #[serde(default)]
+    pub(crate) trusted_root: Option<PathBuf>,
+}
+
+/// How long evidence is kept.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Evidence {
+    /// Days for which a document is kept that belongs to no published version; for good when absent.
+    #[serde(default)]
+    pub retention_days: Option<u32>,
+}
+
+impl Evidence {
+    /// Returns since when a document of no published version must be on record to be kept; `None` when all are.
+    pub(crate) fn oldest(&self, now: Timestamp) -> Option<Timestamp> {
+        let days = self.retention_days?;
+        let kept = SignedDuration::from_hours(i64::from(days) * 24);
+        Some(now.checked_sub(kept).unwrap_or(Timestamp::MIN))
+    }
+}
+
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Tenant {
@@ -125,6 +162,9 @@ struct Tenant {
 struct Project {
     tenant: TenantId,
     slug: ProjectSlug,
+    /// Whether a version needs a provenance that verifies before it is published.
+    #[serde(default)]
+    require_provenance: bool,
 }
 
 /// An npm repository, served below `/repository/<name>/`.
@@ -313,6 +353,10 @@ struct File {
     #[serde(default)]
     limits: Option<Spanned<Limits>>,
     #[serde(default)]
+    evidence: Option<Spanned<Evidence>>,
+    #[serde(default)]
+    provenance: Provenance,
+    #[serde(default)]
     tenant: Vec<Spanned<Tenant>>,
     #[serde(default)]
     project: Vec<Spanned<Project>>,
@@ -347,6 +391,11 @@ impl Config {
         if let Some(folder) = path.parent() {
             config.server.data = folder.join(&config.server.data);
             config.server.ca_file = config.server.ca_file.map(|file| folder.join(file));
+            let provenance = &mut config.provenance;
+            for root in [&mut provenance.npm_trusted_root, &mut provenance.trusted_root].into_iter().flatten()
+            {
+                *root = folder.join(&*root);
+            }
         }
         Ok(config)
     }
@@ -390,6 +439,11 @@ impl Config {
     /// Returns a repository by its name.
     pub(crate) fn repository(&self, name: &str) -> Option<&Repository> {
         self.repositories.get(name)
+    }
+
+    /// Returns whether a project's versions need a provenance.
+    pub(crate) fn requires_provenance(&self, tenant: &TenantId, project: &ProjectSlug) -> bool {
+        self.require_provenance.contains(&(tenant.clone(), project.clone()))
     }
 
     /// Returns a tenant's package by its exact name.

@@ -40,6 +40,8 @@ const HEADERS: usize = 64;
 const DRAIN: Duration = Duration::from_secs(10);
 /// How long one key signs. Attack: a key that signs for ever is worth more to a thief each day.
 const ROTATE_SECONDS: u64 = 30 * 24 * 60 * 60;
+/// How long one of the registry's keys signs. Each stays in the list of keys for good.
+const ROTATE_REGISTRY_SECONDS: u64 = 180 * 24 * 60 * 60;
 /// How often expired tokens and old rows are looked for.
 const SWEEP_EVERY: Duration = Duration::from_secs(10);
 
@@ -73,6 +75,9 @@ pub(crate) async fn serve_at(
     let writing = tokio::spawn(writing);
     let app = Arc::new(App::open(config, address, store, gathered, clock)?);
     sigstore::begin(&app).await?;
+    // Before anybody is answered: what an older release left is brought to what this one serves.
+    fractalops::evidence::index_older(&app.store).await?;
+    registry::sign_older(&app).await?;
     let chain = app.store.clone();
     tokio::task::spawn_blocking(move || check_chain(&chain));
     if let Some(check) = sigstore::check(&app) {
@@ -138,19 +143,24 @@ async fn sweep(app: Arc<App>) {
         if let Err(error) = swept.await {
             tracing::error!(error = &error as &dyn std::error::Error, "cannot sweep expired tokens");
         }
+        if let Err(error) = fractalops::retention::sweep(&app, now).await {
+            tracing::error!(error = &error as &dyn std::error::Error, "cannot sweep old evidence");
+        }
     }
 }
 
-/// Makes a new signing key when the one that signs is old enough.
+/// Makes new signing keys when those that sign are old enough.
 fn rotate(app: &App, now: Timestamp) -> Result<(), KeyFileError> {
-    match app.keys.since() {
-        Some(since) if numeric_date(now) >= numeric_date(since) + ROTATE_SECONDS => {
-            app.keys.rotate(now)?;
-            tracing::info!("a new key signs from now on");
-            Ok(())
-        }
-        _ => Ok(()),
+    let is_over = |since, seconds| numeric_date(now) >= numeric_date(since) + seconds;
+    if app.keys.since().is_some_and(|since| is_over(since, ROTATE_SECONDS)) {
+        app.keys.rotate(now)?;
+        tracing::info!("a new key signs tokens from now on");
     }
+    if is_over(app.registry_keys.since(), ROTATE_REGISTRY_SECONDS) {
+        app.registry_keys.rotate(now)?;
+        tracing::info!("a new key signs versions from now on");
+    }
+    Ok(())
 }
 
 async fn accept(app: &App, listener: &TcpListener, router: Router, shutdown: impl Future<Output = ()>) {

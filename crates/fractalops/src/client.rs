@@ -2,17 +2,21 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use protected_http::{Client, Request, Response, Retry};
 use protected_model::{
     action::Action,
     api::{
         audit::{self, AuditPage},
         build::{self, BuildRecordRequest, BuildRecordResponse},
-        evidence::{self, EvidencePage, EvidenceRecord},
+        evidence::{
+            self, AttachmentRequest, AttachmentResponse, EvidenceManifest, EvidencePage, EvidenceRecord,
+        },
         npm_token::{self, NpmTokenRequest, NpmTokenResponse},
         oauth::{self, Metadata, TokenExchangeResponse},
         problem::{CORRELATION_HEADER, IDEMPOTENCY_HEADER},
     },
+    digest::Sha256,
     name::{PackageName, ProjectSlug},
     secret::{AccessToken, IdToken, Secret},
     service_url::ServiceUrl,
@@ -36,6 +40,12 @@ const REVOKE_ATTEMPT: Duration = Duration::from_secs(2);
 const REVOKE_RETRY: Retry = Retry { attempts: 4, budget: Duration::from_secs(8) };
 /// How many pages are read of one list.
 const MAX_PAGES: usize = 100;
+/// How long documents may be on their way.
+const DOCUMENTS_ATTEMPT: Duration = Duration::from_secs(60);
+/// Documents that are sent again are known by their digests, at any time.
+const DOCUMENTS_RETRY: Retry = Retry { attempts: 5, budget: Duration::from_secs(180) };
+/// The largest document that is read.
+const MAX_DOCUMENT_BYTES: u64 = 64 * 1024 * 1024;
 
 /// The control plane, as one command sees it.
 #[derive(Clone)]
@@ -54,6 +64,25 @@ pub struct AuditQuery {
     pub cursor: Option<String>,
     /// At most so many.
     pub limit: Option<u32>,
+}
+
+/// Which evidence is wanted; all that the caller may see when nothing is said.
+#[derive(Clone, Debug, Default)]
+pub struct EvidenceQuery<'a> {
+    /// About one package only.
+    pub package: Option<&'a PackageName>,
+    /// About one version only.
+    pub version: Option<&'a PackageVersion>,
+    /// Of one type only, such as `sbom`.
+    pub kind: Option<&'a str>,
+    /// Of one build only.
+    pub build_id: Option<&'a str>,
+    /// Of one run only.
+    pub run_id: Option<&'a str>,
+    /// Of one commit only.
+    pub commit: Option<&'a str>,
+    /// One document only.
+    pub sha256: Option<Sha256>,
 }
 
 impl FractalOps {
@@ -186,15 +215,34 @@ impl FractalOps {
         package: &PackageName,
         version: Option<&PackageVersion>,
     ) -> Result<Vec<EvidenceRecord>, FractalOpsError> {
-        let version = version.map(ToString::to_string);
+        let query = EvidenceQuery { package: Some(package), version, ..EvidenceQuery::default() };
+        self.find_evidence(token, &query).await
+    }
+
+    /// Lists the evidence that is asked for, newest first.
+    ///
+    /// # Errors
+    /// See [`FractalOpsError`].
+    pub async fn find_evidence(
+        &self,
+        token: &impl Secret,
+        query: &EvidenceQuery<'_>,
+    ) -> Result<Vec<EvidenceRecord>, FractalOpsError> {
+        let version = query.version.map(ToString::to_string);
+        let sha256 = query.sha256.map(|it| it.to_string());
         let mut records = Vec::new();
         let mut cursor: Option<String> = None;
         for _ in 0..MAX_PAGES {
             let path = with_query(
                 evidence::PATH,
                 &[
-                    ("package_name", Some(package.as_str())),
+                    ("package_name", query.package.map(PackageName::as_str)),
                     ("version", version.as_deref()),
+                    ("type", query.kind),
+                    ("build_id", query.build_id),
+                    ("run_id", query.run_id),
+                    ("commit", query.commit),
+                    ("sha256", sha256.as_deref()),
                     ("cursor", cursor.as_deref()),
                 ],
             );
@@ -208,6 +256,58 @@ impl FractalOps {
             }
         }
         Ok(records)
+    }
+
+    /// Attaches documents to a version. What is on record already keeps its record.
+    ///
+    /// # Errors
+    /// See [`FractalOpsError`].
+    pub async fn attach_evidence(
+        &self,
+        token: &AccessToken,
+        request: &AttachmentRequest,
+    ) -> Result<AttachmentResponse, FractalOpsError> {
+        let request = self.post(evidence::ATTACHMENTS_PATH)?.bearer(token).json(request);
+        let answer = self.send(request.timeout(DOCUMENTS_ATTEMPT).retry(DOCUMENTS_RETRY)).await?;
+        self.parse(&answer)
+    }
+
+    /// Reads the document of a record, and checks that it is the one that the record names.
+    ///
+    /// # Errors
+    /// See [`FractalOpsError`].
+    pub async fn evidence_content(
+        &self,
+        token: &impl Secret,
+        record: &EvidenceRecord,
+    ) -> Result<Bytes, FractalOpsError> {
+        // Below our own base URL: a token goes nowhere because a document says so.
+        let path = format!("{}/{}/content", evidence::PATH, record.id);
+        let request = self.get(&path).bearer(token).header("accept", "*/*");
+        let request = request.max_bytes(MAX_DOCUMENT_BYTES).timeout(DOCUMENTS_ATTEMPT).retry(DOCUMENTS_RETRY);
+        let answer = self.send(request).await?;
+        let actual = Sha256::of(answer.body());
+        if actual != record.sha256 {
+            return Err(self.odd(&answer, Oddity::OtherDocument { expected: record.sha256, actual }));
+        }
+        Ok(answer.body().clone())
+    }
+
+    /// Reads the manifest of everything that is on record about a version, and checks that it is whole.
+    ///
+    /// # Errors
+    /// See [`FractalOpsError`].
+    pub async fn evidence_manifest(
+        &self,
+        token: &impl Secret,
+        package: &PackageName,
+        version: &PackageVersion,
+    ) -> Result<EvidenceManifest, FractalOpsError> {
+        let version = version.to_string();
+        let query = [("package_name", Some(package.as_str())), ("version", Some(version.as_str()))];
+        let answer = self.send(self.get(&with_query(evidence::MANIFEST_PATH, &query)).bearer(token)).await?;
+        let manifest: EvidenceManifest = self.parse(&answer)?;
+        if manifest.is_whole() { Ok(manifest) } else { Err(self.odd(&answer, Oddity::TornManifest)) }
     }
 
     fn get(&self, path: &str) -> Request {

@@ -6,6 +6,7 @@ use protected_http::{Failure, HttpError, RequestLine, Response};
 use protected_model::{
     action::Action,
     api::problem::{Code, MEDIA_TYPE, Problem},
+    digest::Sha256,
     hint::Hint,
     service_url::ServiceUrl,
 };
@@ -72,6 +73,15 @@ pub enum Oddity {
     MissingAction(Action),
     /// The next page is the same page again.
     Endless,
+    /// Another document than the record's.
+    OtherDocument {
+        /// The record's digest.
+        expected: Sha256,
+        /// The document's.
+        actual: Sha256,
+    },
+    /// A manifest whose digest is not that of its documents.
+    TornManifest,
 }
 
 impl fmt::Display for Oddity {
@@ -87,6 +97,10 @@ impl fmt::Display for Oddity {
             Self::TokenType => f.write_str("its token is no bearer token"),
             Self::MissingAction(action) => write!(f, "its token does not allow to {action}"),
             Self::Endless => f.write_str("its list has no end"),
+            Self::OtherDocument { expected, actual } => {
+                write!(f, "the document has SHA-256 {actual}, and its record says {expected}")
+            }
+            Self::TornManifest => f.write_str("the manifest's digest is not that of the documents in it"),
         }
     }
 }

@@ -3,5 +3,5 @@
 mod client;
 mod error;
 
-pub use client::{AuditQuery, FractalOps};
+pub use client::{AuditQuery, EvidenceQuery, FractalOps};
 pub use error::{FractalOpsError, Oddity};

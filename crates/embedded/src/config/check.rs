@@ -46,6 +46,14 @@ pub(super) fn check(file: File) -> Checked<Config> {
     if let Some(limits) = &file.limits {
         check_limits(limits)?;
     }
+    if let Some(evidence) = &file.evidence
+        && evidence.get_ref().retention_days == Some(0)
+    {
+        return wrong(
+            evidence,
+            "[evidence] retention_days = 0: expected at least 1, or nothing to keep everything",
+        );
+    }
     let mut tenants = BTreeSet::new();
     for entry in &file.tenant {
         let id = &entry.get_ref().id;
@@ -54,20 +62,27 @@ pub(super) fn check(file: File) -> Checked<Config> {
         }
     }
     let mut projects = BTreeSet::new();
+    let mut require_provenance = BTreeSet::new();
     for entry in &file.project {
-        let Project { tenant, slug } = entry.get_ref();
+        let Project { tenant, slug, require_provenance: requires } = entry.get_ref();
         if !tenants.contains(tenant) {
             return wrong(entry, format!("[[project]] `{slug}`: tenant `{tenant}` is no [[tenant]]"));
         }
         if !projects.insert((tenant.clone(), slug.clone())) {
             return wrong(entry, format!("[[project]] `{slug}` of tenant `{tenant}` is there twice"));
         }
+        if *requires {
+            require_provenance.insert((tenant.clone(), slug.clone()));
+        }
     }
     let mut config = Config {
         server: file.server.into_inner(),
         limits: file.limits.map(Spanned::into_inner).unwrap_or_default(),
+        evidence: file.evidence.map(Spanned::into_inner).unwrap_or_default(),
         tenants,
         projects,
+        require_provenance,
+        provenance: file.provenance,
         repositories: BTreeMap::new(),
         packages: BTreeMap::new(),
         issuers: Vec::new(),

@@ -16,6 +16,7 @@ use protected_model::{
         problem::Code,
     },
     build::{Escrow, Hardening, PipelineStep, Protection, Source, SourceMaps},
+    claims::Publisher,
     digest::{Integrity, Sha256},
     integrity::ArtifactDigest,
     name::{PackageName, ProjectSlug, TenantId},
@@ -26,7 +27,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     decide,
-    evidence::{About, NewDocument, add},
+    evidence::{About, NewDocument, Owned, add},
 };
 use crate::{
     app::App,
@@ -91,7 +92,7 @@ pub(crate) fn of_artifact(
 }
 
 /// Returns the build on record of this version, or `None`.
-fn of_version(
+pub(crate) fn of_version(
     txn: &ReadTransaction,
     tenant: &TenantId,
     package: &PackageName,
@@ -127,6 +128,24 @@ pub(crate) fn any_satisfies(
         }
     }
     Ok(false)
+}
+
+/// Drops a record that is gone from the build that names it.
+pub(super) fn forget_evidence(txn: &WriteTransaction, owned: &Owned) -> Result<(), StoreError> {
+    let (package, version) = (owned.package_name.as_str(), owned.version.to_string());
+    let by_version = txn.open_table(BY_VERSION)?;
+    let Some(id) = by_version.get((owned.tenant_id.as_str(), package, version.as_str()))? else {
+        return Ok(());
+    };
+    let mut builds = txn.open_table(BUILDS)?;
+    let Some(mut build) = builds.get(id.value())?.map(|json| parse(id.value(), json.value())).transpose()?
+    else {
+        return Err(StoreError::Corrupt(format!("no build {}", id.value())));
+    };
+    build.evidence.retain(|record| record.id != owned.record.id);
+    let json = serde_json::to_vec(&build).map_err(|error| StoreError::Corrupt(error.to_string()))?;
+    builds.insert(id.value(), json.as_slice())?;
+    Ok(())
 }
 
 fn parse(id: &str, json: &[u8]) -> Result<Build, StoreError> {
@@ -205,20 +224,15 @@ async fn recorded(
         };
         return Ok((StatusCode::OK, response));
     }
-    let documents = store_documents(app, &wanted).await?;
-    let producer = headers
-        .get(header::USER_AGENT)
-        .and_then(|value| value.to_str().ok())
-        .unwrap_or("unknown")
-        .chars()
-        .take(NAME_BYTES)
-        .collect();
+    let documents = store_documents(app, wanted.manifests.clone()).await?;
     let new = NewBuild {
         tenant_id: session.tenant_id.clone(),
         wanted,
         documents,
         satisfied,
-        producer,
+        producer: producer(headers),
+        token_jti: session.token_jti.clone(),
+        publisher: session.publisher(),
         base_url: app.public_url.join(evidence::PATH).to_string(),
         event: event.clone(),
     };
@@ -278,17 +292,29 @@ fn check_documents(wanted: &BuildRecordRequest) -> Answer<()> {
     if !is_name(file) || file.contains(['/', '\\']) || !file.ends_with(".tgz") {
         return refuse("the artifact's file name must be that of a tarball, without a folder".to_owned());
     }
-    for document in &wanted.manifests {
+    check_digests(&wanted.manifests)
+}
+
+/// Checks that each document is the one that its digest says.
+pub(super) fn check_digests(documents: &[Document]) -> Answer<()> {
+    for document in documents {
         let actual = Sha256::of(&document.inline);
         if actual != document.sha256 {
             let (kind, said) = (&document.kind, document.sha256);
-            return refuse(format!("the document `{kind}` has SHA-256 {actual}, and is said to have {said}"));
+            let message = format!("the document `{kind}` has SHA-256 {actual}, and is said to have {said}");
+            return Err(Refusal::new(Code::INVALID_DOCUMENT, message));
         }
     }
     Ok(())
 }
 
-fn is_name(text: &str) -> bool {
+/// Returns what sent a request, as evidence names it.
+pub(super) fn producer(headers: &HeaderMap) -> String {
+    let agent = headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok());
+    agent.unwrap_or("unknown").chars().take(NAME_BYTES).collect()
+}
+
+pub(super) fn is_name(text: &str) -> bool {
     (1..=NAME_BYTES).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' ')
 }
 
@@ -302,9 +328,8 @@ fn satisfied(wanted: &BuildRecordRequest) -> Vec<ArtifactPolicy> {
 }
 
 /// Writes the documents as blobs, before the transaction that refers to them.
-async fn store_documents(app: &App, wanted: &BuildRecordRequest) -> Answer<Vec<NewDocument>> {
+pub(super) async fn store_documents(app: &App, documents: Vec<Document>) -> Answer<Vec<NewDocument>> {
     let blobs = app.store.blobs().clone();
-    let documents = wanted.manifests.clone();
     let written = tokio::task::spawn_blocking(move || {
         let store = |document: Document| {
             let sha256 = blobs.put(document.inline.as_bytes())?;
@@ -322,6 +347,8 @@ struct NewBuild {
     documents: Vec<NewDocument>,
     satisfied: Vec<ArtifactPolicy>,
     producer: String,
+    token_jti: String,
+    publisher: Option<Publisher>,
     base_url: String,
     event: NewEvent,
 }
@@ -336,7 +363,17 @@ enum Inserted {
 
 impl NewBuild {
     fn insert(self, txn: &WriteTransaction) -> Result<Inserted, StoreError> {
-        let Self { tenant_id, wanted, documents, satisfied, producer, base_url, mut event } = self;
+        let Self {
+            tenant_id,
+            wanted,
+            documents,
+            satisfied,
+            producer,
+            token_jti,
+            publisher,
+            base_url,
+            mut event,
+        } = self;
         let (package, version) = (wanted.package_name.to_string(), wanted.version.to_string());
         let by_version = (tenant_id.as_str(), package.as_str(), version.as_str());
         let mut builds = txn.open_table(BUILDS)?;
@@ -362,6 +399,9 @@ impl NewBuild {
                 sha256: wanted.artifact.sha256,
                 sha512: Some(wanted.artifact.integrity),
             },
+            build_id: Some(&id),
+            token_jti: Some(&token_jti),
+            publisher: publisher.as_ref(),
             audit_event_id: &event.id,
             producer: &producer,
             created_at: event.ts,

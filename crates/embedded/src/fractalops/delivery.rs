@@ -154,6 +154,7 @@ async fn registered(
             size: document.len() as u64,
         },
         producer,
+        session,
         base_url: app.public_url.join(EVIDENCE_PATH).to_string(),
         event: event.clone(),
     };
@@ -204,6 +205,7 @@ struct NewBundle {
     manifest: DeliveryManifest,
     document: NewDocument,
     producer: String,
+    session: Session,
     base_url: String,
     event: NewEvent,
 }
@@ -216,7 +218,8 @@ enum Inserted {
 
 impl NewBundle {
     fn insert(self, txn: &WriteTransaction) -> Result<(Inserted, Stored, Vec<Grant>), StoreError> {
-        let Self { manifest, document, producer, base_url, event } = self;
+        let Self { manifest, document, producer, session, base_url, event } = self;
+        let publisher = session.publisher();
         let (tenant, id) = (manifest.tenant_id.to_string(), manifest.bundle_id.to_string());
         let key = (tenant.as_str(), id.as_str());
         let mut bundles = txn.open_table(BUNDLES)?;
@@ -237,6 +240,9 @@ impl NewBundle {
                 sha256: manifest.bundle.sha256,
                 sha512: None,
             },
+            build_id: None,
+            token_jti: Some(&session.token_jti),
+            publisher: publisher.as_ref(),
             audit_event_id: &event.id,
             producer: &producer,
             created_at: event.ts,

@@ -1,5 +1,6 @@
 //! The control plane's endpoints, one file each.
 
+mod attachments;
 mod audit;
 pub(crate) mod builds;
 pub(crate) mod decide;
@@ -12,6 +13,7 @@ mod metadata;
 mod npm_exchange;
 mod npm_token;
 pub(crate) mod replay;
+pub(crate) mod retention;
 mod revoke;
 
 use std::sync::Arc;
@@ -43,6 +45,7 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
         delivery::endpoints(),
         entitlements::endpoints(),
         evidence::endpoints(),
+        attachments::endpoints(),
         audit::endpoints(),
         metadata::endpoints(),
         health::endpoints(),

@@ -106,6 +106,7 @@ impl Caller {
 fn need(operation: &Operation) -> Need {
     match operation {
         Operation::Ping
+        | Operation::Keys
         | Operation::Whoami
         | Operation::Search
         | Operation::BulkAdvisories
@@ -113,7 +114,9 @@ fn need(operation: &Operation) -> Need {
         Operation::Packument { .. }
         | Operation::Version { .. }
         | Operation::ListTags { .. }
-        | Operation::Visibility { .. } => Need::Metadata,
+        | Operation::Visibility { .. }
+        | Operation::Attestations { .. }
+        | Operation::AllAttestations { .. } => Need::Metadata,
         Operation::Tarball { .. } => Need::Install,
         // Without an attachment a PUT is a deprecation, which is refused once that is known.
         Operation::Put { .. } | Operation::SetTag { .. } | Operation::RemoveTag { .. } => Need::Publish,

@@ -42,7 +42,7 @@ pub(crate) struct Publish {
     pub(crate) tarball: Vec<u8>,
     pub(crate) integrity: Integrity,
     pub(crate) shasum: Shasum,
-    /// A Sigstore bundle, as npm attaches it: kept as evidence, not judged.
+    /// A Sigstore bundle, as npm attaches it: judged in [`super::admission`].
     pub(crate) bundle: Option<Bundle>,
 }
 

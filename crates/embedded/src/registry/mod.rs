@@ -4,6 +4,8 @@
 //! ([`caller`] again), and only then its body. What clients read is rendered once per revision ([`packument`]).
 
 mod admin;
+mod admission;
+mod attestation;
 mod cache;
 mod caller;
 mod document;
@@ -14,13 +16,14 @@ mod path;
 mod publish;
 mod read;
 mod search;
+mod signature;
 mod state;
 mod table;
 mod tags;
 mod tarball;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -30,10 +33,17 @@ use axum::{
     extract::State,
     http::{HeaderMap, Method, StatusCode, Uri},
 };
-use protected_model::{api::problem::Code, claims::RegistryClaims, version::PackageVersion};
+use protected_model::{
+    api::problem::Code,
+    claims::RegistryClaims,
+    name::{PackageName, TenantId},
+    version::PackageVersion,
+};
 
+pub(crate) use self::{admission::Trusted, signature::sign_older, table::is_published};
 use self::{
     caller::Caller,
+    packument::Artifact,
     path::{Operation, PathError},
     state::Registry,
     table::Place,
@@ -57,7 +67,8 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
     vec![
         Endpoint::get(
             ROUTE,
-            "Read a package: its packument, a version, a tarball, its dist-tags; ping, whoami, search",
+            "Read a package: its packument, a version, a tarball, its dist-tags, its attestations; keys, ping, whoami, \
+             search",
             serve,
         )
         .credential(Credential::NpmToken)
@@ -70,6 +81,9 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
             "/repository/{repository}/-/ping",
             "/repository/{repository}/-/whoami",
             "/repository/{repository}/-/v1/search",
+            "/repository/{repository}/-/npm/v1/keys",
+            "/repository/{repository}/-/npm/v1/attestations/{package}@{version}",
+            "/repository/{repository}/-/protected-registry/v1/attestations/{package}@{version}",
         ])
         .answers_with(200, "What was asked for", Some("application/json"))
         .answers_with(304, "`If-None-Match` names what is there", None),
@@ -103,9 +117,25 @@ pub(crate) fn router() -> Router<Arc<App>> {
     register(endpoints()).layer(Extension(Arc::new(Registry::new())))
 }
 
+/// Returns the tarball of a published version.
+pub(crate) fn artifact(
+    app: &App,
+    txn: &redb::ReadTransaction,
+    tenant: &TenantId,
+    package: &PackageName,
+    version: &PackageVersion,
+) -> Answer<Option<Artifact>> {
+    let configured = app.config.package(tenant, package);
+    let Some(repository) = configured.and_then(|it| app.config.repository(&it.repository)) else {
+        return Ok(None);
+    };
+    let standing = table::standing(txn, &Place::new(tenant, repository, package), version)?;
+    Ok(standing.version.map(|row| row.artifact()))
+}
+
 /// A request that was let through.
 struct Request<'a> {
-    app: &'a App,
+    app: &'a Arc<App>,
     registry: &'a Registry,
     repository: &'a Repository,
     headers: &'a HeaderMap,
@@ -214,6 +244,9 @@ async fn answer(request: &Request<'_>, operation: &Operation, query: Option<&str
         Operation::RemoveVersions { rev, .. } => admin::remove_versions(request, rev, body).await,
         Operation::RemovePackage { rev, .. } => admin::remove_package(request, rev).await,
         Operation::RemoveTarball { version, .. } => admin::remove_tarball(request, version).await,
+        Operation::Attestations { version, .. } => attestation::for_npm(request, version).await,
+        Operation::AllAttestations { version, .. } => attestation::all(request, version).await,
+        Operation::Keys => Ok(signature::keys(request)),
         Operation::Ping => Ok(search::ping()),
         Operation::Whoami => Ok(search::whoami(request)),
         Operation::Search => search::search(request, query).await,
@@ -230,7 +263,9 @@ fn action(operation: Option<&Operation>) -> &'static str {
             Operation::Packument { .. }
             | Operation::Version { .. }
             | Operation::ListTags { .. }
-            | Operation::Visibility { .. },
+            | Operation::Visibility { .. }
+            | Operation::Attestations { .. }
+            | Operation::AllAttestations { .. },
         ) => "registry.read",
         Some(Operation::Tarball { .. }) => "registry.install",
         Some(Operation::Put { .. }) => "registry.publish",

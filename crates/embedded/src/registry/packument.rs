@@ -14,11 +14,13 @@ use protected_model::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::json::Json;
+use super::{attestation::Attestation, json::Json, signature::Signature};
 
 /// What a package says about itself as a whole: what its latest version says.
 const OF_LATEST: &[&str] =
     &["description", "license", "homepage", "repository", "bugs", "author", "keywords"];
+/// How the predicate type of every provenance begins.
+const PROVENANCE: &str = "https://slsa.dev/provenance/";
 /// The media type of the abbreviated form.
 pub(crate) const ABBREVIATED_TYPE: &str = "application/vnd.npm.install-v1+json";
 
@@ -47,6 +49,12 @@ pub(crate) struct VersionRow {
     pub(crate) unpacked_bytes: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) deprecated: Option<String>,
+    /// Absent in a row of a release that did not sign, until the next start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) signature: Option<Signature>,
+    /// What is said and signed about it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) attestations: Vec<Attestation>,
     /// See [`super::manifest::Served`].
     pub(crate) full: String,
     pub(crate) abbreviated: String,
@@ -76,6 +84,7 @@ pub(crate) struct Rendered {
     pub(crate) abbreviated: Representation,
     pub(crate) tags: Bytes,
     pub(crate) artifacts: BTreeMap<PackageVersion, Artifact>,
+    pub(crate) attestations: BTreeMap<PackageVersion, Vec<Attestation>>,
     dist_tags: BTreeMap<DistTag, PackageVersion>,
     /// Each version's full metadata, as a part of `full`.
     versions: BTreeMap<PackageVersion, Bytes>,
@@ -111,6 +120,10 @@ impl Rendered {
         let mut full = BTreeMap::new();
         let mut abbreviated = BTreeMap::new();
         for (version, it) in versions {
+            let provenance =
+                it.attestations.iter().find(|it| it.npm && it.predicate_type.starts_with(PROVENANCE));
+            let attestations_url =
+                registry_url.join(&format!("-/npm/v1/attestations/{}@{version}", package.escaped()));
             let added = json(&Added {
                 deprecated: it.deprecated.as_deref(),
                 dist: Dist {
@@ -119,6 +132,11 @@ impl Rendered {
                     tarball: tarball(version).as_str(),
                     file_count: it.files,
                     unpacked_size: it.unpacked_bytes,
+                    attestations: provenance.map(|it| Attestations {
+                        url: attestations_url.as_str(),
+                        provenance: Provenance { predicate_type: &it.predicate_type },
+                    }),
+                    signatures: it.signature.as_slice(),
                 },
             })?;
             full.insert(version.clone(), joined(&it.full, &added));
@@ -172,6 +190,10 @@ impl Rendered {
             abbreviated: Representation::new(abbreviated_body),
             tags: tags.into(),
             artifacts: versions.iter().map(|(version, row)| (version.clone(), row.artifact())).collect(),
+            attestations: versions
+                .iter()
+                .map(|(version, row)| (version.clone(), row.attestations.clone()))
+                .collect(),
             dist_tags: row.tags.clone(),
             searched: [Some(package.as_str()), said("description").and_then(Json::as_text)]
                 .into_iter()
@@ -203,7 +225,9 @@ impl Rendered {
     pub(crate) fn memory_bytes(&self) -> usize {
         let bodies = [&self.full, &self.abbreviated].map(|body| body.plain.len() + body.gzip.len());
         let versions: usize = self.versions.values().map(|version| version.len() + 256).sum();
-        bodies[0] + bodies[1] + versions + self.tags.len() + self.found.len() + 512
+        // An attestation is a digest and a predicate type.
+        let attestations: usize = self.attestations.values().map(|them| 64 + them.len() * 160).sum();
+        bodies[0] + bodies[1] + versions + attestations + self.tags.len() + self.found.len() + 512
     }
 }
 
@@ -251,6 +275,24 @@ struct Dist<'a> {
     tarball: &'a str,
     file_count: u64,
     unpacked_size: u64,
+    /// Only what stock npm can verify: it takes anything else for tampering.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    attestations: Option<Attestations<'a>>,
+    #[serde(skip_serializing_if = "<[Signature]>::is_empty")]
+    signatures: &'a [Signature],
+}
+
+/// Where a version's attestations are, as npm looks for them.
+#[derive(Serialize)]
+struct Attestations<'a> {
+    url: &'a str,
+    provenance: Provenance<'a>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Provenance<'a> {
+    predicate_type: &'a str,
 }
 
 /// Joins two JSON objects that have at least a member each. They are not parsed: for a package of a thousand
@@ -305,6 +347,8 @@ mod tests {
             files: 2,
             unpacked_bytes: 7,
             deprecated: deprecated.map(str::to_owned),
+            signature: None,
+            attestations: Vec::new(),
             full: full.to_string(),
             abbreviated: abbreviated.to_string(),
         }
@@ -356,6 +400,42 @@ mod tests {
             })
         );
         assert!(full["versions"]["1.1.0"].get("deprecated").is_none());
+    }
+
+    #[test]
+    fn what_is_signed_is_shown_and_only_what_npm_verifies() {
+        let name = "@acme/core".parse().expect("name");
+        let url = "https://npm.example/repository/npm/".parse().expect("url");
+        let time: Timestamp = "2026-01-01T00:00:00Z".parse().expect("time");
+        let package = PackageRow { revision: 1, created: time, modified: time, tags: BTreeMap::new() };
+        let attestation = |predicate_type: &str, npm| Attestation {
+            predicate_type: predicate_type.to_owned(),
+            sha256: Sha256::of("a"),
+            size_bytes: 1,
+            npm,
+        };
+        let dist = |attestations: Vec<Attestation>| {
+            let signature = Some(Signature { keyid: "SHA256:k".to_owned(), sig: "MEUC".to_owned() });
+            let row = VersionRow { signature, attestations, ..row("1.0.0", None) };
+            let versions = BTreeMap::from([("1.0.0".parse().expect("version"), row)]);
+            let rendered = Rendered::new(&name, &package, &versions, &url).expect("rendered");
+            let full = json(&rendered.full.plain)["versions"]["1.0.0"]["dist"].take();
+            assert_eq!(full, json(&rendered.abbreviated.plain)["versions"]["1.0.0"]["dist"]);
+            full
+        };
+        let provenance = "https://slsa.dev/provenance/v1";
+        let shown = dist(vec![attestation("https://example/other", true), attestation(provenance, true)]);
+        assert_eq!(shown["signatures"], json!([{"keyid": "SHA256:k", "sig": "MEUC"}]));
+        assert_eq!(
+            shown["attestations"],
+            json!({
+                "url": "https://npm.example/repository/npm/-/npm/v1/attestations/@acme%2fcore@1.0.0",
+                "provenance": {"predicateType": provenance},
+            })
+        );
+        for attestations in [vec![], vec![attestation(provenance, false)]] {
+            assert!(dist(attestations).get("attestations").is_none());
+        }
     }
 
     #[test]

@@ -45,6 +45,12 @@ pub(crate) enum Operation {
     Whoami,
     /// `GET /-/v1/search`
     Search,
+    /// `GET /-/npm/v1/keys`
+    Keys,
+    /// `GET /-/npm/v1/attestations/<package>@<version>`: what stock npm can verify.
+    Attestations { package: PackageName, version: PackageVersion },
+    /// `GET /-/protected-registry/v1/attestations/<package>@<version>`: all there are.
+    AllAttestations { package: PackageName, version: PackageVersion },
     /// `POST /-/npm/v1/security/advisories/bulk`
     BulkAdvisories,
     /// `POST /-/npm/v1/security/audits` and below
@@ -100,8 +106,11 @@ impl Operation {
             | Self::RemoveTag { package, .. }
             | Self::RemoveVersions { package, .. }
             | Self::RemovePackage { package, .. }
-            | Self::RemoveTarball { package, .. } => Some(package),
+            | Self::RemoveTarball { package, .. }
+            | Self::Attestations { package, .. }
+            | Self::AllAttestations { package, .. } => Some(package),
             Self::Ping
+            | Self::Keys
             | Self::Whoami
             | Self::Search
             | Self::BulkAdvisories
@@ -141,6 +150,15 @@ impl Operation {
             ("GET", ["ping"]) => Self::Ping,
             ("GET", ["whoami"]) => Self::Whoami,
             ("GET", ["v1", "search"]) => Self::Search,
+            ("GET", ["npm", "v1", "keys"]) => Self::Keys,
+            ("GET", ["npm", "v1", "attestations", spec]) => {
+                let (package, version) = coordinate(spec)?;
+                Self::Attestations { package, version }
+            }
+            ("GET", ["protected-registry", "v1", "attestations", spec]) => {
+                let (package, version) = coordinate(spec)?;
+                Self::AllAttestations { package, version }
+            }
             ("POST", ["npm", "v1", "security", "advisories", "bulk"]) => Self::BulkAdvisories,
             ("POST", ["npm", "v1", "security", "audits"] | ["npm", "v1", "security", "audits", "quick"]) => {
                 Self::QuickAudit
@@ -164,7 +182,8 @@ impl Operation {
                 return refused("access settings");
             }
             (_, ["package", _, "dist-tags"] | ["package", _, "dist-tags", _])
-            | (_, ["ping" | "whoami"] | ["v1", "search"]) => {
+            | (_, ["ping" | "whoami"] | ["v1", "search"] | ["npm", "v1", "keys"])
+            | (_, ["npm" | "protected-registry", "v1", "attestations", _]) => {
                 return Err(PathError::Method(method.clone()));
             }
             _ => return Err(PathError::Unknown),
@@ -218,6 +237,15 @@ fn decode(raw: &str) -> Result<String, PathError> {
     Ok(decoded)
 }
 
+/// Reads `<package>@<version>`.
+fn coordinate(text: &str) -> Result<(PackageName, PackageVersion), PathError> {
+    let parts = text.rsplit_once('@').filter(|(package, _)| !package.is_empty());
+    let (package, version) = parts.ok_or(PathError::Malformed("expected `<package>@<version>`"))?;
+    let version =
+        version.parse().map_err(|_| PathError::Malformed("what follows the last `@` is no version"))?;
+    Ok((package.parse()?, version))
+}
+
 /// Returns the version of a package's tarball by its one file name.
 fn tarball_version(package: &PackageName, file: &str) -> Result<PackageVersion, PathError> {
     let version = file
@@ -247,6 +275,26 @@ mod tests {
     }
 
     #[test]
+    fn attestations_are_of_one_version() {
+        assert_eq!(get("/-/npm/v1/keys"), Ok(Operation::Keys));
+        for path in [
+            "/-/npm/v1/attestations/@acme/core",
+            "/-/npm/v1/attestations/@acme%2fcore",
+            "/-/npm/v1/attestations/@acme/core@latest",
+            "/-/npm/v1/attestations/@acme/core@^1",
+            "/-/npm/v1/attestations/@acme/core@1.0.0@1.0.0",
+            "/-/npm/v1/attestations/@acme/core@",
+            "/-/npm/v1/attestations/@1.0.0",
+            "/-/npm/v1/attestations/@acme%2fcore%401.0.0",
+            "/-/npm/v1/attestations/core/1.0.0",
+            "/-/npm/v1/attestations/@acme/core@1.0.0/x",
+            "/-/npm/v1/attestations/../core@1.0.0",
+        ] {
+            assert!(get(path).is_err(), "{path}");
+        }
+    }
+
+    #[test]
     fn every_form_of_a_name_is_one_package() {
         let package = name("@acme/core");
         for path in ["/@acme/core", "/@acme%2fcore", "/@acme%2Fcore", "/%40acme%2fcore", "/%40acme/core"] {
@@ -256,6 +304,12 @@ mod tests {
             assert_eq!(get(&format!("{path}/-/core-1.0.0-rc.1.tgz")), Ok(tarball), "{path}");
             let tags = Operation::ListTags { package: package.clone() };
             assert_eq!(get(&format!("/-/package{path}/dist-tags")), Ok(tags), "{path}");
+            let version: PackageVersion = "1.0.0-rc.1".parse().expect("version");
+            let attestations = Operation::Attestations { package: package.clone(), version: version.clone() };
+            assert_eq!(get(&format!("/-/npm/v1/attestations{path}@{version}")), Ok(attestations), "{path}");
+            let all = Operation::AllAttestations { package: package.clone(), version };
+            let at = format!("/-/protected-registry/v1/attestations{path}@1.0.0-rc.1");
+            assert_eq!(get(&at), Ok(all), "{path}");
         }
         assert_eq!(get("/core"), Ok(Operation::Packument { package: name("core") }));
         assert_eq!(Operation::parse(&Method::HEAD, "/core"), get("/core"));
@@ -365,7 +419,8 @@ mod tests {
         assert_eq!(parse(Method::DELETE, "/core"), Err(PathError::Method(Method::DELETE)));
         assert_eq!(parse(Method::POST, "/core"), Err(PathError::Method(Method::POST)));
         assert_eq!(parse(Method::PUT, "/core/-/core-1.0.0.tgz"), Err(PathError::Method(Method::PUT)));
-        assert_eq!(get("/-/npm/v1/keys"), Err(PathError::Unknown));
+        assert_eq!(get("/-/npm/v1/hooks"), Err(PathError::Unknown));
+        assert_eq!(parse(Method::PUT, "/-/npm/v1/keys"), Err(PathError::Method(Method::PUT)));
         assert_eq!(get("/core/1.0.0/x"), Err(PathError::Unknown));
         let wanted = Operation::Version { package, wanted: "1.0.0".to_owned() };
         assert_eq!(get("/core/1.0.0"), Ok(wanted));

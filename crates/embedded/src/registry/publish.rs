@@ -5,7 +5,7 @@
 //! appends the audit event; then it is answered. Transactions run one after the other, so of twenty uploads of one
 //! version one finds it free, and its row names the digest of its own bytes.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{
     body::{Body, Bytes},
@@ -18,8 +18,8 @@ use protected_model::{
         evidence::{self, Subject},
         problem::{Code, RuleResult},
     },
-    claims::RegistryClaims,
-    digest::Integrity,
+    claims::{Publisher, RegistryClaims},
+    digest::{Integrity, Sha256},
     name::{PackageName, ProjectSlug, TenantId},
     time::whole_seconds,
     version::{DistTag, PackageVersion},
@@ -28,11 +28,13 @@ use redb::WriteTransaction;
 
 use super::{
     Request, admin,
+    admission::{self, Candidate, Stored},
     caller::{Caller, out_of_scope},
     document::{self, Document, Publish},
     manifest::{self, Served},
     packument::{PackageRow, VersionRow},
     read::json,
+    signature::{self, Signature},
     table::{self, Place, Standing},
     tarball,
 };
@@ -119,19 +121,31 @@ async fn publish(request: &Request<'_>, claims: &RegistryClaims, upload: Upload)
     is_the_one_allowed(claims, &version, &integrity)?;
     meets_policy(request, claims, &version, &integrity)?;
 
-    let blobs = request.app.store.blobs().clone();
     let (tarball, bundle) = (document.tarball, document.bundle);
     let size_bytes = tarball.len() as u64;
+    let signature = Signature::of(request.app, place.package(), &version, &integrity)
+        .map_err(|error| signature::cannot_sign(&error))?;
+    let (app, own, number) = (Arc::clone(request.app), claims.clone(), version.clone());
+    let registry = app.registry_url(&request.repository.name).audience();
     let written = tokio::task::spawn_blocking(move || {
-        let bundle = bundle.map(|bundle| {
-            let sha256 = blobs.put(bundle.text.as_bytes())?;
-            let size = bundle.text.len() as u64;
-            let kind = "sigstore-bundle".to_owned();
-            Ok::<_, StoreError>(NewDocument { kind, media_type: bundle.media_type, sha256, size })
-        });
-        Ok((blobs.put(&tarball)?, bundle.transpose()?))
+        let candidate = Candidate {
+            claims: &own,
+            version: &number,
+            sha256: Sha256::of(&tarball),
+            integrity,
+            bundle: bundle.as_ref(),
+            required: app.config.requires_provenance(&own.tenant_id, &own.project_slug),
+            registry,
+            now: app.now(),
+        };
+        let admitted = admission::admit(&app, &candidate)?;
+        let blobs = app.store.blobs();
+        let stored = admitted.into_iter().map(|it| it.store(blobs)).collect::<Result<Vec<_>, _>>()?;
+        Ok((blobs.put(&tarball)?, stored))
     });
-    let (sha256, bundle) = written.await.unwrap_or(Err(StoreError::GivenUp))?;
+    let written: Answer<(Sha256, Vec<Stored>)> = written.await.unwrap_or(Err(StoreError::GivenUp.into()));
+    let (sha256, stored) = written?;
+    let (documents, attestations) = stored.into_iter().map(|it| (it.document, it.attestation)).unzip();
 
     // The upload took its time: the token may have been revoked meanwhile.
     if request.app.revoked.contains(&claims.jti) {
@@ -142,6 +156,9 @@ async fn publish(request: &Request<'_>, claims: &RegistryClaims, upload: Upload)
     }
     let mut event = request.event("registry.publish");
     event.0.target.version = Some(version.clone());
+    let build =
+        builds::of_artifact(&request.app.store.read()?, &claims.tenant_id, place.package(), &integrity)?
+            .filter(|build| build.version == version);
     let new = NewVersion {
         place: place.clone(),
         version: version.clone(),
@@ -156,12 +173,16 @@ async fn publish(request: &Request<'_>, claims: &RegistryClaims, upload: Upload)
             files,
             unpacked_bytes,
             deprecated: None,
+            signature: Some(signature),
+            attestations,
             full: served.full,
             abbreviated: served.abbreviated,
         },
-        bundle,
+        documents,
         tenant_id: claims.tenant_id.clone(),
         project_slug: claims.project_slug.clone(),
+        build_id: build.map(|build| build.id),
+        publisher: claims.publisher.clone(),
         evidence_url: request.app.public_url.join(evidence::PATH).to_string(),
         event,
     };
@@ -334,9 +355,11 @@ struct NewVersion {
     version: PackageVersion,
     tags: Vec<DistTag>,
     row: VersionRow,
-    bundle: Option<NewDocument>,
+    documents: Vec<NewDocument>,
     tenant_id: TenantId,
     project_slug: ProjectSlug,
+    build_id: Option<String>,
+    publisher: Option<Publisher>,
     evidence_url: String,
     event: NewEvent,
 }
@@ -353,31 +376,35 @@ impl NewVersion {
         let now = row.published;
         let new = PackageRow { revision: 0, created: now, modified: now, tags: BTreeMap::new() };
         let mut package = package.unwrap_or(new);
-        Blobs::refer(txn, &row.sha256, row.size_bytes)?;
+        let by = place.reference(&version);
+        Blobs::refer(txn, &row.sha256, row.size_bytes, &by)?;
+        for attestation in &row.attestations {
+            Blobs::refer(txn, &attestation.sha256, attestation.size_bytes, &by)?;
+        }
         table::put_version(txn, &place, &version, &row)?;
         package.revision += 1;
         package.modified = now;
         package.tags.extend(tags.into_iter().map(|tag| (tag, version.clone())));
         table::put_package(txn, &place, &package)?;
         let event = audit::append(txn, event)?;
-        if let Some(bundle) = self.bundle {
-            let subject = Subject {
-                purl: place.package().purl(&version),
-                sha256: row.sha256,
-                sha512: Some(row.integrity),
-            };
-            let about = About {
-                tenant_id: &self.tenant_id,
-                project_slug: &self.project_slug,
-                package_name: place.package(),
-                version: &version,
-                subject: &subject,
-                audit_event_id: &event.id,
-                producer: event.user_agent.as_deref().unwrap_or("unknown"),
-                created_at: now,
-                base_url: &self.evidence_url,
-            };
-            add(txn, bundle, &about)?;
+        let subject =
+            Subject { purl: place.package().purl(&version), sha256: row.sha256, sha512: Some(row.integrity) };
+        let about = About {
+            tenant_id: &self.tenant_id,
+            project_slug: &self.project_slug,
+            package_name: place.package(),
+            version: &version,
+            subject: &subject,
+            build_id: self.build_id.as_deref(),
+            token_jti: Some(&row.jti),
+            publisher: self.publisher.as_ref(),
+            audit_event_id: &event.id,
+            producer: event.user_agent.as_deref().unwrap_or("unknown"),
+            created_at: now,
+            base_url: &self.evidence_url,
+        };
+        for document in self.documents {
+            add(txn, document, &about)?;
         }
         Ok(None)
     }

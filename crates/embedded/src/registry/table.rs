@@ -42,6 +42,11 @@ impl Place {
     pub(crate) fn package(&self) -> &PackageName {
         &self.package
     }
+
+    /// Returns what a version is called where its blobs' references are counted.
+    pub(crate) fn reference(&self, version: &PackageVersion) -> String {
+        format!("version {self}@{version}")
+    }
 }
 
 impl fmt::Display for Place {
@@ -106,6 +111,56 @@ pub(crate) fn standing_to_change(
         version: version_in(&txn.open_table(VERSIONS)?, place, version)?,
         removed: version_in(&txn.open_table(REMOVED)?, place, version)?.is_some(),
     })
+}
+
+/// Returns whether a tenant has a version published, in any repository.
+pub(crate) fn is_published(
+    txn: &WriteTransaction,
+    tenant: &TenantId,
+    package: &PackageName,
+    version: &PackageVersion,
+) -> Result<bool, StoreError> {
+    let versions = txn.open_table(VERSIONS)?;
+    let version = version.to_string();
+    let prefix = format!("{tenant}/");
+    // From one repository of the tenant to the next.
+    let mut from = prefix.clone();
+    loop {
+        let next = versions.range((from.as_str(), "", "")..)?.next().transpose()?;
+        let Some(repository) = next.map(|(key, _)| key.value().0.to_owned()) else { return Ok(false) };
+        if !repository.starts_with(&prefix) {
+            return Ok(false);
+        }
+        if versions.get((repository.as_str(), package.as_str(), version.as_str()))?.is_some() {
+            return Ok(true);
+        }
+        from = repository + "\0";
+    }
+}
+
+/// A version in its place.
+pub(crate) struct Placed {
+    pub(crate) place: Place,
+    pub(crate) version: PackageVersion,
+    pub(crate) row: VersionRow,
+}
+
+/// Returns every version that has no signature.
+pub(crate) fn unsigned(txn: &ReadTransaction) -> Result<Vec<Placed>, StoreError> {
+    let Some(versions) = opened(txn.open_table(VERSIONS))? else { return Ok(Vec::new()) };
+    let mut found = Vec::new();
+    for row in versions.iter()? {
+        let (key, row) = row?;
+        let (repository, package, version) = key.value();
+        let corrupt = || StoreError::Corrupt(format!("a version `{package}@{version}` of {repository}"));
+        let package = package.parse().map_err(|_| corrupt())?;
+        let place = Place { repository: repository.to_owned(), package };
+        let row: VersionRow = parse(&place, row.value())?;
+        if row.signature.is_none() {
+            found.push(Placed { version: version.parse().map_err(|_| corrupt())?, place, row });
+        }
+    }
+    Ok(found)
 }
 
 /// Writes a package's row.

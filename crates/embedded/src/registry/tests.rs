@@ -29,8 +29,9 @@ use tokio::{
     task::JoinHandle,
 };
 
+pub(crate) use super::document::tests::{document as published_document, tarball};
 use super::{
-    document::tests::{document, tarball},
+    document::tests::document,
     tarball::tests::{self as archive, file},
 };
 use crate::{config::Config, server::serve_at, tests::builds::build as recorded};
@@ -176,7 +177,11 @@ impl Server {
     }
 
     async fn run(&mut self) {
-        let mut config = Config::parse(CONFIG).expect("config");
+        self.run_with(CONFIG).await;
+    }
+
+    async fn run_with(&mut self, config: &str) {
+        let mut config = Config::parse(config).expect("config");
         config.server.data = self.folder.path().join("data");
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("listen");
         self.address = listener.local_addr().expect("address");
@@ -196,6 +201,11 @@ impl Server {
     }
 
     async fn restart(&mut self) {
+        self.stop().await;
+        self.run().await;
+    }
+
+    async fn stop(&mut self) {
         if let Some((stop, task)) = self.running.take() {
             let _ = stop.send(());
             task.await.expect("end");
@@ -204,7 +214,6 @@ impl Server {
         while redb::Database::open(self.folder.path().join("data/state.redb")).is_err() {
             tokio::time::sleep(std::time::Duration::from_millis(10)).await;
         }
-        self.run().await;
     }
 
     fn claims(&self, package: &str, actions: &[Action]) -> RegistryClaims {
@@ -389,7 +398,7 @@ async fn a_version_is_published_and_read_in_every_form() {
         let body = String::from_utf8_lossy(&reply.body);
         assert!(reply.status == 200 && body.contains(expected), "{path}: {body}");
     }
-    for path in ["/@acme/core/2.0.0", "/@acme/core/next", "/@acme/core/-/core-2.0.0.tgz", "/-/npm/v1/keys"] {
+    for path in ["/@acme/core/2.0.0", "/@acme/core/next", "/@acme/core/-/core-2.0.0.tgz", "/-/npm/v1/hooks"] {
         server.get(&installer, path).await.is_refused(404, "not_found");
     }
     // One install of one version by one token is one event.
@@ -1197,23 +1206,283 @@ async fn an_old_document_is_never_served_after_a_publish() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_sigstore_bundle_becomes_evidence() {
+async fn what_the_registry_says_of_a_version_is_signed_served_and_kept() {
+    use protected_evidence::{
+        statement::{STATEMENT_TYPE, STATEMENT_TYPE_0_1, Subject},
+        verify::{self, Expected, Trust},
+    };
     let server = Server::start().await;
     let packed = tarball("@acme/core", "1.0.0");
-    let mut upload = document("@acme/core", "1.0.0", &packed);
-    let bundle = r#"{"mediaType":"application/vnd.dev.sigstore.bundle.v0.3+json"}"#;
-    upload["_attachments"]["@acme/core-1.0.0.sigstore"] =
-        json!({"content_type": "x", "data": bundle, "length": bundle.len()});
+    let upload = document("@acme/core", "1.0.0", &packed);
     assert_eq!(server.put(&server.publisher(), "/@acme%2fcore", &upload).await.status, 201);
+    let token = server.installer();
+    let keys = server.get(&token, "/-/npm/v1/keys").await.json();
+    let spki = keys["keys"][0]["key"].as_str().expect("key");
+    let pem =
+        format!("-----BEGIN PUBLIC KEY-----\n{}\n{}\n-----END PUBLIC KEY-----\n", &spki[..64], &spki[64..]);
+    let trust = Trust::from_public_key(&pem).expect("key");
+    let (name, version) = ("@acme/core".parse().expect("name"), "1.0.0".parse().expect("version"));
+    let subject =
+        Subject::npm(&name, &version, &protected_model::digest::Sha256::of(&packed), &Integrity::of(&packed));
+    let other = Subject::npm(&name, &version, &protected_model::digest::Sha256::of("x"), &Integrity::of("x"));
+    // npm takes a bundle that is not logged for tampering: it is not served where npm looks.
+    server.get(&token, "/-/npm/v1/attestations/@acme%2fcore@1.0.0").await.is_refused(404, "not_found");
+    let packument = server.get(&token, "/@acme%2fcore").await.json();
+    assert!(packument["versions"]["1.0.0"]["dist"].get("attestations").is_none());
+    let served = server.get(&token, "/-/protected-registry/v1/attestations/@acme%2fcore@1.0.0").await;
+    assert_eq!((served.status, served.header("cache-control")), (200, Some("private, no-store")));
+    let attestations = served.json()["attestations"].as_array().expect("attestations").clone();
+    assert_eq!(
+        attestations.iter().map(|it| it["predicateType"].as_str().expect("type")).collect::<Vec<_>>(),
+        super::admission::OWN
+    );
+    let mut statements = Vec::new();
+    for attestation in &attestations {
+        let bundle = attestation["bundle"].to_string();
+        let predicate_type = attestation["predicateType"].as_str();
+        let expected = Expected { subject: &subject, predicate_type, identity: None };
+        let verified = verify::bundle(bundle.as_bytes(), &trust, &expected).expect("verified");
+        statements.push(verified.statement.expect("statement"));
+        let wrong = Expected { subject: &other, ..expected.clone() };
+        assert!(verify::bundle(bundle.as_bytes(), &trust, &wrong).is_err());
+        assert!(verify::bundle(bundle.as_bytes(), &Trust::public_good().expect("root"), &expected).is_err());
+    }
+    assert_eq!(
+        (statements[0].kind.as_str(), statements[1].kind.as_str()),
+        (STATEMENT_TYPE_0_1, STATEMENT_TYPE)
+    );
+    assert_eq!(
+        statements[0].predicate,
+        json!({"name": "@acme/core", "version": "1.0.0", "registry": "https://npm.example/repository/npm-hosted"})
+    );
+    // Nothing was shown of how it was built, so that no more than level 0 is claimed.
+    let summary = &statements[1].predicate;
+    assert_eq!(summary["verifiedLevels"], json!(["SLSA_BUILD_LEVEL_0"]));
+    assert_eq!(summary["verificationResult"], "PASSED");
+    assert_eq!(summary["verifier"]["id"], "https://npm.example");
+    assert_eq!(summary["resourceUri"], "pkg:npm/%40acme/core@1.0.0");
+    assert!(summary.get("inputAttestations").is_none());
     let bearer = format!("Bearer {}", server.operator());
     let get = async |path: &str| server.send("GET", path, &[("authorization", &bearer)], b"").await;
-    let found = get("/v1/evidence").await.json();
-    let record = &found["items"][0];
+    for (attestation, kind) in attestations.iter().zip(["publish-attestation", "vsa"]) {
+        let found = get(&format!("/v1/evidence?type={kind}")).await.json();
+        let [record] = found["items"].as_array().expect("items").as_slice() else { panic!("{found}") };
+        assert_eq!(record["media_type"], "application/vnd.dev.sigstore.bundle.v0.3+json");
+        assert_eq!(record["subject"]["sha512"], json!(Integrity::of(&packed)));
+        let content = format!("/v1/evidence/{}/content", record["id"].as_str().expect("id"));
+        assert_eq!(&get(&content).await.json(), &attestation["bundle"]);
+    }
+}
+
+/// Attaches a bundle to a publish document, as npm does.
+fn with_bundle(mut upload: Value, bundle: &str) -> Value {
+    upload["_attachments"]["@acme/core-1.0.0.sigstore"] = json!({
+        "content_type": "application/vnd.dev.sigstore.bundle.v0.3+json", "data": bundle, "length": bundle.len(),
+    });
+    upload
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bundle_that_does_not_verify_refuses_the_publish_and_leaves_nothing() {
+    let server = Server::start().await;
+    let packed = tarball("@acme/core", "1.0.0");
+    let upload = document("@acme/core", "1.0.0", &packed);
+    // The registry's own, good and signed by a key: no provenance of a run.
+    let other = document("@acme/other", "1.0.0", &tarball("@acme/other", "1.0.0"));
     assert_eq!(
-        (&record["type"], &record["media_type"]),
-        (&json!("sigstore-bundle"), &json!("application/vnd.dev.sigstore.bundle.v0.3+json"),)
+        server.put(&server.token("@acme/other", &[Action::Publish]), "/@acme%2fother", &other).await.status,
+        201
     );
-    assert_eq!(record["subject"]["sha512"], json!(Integrity::of(&packed)));
-    let content = format!("/v1/evidence/{}/content", record["id"].as_str().expect("id"));
-    assert_eq!(get(&content).await.body, bundle.as_bytes());
+    let reader = server.token("@acme/other", &[Action::Install]);
+    let own = server.get(&reader, "/-/protected-registry/v1/attestations/@acme%2fother@1.0.0").await.json();
+    let own = own["attestations"][0]["bundle"].to_string();
+    for bundle in [
+        r#"{"mediaType":"application/vnd.dev.sigstore.bundle.v0.3+json"}"#,
+        r#"{"mediaType":"application/vnd.dev.sigstore.bundle.v0.3+json","verificationMaterial":{},"dsseEnvelope":{}}"#,
+        own.as_str(),
+    ] {
+        let reply =
+            server.put(&server.publisher(), "/@acme%2fcore", &with_bundle(upload.clone(), bundle)).await;
+        reply.is_refused(422, "provenance_refused");
+        let rule = &reply.json()["rules"][0];
+        assert!(rule["expected"].is_string() && rule["actual"].is_string() && rule["ok"] == false, "{rule}");
+    }
+    let large = format!(
+        r#"{{"mediaType":"application/vnd.dev.sigstore.bundle.v0.3+json","more":"{}"}}"#,
+        "x".repeat(3 << 20)
+    );
+    let reply = server.put(&server.publisher(), "/@acme%2fcore", &with_bundle(upload.clone(), &large)).await;
+    reply.is_refused(422, "provenance_refused");
+    // Nothing of it is there, and without the bundle the same bytes are taken.
+    assert_eq!(server.get(&server.installer(), "/@acme%2fcore").await.status, 404);
+    assert_eq!(
+        server.events("registry.publish").await.iter().filter(|event| event.code.is_some()).count(),
+        4
+    );
+    assert_eq!(server.put(&server.publisher(), "/@acme%2fcore", &upload).await.status, 201);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_project_can_ask_for_provenance() {
+    let mut server = Server::start().await;
+    server.stop().await;
+    let required = CONFIG.replacen("slug = \"core\"", "slug = \"core\"\nrequire_provenance = true", 1);
+    server.run_with(&required).await;
+    let reply = server.publish("1.0.0").await;
+    reply.is_refused(422, "provenance_required");
+    assert!(reply.json()["hint"].as_str().is_some_and(|hint| hint.contains("protected-registry publish")));
+    assert_eq!(server.get(&server.installer(), "/@acme%2fcore").await.status, 404);
+}
+
+/// The key of this id, as clients are told, and whether it has signed `message`.
+fn is_signed(keys: &Value, signature: &Value, message: &str) -> bool {
+    use protected_trust::registry_key::RegistryKey;
+    let listed = keys["keys"].as_array().expect("keys");
+    let Some(key) = listed.iter().find(|key| key["keyid"] == signature["keyid"]) else { return false };
+    assert_eq!(
+        (&key["keytype"], &key["scheme"]),
+        (&json!("ecdsa-sha2-nistp256"), &json!("ecdsa-sha2-nistp256"))
+    );
+    let text = |value: &Value| value.as_str().expect("text").to_owned();
+    let key = RegistryKey {
+        id: text(&key["keyid"]),
+        spki: text(&key["key"]),
+        created: Timestamp::UNIX_EPOCH,
+        expires: None,
+    };
+    key.verifies(message.as_bytes(), &STANDARD.decode(text(&signature["sig"])).expect("base64"))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_version_is_signed_and_the_key_is_for_who_may_read() {
+    let mut server = Server::start().await;
+    for version in ["1.0.0", "1.1.0"] {
+        assert_eq!(server.publish(version).await.status, 201);
+    }
+    let token = server.installer();
+    let keys = server.get(&token, "/-/npm/v1/keys").await.json();
+    let full = server.get(&token, "/@acme%2fcore").await;
+    let document = full.json();
+    for version in ["1.0.0", "1.1.0"] {
+        let dist = &document["versions"][version]["dist"];
+        let integrity = dist["integrity"].as_str().expect("integrity");
+        let signature = &dist["signatures"][0];
+        assert!(is_signed(&keys, signature, &format!("@acme/core@{version}:{integrity}")));
+        assert!(!is_signed(&keys, signature, &format!("@acme/core@9.9.9:{integrity}")));
+        assert!(dist.get("attestations").is_none());
+        let one = server.get(&token, &format!("/@acme%2fcore/{version}")).await.json();
+        assert_eq!(&one["dist"], dist);
+    }
+    let bearer = format!("Bearer {token}");
+    let headers = [("authorization", bearer.as_str()), ("accept", "application/vnd.npm.install-v1+json")];
+    let short = server.send("GET", &in_hosted("/@acme%2fcore"), &headers, b"").await.json();
+    assert_eq!(short["versions"]["1.0.0"]["dist"], document["versions"]["1.0.0"]["dist"]);
+
+    // Not signed anew: the same bytes and tag after a restart, and an unchanged document is not sent again.
+    let etag = full.header("etag").expect("etag").to_owned();
+    server.restart().await;
+    let again = server.get(&token, "/@acme%2fcore").await;
+    assert_eq!((again.header("etag"), &again.body), (Some(etag.as_str()), &full.body));
+    let headers = [("authorization", bearer.as_str()), ("if-none-match", etag.as_str())];
+    assert_eq!(server.send("GET", &in_hosted("/@acme%2fcore"), &headers, b"").await.status, 304);
+
+    server.send("GET", &in_hosted("/-/npm/v1/keys"), &[], b"").await.is_refused(401, "unauthenticated");
+    server.get("nonsense", "/-/npm/v1/keys").await.is_refused(401, "unauthenticated");
+    server.get(&token, "/repository/npm-second/-/npm/v1/keys").await.is_refused(401, "unauthenticated");
+    let other = server.token("@acme/other", &[Action::Install]);
+    for path in [
+        "/-/npm/v1/attestations/@acme%2fcore@1.0.0",
+        "/-/protected-registry/v1/attestations/@acme/core@1.0.0",
+    ] {
+        server.send("GET", &in_hosted(path), &[], b"").await.is_refused(401, "unauthenticated");
+        // The same whether there is such a version or not.
+        let refusal = server.get(&other, path).await;
+        refusal.is_refused(403, "out_of_scope");
+        let missing = server.get(&other, &path.replace("1.0.0", "7.0.0")).await;
+        missing.is_refused(403, "out_of_scope");
+        assert_eq!(missing.error(), refusal.error());
+        server.get(&token, &path.replace("1.0.0", "7.0.0")).await.is_refused(404, "not_found");
+    }
+    server.get(&token, "/-/npm/v1/attestations/@acme%2fcore@1.0.0").await.is_refused(404, "not_found");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_was_replaced_stays_known_and_its_signatures_with_it() {
+    const DAY: i64 = 24 * 60 * 60;
+    let mut server = Server::start().await;
+    assert_eq!(server.publish("1.0.0").await.status, 201);
+    let before = server.get(&server.installer(), "/-/npm/v1/keys").await.json();
+    assert_eq!(before["keys"].as_array().map(Vec::len), Some(1));
+    assert_eq!(before["keys"][0]["expires"], Value::Null);
+    server.restart().await;
+    server.now.fetch_add(181 * DAY, Ordering::SeqCst);
+    let since = std::time::Instant::now();
+    let after = loop {
+        // The key of tokens is another one by then: the test's tokens are signed with the first.
+        server.keys = SigningKeys::load_or_create(&server.folder.path().join("data/keys"), Timestamp::now())
+            .expect("keys");
+        let reply = server.get(&server.installer(), "/-/npm/v1/keys").await;
+        if reply.status == 200 && reply.json()["keys"].as_array().map(Vec::len) == Some(2) {
+            break reply.json();
+        }
+        assert!(since.elapsed().as_secs() < 60, "no new key");
+        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    };
+    assert_eq!(after["keys"][0]["expires"], Value::Null);
+    assert_eq!(after["keys"][1]["key"], before["keys"][0]["key"]);
+    let expires: Timestamp = after["keys"][1]["expires"].as_str().expect("expires").parse().expect("time");
+    assert_eq!(server.publish("1.1.0").await.status, 201);
+    let document = server.get(&server.installer(), "/@acme%2fcore").await.json();
+    for (version, key) in [("1.0.0", &after["keys"][1]), ("1.1.0", &after["keys"][0])] {
+        let dist = &document["versions"][version]["dist"];
+        let message = format!("@acme/core@{version}:{}", dist["integrity"].as_str().expect("integrity"));
+        assert!(is_signed(&after, &dist["signatures"][0], &message), "{version}");
+        assert_eq!(dist["signatures"][0]["keyid"], key["keyid"]);
+    }
+    // npm's rule: a key is believed for what was published before it expired.
+    let published: Timestamp = document["time"]["1.0.0"].as_str().expect("time").parse().expect("time");
+    assert!(published < expires);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn versions_of_a_release_that_did_not_sign_are_signed_at_the_start() {
+    let mut server = Server::start().await;
+    for version in ["1.0.0", "1.1.0", "1.2.0"] {
+        assert_eq!(server.publish(version).await.status, 201);
+    }
+    server.stop().await;
+    {
+        use redb::ReadableTable as _;
+        // As an older release has left them, and one of them with other bytes on the disk.
+        const VERSIONS: redb::TableDefinition<'_, (&str, &str, &str), &[u8]> =
+            redb::TableDefinition::new("registry_versions");
+        let database = redb::Database::open(server.folder.path().join("data/state.redb")).expect("database");
+        let txn = database.begin_write().expect("transaction");
+        for version in ["1.0.0", "1.1.0"] {
+            let key = ("acme/npm-hosted", "@acme/core", version);
+            let mut table = txn.open_table(VERSIONS).expect("table");
+            let mut row: Value =
+                serde_json::from_slice(table.get(key).expect("get").expect("row").value()).expect("JSON");
+            assert!(row.as_object_mut().expect("object").remove("signature").is_some());
+            row.as_object_mut().expect("object").remove("attestations");
+            table.insert(key, row.to_string().as_bytes()).expect("insert");
+            if version == "1.1.0" {
+                let hex = row["sha256"].as_str().expect("digest");
+                let blob = server.folder.path().join("data/blobs/sha256").join(&hex[..2]).join(hex);
+                std::fs::write(blob, b"other bytes").expect("write");
+            }
+        }
+        txn.commit().expect("commit");
+    }
+    server.run().await;
+    let token = server.installer();
+    let keys = server.get(&token, "/-/npm/v1/keys").await.json();
+    let document = server.get(&token, "/@acme%2fcore").await.json();
+    let dist = |version: &str| document["versions"][version]["dist"].clone();
+    for version in ["1.0.0", "1.2.0"] {
+        let message =
+            format!("@acme/core@{version}:{}", dist(version)["integrity"].as_str().expect("integrity"));
+        assert!(is_signed(&keys, &dist(version)["signatures"][0], &message), "{version}");
+    }
+    assert!(dist("1.1.0").get("signatures").is_none(), "bytes that are not the published ones were signed");
 }

@@ -181,6 +181,11 @@ pub(crate) fn public_key(text: &str) -> Result<Vec<u8>, String> {
     Ok(key.spki().to_vec())
 }
 
+/// Returns what verifies bundles that were signed here: Sigstore's trusted root.
+pub(crate) fn trusted_root(app: &App) -> Result<Option<serde_json::Value>, AuthorityError> {
+    app.authority.as_ref().map(|authority| root::root(authority.url(), &authority.keys())).transpose()
+}
+
 /// Returns every endpoint of the authority.
 pub(crate) fn endpoints() -> Vec<Endpoint> {
     let tables = [

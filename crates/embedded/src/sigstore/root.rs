@@ -65,7 +65,7 @@ struct Window<'a> {
     timestamps: &'a Certificate,
 }
 
-fn root(url: &str, keys: &Keys) -> Result<Value, AuthorityError> {
+pub(super) fn root(url: &str, keys: &Keys) -> Result<Value, AuthorityError> {
     let now = &keys.signing;
     let signing = Window {
         since: now.since,

@@ -141,6 +141,7 @@ async fn a_kill_loses_nothing_acknowledged() {
     let folder = tempfile::tempdir().expect("folder");
     fs::write(folder.path().join("config.toml"), configuration(folder.path())).expect("config");
     let settings = Settings::from_environment(&Environment::default(), None, "test/1").expect("settings");
+    // What was said to be on record, with its content.
     let mut acknowledged: Vec<(String, String)> = Vec::new();
     let mut number = 0;
     for round in 0..ROUNDS {
@@ -148,13 +149,9 @@ async fn a_kill_loses_nothing_acknowledged() {
         let http = Client::new(&settings).expect("client");
         let client = Remote { url, http, data: folder.path().join("data") };
         // Whatever was acknowledged in the rounds before is there.
-        for (id, version) in &acknowledged {
+        for (id, content) in &acknowledged {
             let response = client.get(&format!("v1/evidence/{id}/content")).await.expect("answer");
-            assert_eq!(
-                (response.status, response.body().as_ref()),
-                (200, br#"{"files":[]}"#.as_slice()),
-                "{version}"
-            );
+            assert_eq!((response.status, response.body().as_ref()), (200, content.as_bytes()));
         }
         let at_work = tokio::sync::Notify::new();
         let work = async {
@@ -169,7 +166,16 @@ async fn a_kill_loses_nothing_acknowledged() {
                 let Ok(response) = request.json(&body).send().await else { return };
                 assert_eq!(response.status, 201, "{:?}", response.body());
                 let value: Value = response.json().expect("json");
-                acknowledged.push((value["evidence"][0]["id"].as_str().expect("id").to_owned(), version));
+                let id = |value: &Value| value["evidence"][0]["id"].as_str().expect("id").to_owned();
+                acknowledged.push((id(&value), r#"{"files":[]}"#.to_owned()));
+                // And a document of its own, whose file is written within the moments that are tried.
+                let sbom = format!(r#"{{"bomFormat":"CycloneDX","version":"{version}"}}"#);
+                let body = attachment(&version, &sbom);
+                let request = client.http.post(client.url.join("v1/evidence/attachments")).bearer(&session);
+                let Ok(response) = request.json(&body).send().await else { return };
+                // A kill between commit and answer: what is sent again is known.
+                assert!([200, 201].contains(&response.status), "{:?}", response.body());
+                acknowledged.push((id(&response.json().expect("json")), sbom));
             }
         };
         let kill = async {
@@ -183,6 +189,15 @@ async fn a_kill_loses_nothing_acknowledged() {
     }
     assert!(acknowledged.len() >= ROUNDS / 2, "{}", acknowledged.len());
     assert!(chain_length(&folder.path().join("data")) >= acknowledged.len() as u64);
+}
+
+fn attachment(version: &str, sbom: &str) -> Value {
+    serde_json::json!({
+        "project_slug": "core", "package_name": "@acme/core", "version": version,
+        "documents": [{
+            "type": "sbom", "media_type": "application/vnd.cyclonedx+json", "sha256": Sha256::of(sbom), "inline": sbom,
+        }],
+    })
 }
 
 pub(super) struct Remote {

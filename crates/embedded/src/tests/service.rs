@@ -252,6 +252,14 @@ impl Service {
         self.ahead_seconds.fetch_add(seconds, Ordering::SeqCst);
     }
 
+    /// The same with a changed configuration.
+    pub(super) async fn restart_with(self, change: impl FnOnce(String) -> String) -> Self {
+        let text = change(configuration(self.folder.path())).replace("127.0.0.1:0", &self.url.authority());
+        let ahead = self.ahead_seconds.load(Ordering::SeqCst);
+        let folder = self.stop().await;
+        Self::start_in(folder, &text, ahead).await
+    }
+
     /// Ends it gracefully, and returns the folder that `data` is in.
     pub(super) async fn stop(self) -> Arc<tempfile::TempDir> {
         let _ = self.stop.send(());

@@ -131,6 +131,10 @@ codes! {
     TOKEN_REPLAYED = "token_replayed", 400, "The ID token was used before";
     /// The ID token does not verify.
     INVALID_ID_TOKEN = "invalid_id_token", 400, "The ID token was refused";
+    /// The version's provenance does not verify, or is another run's.
+    PROVENANCE_REFUSED = "provenance_refused", 422, "The provenance was refused";
+    /// The project takes no version without provenance.
+    PROVENANCE_REQUIRED = "provenance_required", 422, "A provenance is required";
     /// The request is not well formed.
     INVALID_REQUEST = "invalid_request", 400, "The request is not well formed";
     /// The audience or resource is not one of this service.
