@@ -10,6 +10,7 @@ use bytes::Bytes;
 use futures_util::{Stream, stream};
 use protected_http::{Client, HttpError, Response, Retry};
 use protected_model::{
+    api::evidence::BUNDLE_TYPE,
     digest::Integrity,
     hint::Hint,
     name::PackageName,
@@ -43,6 +44,8 @@ pub struct PublishOptions {
     pub access: Option<Access>,
     /// What [`existing`] found, when the caller has asked already.
     pub existing: Option<Existing>,
+    /// The Sigstore bundle of the package's provenance, JSON, which goes along as npm sends it. It must be v0.3.
+    pub provenance: Option<String>,
 }
 
 /// What came of publishing.
@@ -236,7 +239,8 @@ pub async fn publish(
         Prepared::AlreadyThere(published) => return Ok(published),
         Prepared::Send { tag, access } => (tag, access),
     };
-    let failure = match put(http, registry, token, packed, &tag, access).await {
+    let document = Document::new(registry, packed, &tag, access, options.provenance.as_deref());
+    let failure = match put(http, registry, token, &packed.name, document).await {
         Ok(response) if is_accepted(&response) => {
             let (status, integrity) = (Status::Published, packed.integrity);
             return Ok(Published { status, integrity, tag, tagged: true, notice: notice(&response, token) });
@@ -374,14 +378,12 @@ async fn put(
     http: &Client,
     registry: &ServiceUrl,
     token: &RegistryToken,
-    packed: &Packed,
-    tag: &DistTag,
-    access: Option<Access>,
+    name: &PackageName,
+    document: Document,
 ) -> Result<Response, HttpError> {
-    let document = Document::new(registry, packed, tag, access);
     let transfer = Duration::from_secs(document.length() / SLOWEST_BYTES_PER_SECOND);
     let timeout = UPLOAD_TIMEOUT + transfer;
-    http.put(registry.join(&packed.name.escaped()))
+    http.put(registry.join(&name.escaped()))
         .bearer(token)
         .header("accept", "application/json")
         .header("npm-command", "publish")
@@ -401,7 +403,13 @@ struct Document {
 }
 
 impl Document {
-    fn new(registry: &ServiceUrl, packed: &Packed, tag: &DistTag, access: Option<Access>) -> Self {
+    fn new(
+        registry: &ServiceUrl,
+        packed: &Packed,
+        tag: &DistTag,
+        access: Option<Access>,
+        provenance: Option<&str>,
+    ) -> Self {
         let (name, version) = (&packed.name, packed.version.to_string());
         let mut manifest = packed.manifest.clone();
         manifest["dist"] = json!({
@@ -423,7 +431,13 @@ impl Document {
         head.push_str(&format!(
             r#","_attachments":{{"{attachment}":{{"content_type":"application/octet-stream","data":""#
         ));
-        let tail = format!(r#"","length":{}}}}}}}"#, packed.bytes.len());
+        let mut tail = format!(r#"","length":{}}}"#, packed.bytes.len());
+        if let Some(bundle) = provenance {
+            // A JSON text and not base64, as npm sends it (libnpmpublish 11.2).
+            let bundle = json!({"content_type": BUNDLE_TYPE, "data": bundle, "length": bundle.len()});
+            tail.push_str(&format!(r#","{name}-{version}.sigstore":{bundle}"#));
+        }
+        tail.push_str("}}");
         Self { head: head.into(), tarball: packed.bytes.clone(), tail: tail.into() }
     }
 

@@ -132,6 +132,31 @@ async fn sends_the_document_that_npm_sends() {
 }
 
 #[tokio::test]
+async fn a_provenance_goes_along_as_npm_sends_it() {
+    let packed = packed("1.0.0", "");
+    let peer = registry(not_found(), Answer::json(201, &json!({"ok": true})), not_found()).await;
+    // With everything in it that JSON has to escape, and characters of more than a byte.
+    let bundle =
+        json!({"mediaType": "application/vnd.dev.sigstore.bundle.v0.3+json", "a": "\"\\\n\u{1f511}é"})
+            .to_string();
+    let options = PublishOptions { provenance: Some(bundle.clone()), ..PublishOptions::default() };
+    publish_with(&peer, "/repository/npm-hosted/", &packed, &options).await.expect("published");
+    let asked = put(&peer);
+    assert_eq!(asked.headers["content-length"], asked.body.len().to_string());
+    let document: Value = serde_json::from_slice(&asked.body).expect("json");
+    let attachments = document["_attachments"].as_object().expect("attachments");
+    assert_eq!(attachments.keys().collect::<Vec<_>>(), ["@acme/core-1.0.0.sigstore", "@acme/core-1.0.0.tgz"]);
+    assert_eq!(
+        attachments["@acme/core-1.0.0.sigstore"],
+        json!({
+            "content_type": "application/vnd.dev.sigstore.bundle.v0.3+json", "data": bundle, "length": bundle.len(),
+        })
+    );
+    let data = attachments["@acme/core-1.0.0.tgz"]["data"].as_str().expect("text");
+    assert_eq!(STANDARD.decode(data).expect("base64"), packed.bytes);
+}
+
+#[tokio::test]
 async fn the_length_is_right_for_every_remainder() {
     for extra in 0..4 {
         let mut packed = packed("1.0.0", "");
