@@ -75,6 +75,7 @@ pub(crate) enum Command {
     Revoke(Revoke),
     Doctor(Doctor),
     Retrace(Retrace),
+    AttachEvidence(AttachEvidence),
     Completions(Completions),
 }
 
@@ -404,6 +405,42 @@ pub(crate) struct Retrace {
     /// Package to read with, and its version after `@`, where there are builds of several
     #[arg(long)]
     pub(crate) package: Option<String>,
+}
+
+/// Keep documents about a version in FractalOps
+#[derive(Debug, Args)]
+pub(crate) struct AttachEvidence {
+    /// Package and version, such as @acme/core@1.2.3
+    #[arg(long, value_name = "NAME@VERSION")]
+    pub(crate) package: Option<String>,
+    /// Document to attach; once for each
+    #[arg(long, value_name = "FILE", required = true)]
+    pub(crate) file: Vec<PathBuf>,
+    /// What the documents are; told by their content when not given
+    #[arg(long, value_enum, value_name = "TYPE")]
+    pub(crate) r#type: Option<EvidenceType>,
+    /// Project in FractalOps that the package belongs to
+    #[arg(long, value_name = "SLUG")]
+    pub(crate) project: Option<ProjectSlug>,
+}
+
+/// What a document is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum EvidenceType {
+    /// Software bill of materials: CycloneDX or SPDX, JSON
+    Sbom,
+    /// in-toto statement with SLSA provenance
+    Provenance,
+    /// in-toto statement with a verification summary
+    Vsa,
+    /// Sigstore bundle
+    SigstoreBundle,
+    /// Integrity manifest of a build
+    IntegrityManifest,
+    /// Build manifest
+    ProtectedBuild,
+    /// Checksums of native installers
+    NativeArtifacts,
 }
 
 /// Write a completion script for a shell to standard output

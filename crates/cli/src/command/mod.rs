@@ -1,5 +1,6 @@
 //! The commands, one file each.
 
+mod attach_evidence;
 pub(crate) mod completions;
 mod doctor;
 mod install;
@@ -28,6 +29,7 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<(), Comma
         Command::Revoke(arguments) => revoke::run(context, arguments).await,
         Command::Doctor(arguments) => doctor::run(context, arguments).await,
         Command::Retrace(arguments) => retrace::run(context, arguments).await,
+        Command::AttachEvidence(arguments) => attach_evidence::run(context, arguments).await,
         // Needs no surroundings: main runs it.
         Command::Completions(arguments) => {
             completions::run(&arguments);
@@ -49,6 +51,7 @@ impl Command {
             Self::Revoke(_) => "revoke",
             Self::Doctor(_) => "doctor",
             Self::Retrace(_) => "retrace",
+            Self::AttachEvidence(_) => "attach-evidence",
             Self::Completions(_) => "completions",
         }
     }
