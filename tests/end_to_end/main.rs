@@ -17,6 +17,7 @@ mod real_packages;
 mod refusals;
 mod retrace;
 mod sbom;
+mod signatures;
 mod signing;
 mod tamper;
 mod trace;

@@ -33,6 +33,9 @@ pub(crate) enum Fault {
 /// Decides about a request by its method and target, and its number.
 pub(crate) type Decide = Arc<dyn Fn(&str, &str, usize) -> Fault + Send + Sync>;
 
+/// Makes another answer of the body of the answer about a target; `None` leaves it as it is.
+pub(crate) type Change = Arc<dyn Fn(&str, &[u8]) -> Option<Vec<u8>> + Send + Sync>;
+
 /// One request with its answer.
 #[derive(Clone)]
 pub(crate) struct Exchange {
@@ -43,6 +46,7 @@ pub(crate) struct Exchange {
 struct Shared {
     upstream: Mutex<Option<SocketAddr>>,
     decide: Mutex<Decide>,
+    change: Mutex<Option<Change>>,
     exchanges: Mutex<Vec<Exchange>>,
     stopped: AtomicBool,
 }
@@ -60,6 +64,7 @@ impl Proxy {
         let shared = Arc::new(Shared {
             upstream: Mutex::new(None),
             decide: Mutex::new(Arc::new(|_, _, _| Fault::None)),
+            change: Mutex::new(None),
             exchanges: Mutex::default(),
             stopped: AtomicBool::new(false),
         });
@@ -83,6 +88,11 @@ impl Proxy {
 
     pub(crate) fn decide(&self, decide: impl Fn(&str, &str, usize) -> Fault + Send + Sync + 'static) {
         *self.shared.decide.lock().expect("lock") = Arc::new(decide);
+    }
+
+    /// Changes answers on their way, from now on. They are asked for without compression then.
+    pub(crate) fn change(&self, change: impl Fn(&str, &[u8]) -> Option<Vec<u8>> + Send + Sync + 'static) {
+        *self.shared.change.lock().expect("lock") = Some(Arc::new(change));
     }
 
     pub(crate) fn exchanges(&self) -> Vec<Exchange> {
@@ -110,7 +120,12 @@ impl Shared {
         if let Fault::DelayMs(ms) = fault {
             thread::sleep(Duration::from_millis(ms));
         }
-        let answer = if reached { self.ask(&request) } else { Vec::new() };
+        let change = self.change.lock().expect("lock").clone();
+        let answer = match change {
+            _ if !reached => Vec::new(),
+            None => self.ask(&request),
+            Some(change) => changed(&target, &self.ask(&uncompressed(&request)), &change),
+        };
         let exchange = Exchange { request, answer: answer.clone() };
         self.exchanges.lock().expect("lock").push(exchange);
         let mut writer = &stream;
@@ -194,4 +209,34 @@ fn read_request(reader: &mut impl BufRead, writer: &TcpStream) -> Option<(String
         request.extend_from_slice(&body);
     }
     Some((method, target, request))
+}
+
+/// Takes `Accept-Encoding` out of a request.
+fn uncompressed(request: &[u8]) -> Vec<u8> {
+    let end = head_length(request);
+    let head = String::from_utf8_lossy(&request[..end]);
+    let kept = head
+        .split_inclusive("\r\n")
+        .filter(|line| !line.to_ascii_lowercase().starts_with("accept-encoding:"));
+    let mut request_without = kept.collect::<String>().into_bytes();
+    request_without.extend_from_slice(&request[end..]);
+    request_without
+}
+
+fn changed(target: &str, answer: &[u8], change: &Change) -> Vec<u8> {
+    let end = head_length(answer);
+    let Some(body) = change(target, &answer[end..]) else { return answer.to_vec() };
+    let head = String::from_utf8_lossy(&answer[..end]);
+    let is_of_old = |line: &&str| {
+        let line = line.to_ascii_lowercase();
+        !line.starts_with("content-length:") && *line != *"\r\n"
+    };
+    let mut changed = head.split_inclusive("\r\n").filter(is_of_old).collect::<String>().into_bytes();
+    changed.extend_from_slice(format!("content-length: {}\r\n\r\n", body.len()).as_bytes());
+    changed.extend_from_slice(&body);
+    changed
+}
+
+fn head_length(message: &[u8]) -> usize {
+    message.windows(4).position(|window| window == b"\r\n\r\n").map_or(message.len(), |at| at + 4)
 }
