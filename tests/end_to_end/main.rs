@@ -1,5 +1,6 @@
 //! Runs the real binaries against real peers.
 
+mod attach;
 mod cancel;
 mod clients;
 mod crash;

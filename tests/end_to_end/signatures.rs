@@ -97,7 +97,7 @@ impl<'a> Project<'a> {
             command
                 .env("HTTPS_PROXY", format!("http://127.0.0.1:{}", sigstore.port))
                 .env("NO_PROXY", "127.0.0.1")
-        .env("NODE_EXTRA_CA_CERTS", &sigstore.ca);
+                .env("NODE_EXTRA_CA_CERTS", &sigstore.ca);
         }
         let screen = world.run(command);
         fs::remove_file(npmrc).expect("remove");
