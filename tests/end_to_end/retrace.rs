@@ -427,7 +427,7 @@ fn a_key_that_cannot_be_used_fails_the_build_before_it_starts() {
         assert!(!screen.stderr.contains(KEY) && !screen.stderr.contains("hunter2"), "{screen}");
     };
     for (reference, message) in [
-        ("openbao://transit/acme", "openbao:// is not supported yet"),
+        ("openbao://transit/acme", "nothing says where OpenBao is"),
         ("aws-kms://arn:aws:kms:us-east-1:123456789012:alias/acme", "aws-kms:// is not supported yet"),
         (
             "gcp-kms://projects/acme-prod/locations/global/keyRings/r/cryptoKeys/k",

@@ -184,7 +184,7 @@ impl Context {
     /// When it is no key reference, or its service cannot be used here.
     pub(crate) fn sealing(&self, build: &Build) -> Result<Option<Sealing>, CommandError> {
         let Some(key) = self.settings.escrow_key(build.escrow_key.clone())? else { return Ok(None) };
-        Sealing::with(key, &self.keys()?).map(Some)
+        Sealing::with(key, &self.keys()?, &self.http()?).map(Some)
     }
 
     fn revoke_later(&self, fractalops: &FractalOps, token: &AccessToken, what: &'static str) {

@@ -10,6 +10,7 @@ use std::{
 use flate2::{Compression, read::GzDecoder, write::GzEncoder};
 use protected_bundle::{DataKey, OpenError, Opener, Sealer};
 use protected_harden::retrace;
+use protected_http::Client;
 use protected_keys::{KeyError, KeyService, WrappedKey};
 use protected_model::{
     build,
@@ -45,8 +46,12 @@ impl Sealing {
     ///
     /// # Errors
     /// When it is not supported or cannot be used here.
-    pub(crate) fn with(key_ref: KeyRef, settings: &protected_keys::Settings) -> Result<Self, CommandError> {
-        let service = connect(&key_ref, settings, "sealing the escrow")?;
+    pub(crate) fn with(
+        key_ref: KeyRef,
+        settings: &protected_keys::Settings,
+        http: &Client,
+    ) -> Result<Self, CommandError> {
+        let service = connect(&key_ref, settings, http, "sealing the escrow")?;
         Ok(Self { key_ref, service })
     }
 
@@ -258,6 +263,7 @@ pub(crate) fn manifest(path: &Path) -> Result<EscrowManifest, CommandError> {
 pub(crate) async fn open(
     found: Found,
     settings: &protected_keys::Settings,
+    http: &Client,
 ) -> Result<retrace::Escrow, CommandError> {
     match found {
         Found::Clear(folder) => {
@@ -267,7 +273,7 @@ pub(crate) async fn open(
             let manifest = manifest(&path)?;
             let sealed = path.with_file_name(&manifest.bundle.file);
             let doing = format!("opening the escrow `{}`", sealed.display());
-            let service = connect(&manifest.key_ref, settings, &doing)?;
+            let service = connect(&manifest.key_ref, settings, http, &doing)?;
             let wrapped = WrappedKey(manifest.key_provider.wrapped_key.clone());
             let key = service.unwrap(&wrapped, &manifest.descriptor.key_context()).await;
             let key = key.map_err(|error| key_error(&doing, &error))?;
@@ -284,9 +290,10 @@ pub(crate) fn broken(name: &str, error: &retrace::EscrowError) -> CommandError {
 fn connect(
     key: &KeyRef,
     settings: &protected_keys::Settings,
+    http: &Client,
     doing: &str,
 ) -> Result<Box<dyn KeyService>, CommandError> {
-    protected_keys::connect(key, settings).map_err(|error| key_error(doing, &error))
+    protected_keys::connect(key, settings, http).map_err(|error| key_error(doing, &error))
 }
 
 fn key_error(doing: &str, error: &KeyError) -> CommandError {

@@ -17,19 +17,19 @@ use protected_model::{
     key_ref::{KeyProvider, KeyRef},
 };
 
-pub use openbao::OpenBao;
+pub use openbao::{OpenBao, transit_context};
 
 /// Every key service, by the scheme of its references: how to wrap with it, and how to sign with it. What is missing
 /// is known and not supported yet.
 const SERVICES: &[(KeyProvider, Option<Connect>, Option<ConnectToSign>)] = &[
     (KeyProvider::LocalFile, Some(local_file::connect), Some(local_file::connect_to_sign)),
-    (KeyProvider::OpenBao, None, Some(openbao::connect_to_sign)),
+    (KeyProvider::OpenBao, Some(openbao::connect), Some(openbao::connect_to_sign)),
     (KeyProvider::AwsKms, None, None),
     (KeyProvider::GcpKms, None, None),
     (KeyProvider::AzureKeyVault, None, None),
 ];
 
-type Connect = fn(&KeyRef, &Settings) -> Result<Box<dyn KeyService>, KeyError>;
+type Connect = fn(&KeyRef, &Settings, &Client) -> Result<Box<dyn KeyService>, KeyError>;
 type ConnectToSign = for<'a> fn(&'a KeyRef, &'a Settings, &'a Client) -> Connecting<'a>;
 type Connecting<'a> = Pin<Box<dyn Future<Output = Result<Box<dyn SigningKey>, KeyError>> + Send + 'a>>;
 
@@ -59,6 +59,12 @@ pub trait KeyService: Send + Sync {
 
     /// Unwraps what [`Self::wrap`] made with the same `context`.
     async fn unwrap(&self, wrapped: &WrappedKey, context: &KeyContext) -> Result<DataKey, KeyError>;
+
+    /// Wraps the same data key anew, with the key as it is now, and leaves what is sealed as it is.
+    async fn rewrap(&self, wrapped: &WrappedKey, context: &KeyContext) -> Result<WrappedKey, KeyError> {
+        let key = self.unwrap(wrapped, context).await?;
+        self.wrap(&key, context).await
+    }
 }
 
 /// A private key that signs in its service: ECDSA on P-256 with SHA-256.
@@ -89,6 +95,14 @@ pub enum KeyError {
         what: &'static str,
         /// How it is given.
         hint: &'static str,
+    },
+    /// The address of the service cannot be used.
+    #[error("the key `{key}` cannot be used: {reason}")]
+    Address {
+        /// The key.
+        key: KeyRef,
+        /// Why.
+        reason: String,
     },
     /// The service did not answer.
     #[error("asking the service of the key `{key}`")]
@@ -163,14 +177,14 @@ impl KeyError {
     /// Says what can be done about it.
     pub fn hint(&self) -> Option<Hint> {
         let text = match self {
-            Self::Unsupported(_) => "this version opens and seals with local-file:// alone",
+            Self::Unsupported(_) => "this version seals and opens with openbao:// and local-file://",
             Self::CannotSign(_) => "this version signs with openbao:// and local-file://",
             Self::NotConfigured { hint, .. } => hint,
             Self::Http { source, .. } => return source.hint(),
             Self::Service { status: 403, .. } => {
-                "the token needs `read` on the key and `update` on the signing path: <mount>/keys/<key> and <mount>/sign/<key>"
+                "the token needs `update` on <mount>/<what>/<key>: sign, encrypt, decrypt or rewrap; and to sign or to seal `read` on <mount>/keys/<key>"
             }
-            Self::Service { .. } | Self::Sign { .. } => return None,
+            Self::Service { .. } | Self::Sign { .. } | Self::Address { .. } => return None,
             Self::LocalInCi(_) => {
                 "set PROTECTED_REGISTRY_ALLOW_LOCAL_KEY to `true` for a trial; a build that counts is sealed with a key service"
             }
@@ -178,6 +192,7 @@ impl KeyError {
             Self::File { .. } => {
                 "set PROTECTED_REGISTRY_KEY_FOLDER to its folder, or make a new one: (umask 077; openssl rand -hex 32 > <folder>/<name>.key)"
             }
+            Self::Refused(key) if key.provider() != KeyProvider::LocalFile => return None,
             Self::Refused(_) => {
                 "set PROTECTED_REGISTRY_KEY_FOLDER to the folder that holds the key of the build"
             }
@@ -191,10 +206,10 @@ impl KeyError {
 ///
 /// # Errors
 /// When the service is not supported yet or cannot be used here.
-pub fn connect(key: &KeyRef, settings: &Settings) -> Result<Box<dyn KeyService>, KeyError> {
+pub fn connect(key: &KeyRef, settings: &Settings, http: &Client) -> Result<Box<dyn KeyService>, KeyError> {
     let service = SERVICES.iter().find(|(provider, ..)| *provider == key.provider());
     match service.and_then(|(_, connect, _)| *connect) {
-        Some(connect) => connect(key, settings),
+        Some(connect) => connect(key, settings, http),
         None => Err(KeyError::Unsupported(key.clone())),
     }
 }
@@ -230,18 +245,23 @@ mod tests {
         }
     }
 
+    pub(crate) fn client() -> Client {
+        let environment = protected_model::environment::Environment::default();
+        let settings = protected_http::Settings::from_environment(&environment, None, "test");
+        settings.and_then(|settings| Client::new(&settings)).expect("client")
+    }
+
     #[test]
     fn what_is_not_supported_is_refused_and_says_so() {
         let settings =
             Settings { local_allowed: true, local_folder: Some(std::env::temp_dir()), ..Settings::default() };
         for text in [
-            "openbao://transit/acme",
             "aws-kms://arn:aws:kms:us-east-1:123456789012:alias/acme",
             "gcp-kms://projects/acme-prod/locations/global/keyRings/r/cryptoKeys/k",
             "azure-keyvault://acme-vault/core/0123456789abcdef0123456789abcdef",
         ] {
             let key: KeyRef = text.parse().expect("reference");
-            let error = connect(&key, &settings).err().expect("refused");
+            let error = connect(&key, &settings, &client()).err().expect("refused");
             assert!(matches!(error, KeyError::Unsupported(_)));
             let scheme = text.split(':').next().expect("scheme");
             assert!(error.to_string().ends_with(&format!("{scheme}:// is not supported yet")), "{error}");

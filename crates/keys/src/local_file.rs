@@ -37,7 +37,11 @@ struct LocalSigningKey {
     public_key: Vec<u8>,
 }
 
-pub(crate) fn connect(key: &KeyRef, settings: &Settings) -> Result<Box<dyn KeyService>, KeyError> {
+pub(crate) fn connect(
+    key: &KeyRef,
+    settings: &Settings,
+    _: &Client,
+) -> Result<Box<dyn KeyService>, KeyError> {
     let read = in_file(key, settings, "key", read)?;
     Ok(Box::new(LocalFile { reference: key.clone(), key: read }))
 }
@@ -168,6 +172,7 @@ impl SigningKey for LocalSigningKey {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tests::client;
 
     const KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f";
 
@@ -207,8 +212,8 @@ mod tests {
         let folder = tempfile::tempdir().expect("folder");
         write(folder.path(), "one", &format!("{KEY}\n"), 0o600);
         write(folder.path(), "two", &KEY.replace("00", "ff"), 0o400);
-        let one = connect(&reference("one"), &settings(folder.path())).expect("one");
-        let two = connect(&reference("two"), &settings(folder.path())).expect("two");
+        let one = connect(&reference("one"), &settings(folder.path()), &client()).expect("one");
+        let two = connect(&reference("two"), &settings(folder.path()), &client()).expect("two");
         let key = DataKey::generate().expect("random");
         let wrapped = one.wrap(&key, &context("1.0.0")).await.expect("wrap");
         assert!(!wrapped.0.contains(&hex::encode(key.reveal())));
@@ -262,13 +267,13 @@ mod tests {
         ];
         for (name, content, mode) in bad {
             write(folder.path(), name, content, mode);
-            let error = connect(&reference(name), &settings(folder.path())).err().expect(name);
+            let error = connect(&reference(name), &settings(folder.path()), &client()).err().expect(name);
             assert!(matches!(error, KeyError::File { .. }), "{error}");
             assert!(!error.to_string().contains("0001") && !error.to_string().contains("MC4C"), "{error}");
         }
         fs::create_dir(file(folder.path(), "folder")).expect("folder");
         for name in ["folder", "missing"] {
-            assert!(connect(&reference(name), &settings(folder.path())).is_err());
+            assert!(connect(&reference(name), &settings(folder.path()), &client()).is_err());
         }
     }
 
@@ -277,18 +282,15 @@ mod tests {
         let folder = tempfile::tempdir().expect("folder");
         write(folder.path(), "one", KEY, 0o600);
         let refused = Settings { local_allowed: false, ..settings(folder.path()) };
-        assert!(matches!(connect(&reference("one"), &refused), Err(KeyError::LocalInCi(_))));
+        assert!(matches!(connect(&reference("one"), &refused, &client()), Err(KeyError::LocalInCi(_))));
         let nowhere = Settings { local_allowed: true, ..Settings::default() };
-        assert!(matches!(connect(&reference("one"), &nowhere), Err(KeyError::NoFolder(_))));
+        assert!(matches!(connect(&reference("one"), &nowhere, &client()), Err(KeyError::NoFolder(_))));
     }
     /// Made by `openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256`.
     const PEM: &str = "-----BEGIN PRIVATE KEY-----\nMIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgO/f8cUSG/y9SX0b1\nPTAdngqAnRh8tMeHbQzXurK2dKqhRANCAARlJCgjs5rsLHngU1CQL5mygMHwVTVH\n0H2tx01TaNcBXePXPiJnOk6MUmhd98D1WsgI6/Ger7202Jio+HGEsGlU\n-----END PRIVATE KEY-----\n";
 
     async fn signing(name: &str, folder: &Path) -> Result<Box<dyn SigningKey>, KeyError> {
-        let environment = protected_model::environment::Environment::default();
-        let http = protected_http::Settings::from_environment(&environment, None, "test").expect("settings");
-        let http = Client::new(&http).expect("client");
-        crate::connect_to_sign(&reference(name), &settings(folder), &http).await
+        crate::connect_to_sign(&reference(name), &settings(folder), &client()).await
     }
 
     #[tokio::test]

@@ -1,22 +1,29 @@
 //! `openbao://<mount>/<key>`: the transit engine of OpenBao, or of HashiCorp Vault.
 //!
-//! The key is one of type `ecdsa-p256`. It signs digests, so that what is signed stays here.
+//! A key that signs is one of type `ecdsa-p256`. It signs digests, so that what is signed stays here.
+//!
+//! A key that wraps is a derived one of type `aes256-gcm96` or `chacha20-poly1305`: the engine derives another key for
+//! each context, so that a wrapping opens for its bundle alone, and a policy can name the context that it allows.
+//! Associated data would bind as well, but `rewrap` takes none.
 
 use std::{collections::BTreeMap, time::Duration};
 
 use async_trait::async_trait;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use protected_bundle::DataKey;
 use protected_http::{Client, Request, Response, Retry};
 use protected_model::{
     digest::Sha256,
+    integrity::canonical,
     key_ref::KeyRef,
     secret::{AccessToken, Secret as _},
     service_url::{ServiceUrl, ServiceUrlError},
 };
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::json;
+use zeroize::Zeroizing;
 
-use crate::{Connecting, KeyError, Settings, SigningKey};
+use crate::{Connecting, KeyContext, KeyError, KeyService, Settings, SigningKey, WrappedKey};
 
 /// How long one attempt may take.
 const ATTEMPT: Duration = Duration::from_secs(8);
@@ -74,6 +81,34 @@ enum Version {
     Other(serde::de::IgnoredAny),
 }
 
+/// What decides whether a key wraps as it has to.
+#[derive(Deserialize)]
+struct Symmetric {
+    #[serde(rename = "type")]
+    kind: String,
+    #[serde(default)]
+    derived: bool,
+    #[serde(default)]
+    exportable: bool,
+    #[serde(default)]
+    convergent_encryption: bool,
+}
+
+#[derive(Deserialize)]
+struct Encrypted {
+    ciphertext: String,
+}
+
+#[derive(Deserialize)]
+struct Decrypted {
+    plaintext: String,
+}
+
+struct WrappingKey {
+    reference: KeyRef,
+    service: Service,
+}
+
 #[derive(Deserialize)]
 struct Signed {
     signature: String,
@@ -84,15 +119,24 @@ pub(crate) fn connect_to_sign<'a>(
     settings: &'a Settings,
     http: &'a Client,
 ) -> Connecting<'a> {
-    Box::pin(async move { connect(key, settings, http).await.map(|key| Box::new(key) as _) })
+    Box::pin(async move { signing(key, settings, http).await.map(|key| Box::new(key) as _) })
 }
 
-async fn connect(key: &KeyRef, settings: &Settings, http: &Client) -> Result<TransitKey, KeyError> {
+/// Connects without asking: who may unwrap need not be allowed to read the key.
+pub(crate) fn connect(
+    key: &KeyRef,
+    settings: &Settings,
+    http: &Client,
+) -> Result<Box<dyn KeyService>, KeyError> {
+    Ok(Box::new(WrappingKey { reference: key.clone(), service: service(key, settings, http)? }))
+}
+
+fn service(key: &KeyRef, settings: &Settings, http: &Client) -> Result<Service, KeyError> {
     let missing = |what, hint| KeyError::NotConfigured { key: key.clone(), what, hint };
     let given = settings.openbao.as_ref();
     let address = given.and_then(|it| it.address.as_deref());
     let address = address.ok_or_else(|| missing("where OpenBao is", "set BAO_ADDR, or VAULT_ADDR"))?;
-    let address: ServiceUrl = address.parse().map_err(|error: ServiceUrlError| KeyError::Sign {
+    let address: ServiceUrl = address.parse().map_err(|error: ServiceUrlError| KeyError::Address {
         key: key.clone(),
         reason: format!("the address of OpenBao (BAO_ADDR, or VAULT_ADDR): {error}"),
     })?;
@@ -101,7 +145,11 @@ async fn connect(key: &KeyRef, settings: &Settings, http: &Client) -> Result<Tra
         missing("who asks OpenBao", "set BAO_TOKEN, or VAULT_TOKEN, to a token that may use this key")
     })?;
     let namespace = given.and_then(|it| it.namespace.clone());
-    let service = Service { http: http.clone(), address, token, namespace };
+    Ok(Service { http: http.clone(), address, token, namespace })
+}
+
+async fn signing(key: &KeyRef, settings: &Settings, http: &Client) -> Result<TransitKey, KeyError> {
+    let service = service(key, settings, http)?;
     let (mount, name) = parts(key);
     let found: Key = service.send(key, service.get(&format!("v1/{mount}/keys/{name}"))).await?;
     let refuse = |reason: String| KeyError::Sign { key: key.clone(), reason };
@@ -175,6 +223,94 @@ impl Service {
         let text: String =
             text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(LONGEST_TEXT).collect();
         Some(text.trim().to_owned()).filter(|text| !text.is_empty())
+    }
+}
+
+impl WrappingKey {
+    fn url(&self, verb: &str) -> url::Url {
+        let (mount, name) = parts(&self.reference);
+        self.service.address.join(&format!("v1/{mount}/{verb}/{name}"))
+    }
+
+    async fn ask<T: DeserializeOwned>(&self, verb: &str, body: &serde_json::Value) -> Result<T, KeyError> {
+        let request = self.service.common(self.service.http.post(self.url(verb)).json(body));
+        self.service.send(&self.reference, request).await
+    }
+
+    /// Refuses a key that would not bind, or that comes out.
+    ///
+    /// Attack: with a key that is not derived the engine ignores the context, and one wrapping opens for every bundle.
+    async fn check(&self) -> Result<(), KeyError> {
+        let (mount, name) = parts(&self.reference);
+        let path = format!("v1/{mount}/keys/{name}");
+        let found: Symmetric = self.service.send(&self.reference, self.service.get(&path)).await?;
+        let fault = if !["aes256-gcm96", "chacha20-poly1305"].contains(&found.kind.as_str()) {
+            "it is no key of type `aes256-gcm96` or `chacha20-poly1305`"
+        } else if !found.derived {
+            "it is not `derived`, so that it would not be bound to the bundle"
+        } else if found.exportable {
+            "it is `exportable`: whoever may export it opens every bundle"
+        } else if found.convergent_encryption {
+            "it has `convergent_encryption`, which wraps the same the same way"
+        } else {
+            return Ok(());
+        };
+        Err(KeyError::Wrap { key: self.reference.clone(), reason: fault.to_owned() })
+    }
+
+    /// Returns a wrapped key if it is one of this engine's, and so nothing that was never wrapped.
+    fn wrapped(&self, text: String) -> Result<WrappedKey, KeyError> {
+        let version = text.strip_prefix("vault:v").and_then(|rest| rest.split_once(':'));
+        let good = version.is_some_and(|(version, bytes)| {
+            version.parse::<u64>().is_ok() && STANDARD.decode(bytes).is_ok_and(|bytes| bytes.len() >= 60)
+        });
+        if good {
+            return Ok(WrappedKey(text));
+        }
+        let reason = "the answer of the service holds no wrapped key".to_owned();
+        Err(KeyError::Wrap { key: self.reference.clone(), reason })
+    }
+
+    /// Turns the engine's word for "not this key, or not this context" into ours.
+    fn refusal(&self, error: KeyError) -> KeyError {
+        match error {
+            KeyError::Service { status: 400, .. } => KeyError::Refused(self.reference.clone()),
+            other => other,
+        }
+    }
+}
+
+/// Returns the context of a bundle as the engine takes it: base64 of the SHA-256 of its canonical JSON (RFC 8785).
+///
+/// A policy that allows one bundle names this text.
+pub fn transit_context(context: &KeyContext) -> String {
+    STANDARD.encode(Sha256::of(canonical(context)).as_bytes())
+}
+
+#[async_trait]
+impl KeyService for WrappingKey {
+    async fn wrap(&self, key: &DataKey, context: &KeyContext) -> Result<WrappedKey, KeyError> {
+        // Also because `encrypt` makes the key that is missing, where the token may create.
+        self.check().await?;
+        let plaintext = Zeroizing::new(STANDARD.encode(key.reveal()));
+        let body = json!({"plaintext": *plaintext, "context": transit_context(context)});
+        let made: Encrypted = self.ask("encrypt", &body).await?;
+        self.wrapped(made.ciphertext)
+    }
+
+    async fn unwrap(&self, wrapped: &WrappedKey, context: &KeyContext) -> Result<DataKey, KeyError> {
+        let body = json!({"ciphertext": wrapped.0, "context": transit_context(context)});
+        let opened: Decrypted = self.ask("decrypt", &body).await.map_err(|error| self.refusal(error))?;
+        let refused = || KeyError::Refused(self.reference.clone());
+        let text = Zeroizing::new(opened.plaintext);
+        let bytes = Zeroizing::new(STANDARD.decode(text.as_bytes()).map_err(|_| refused())?);
+        DataKey::try_from(bytes.as_slice()).map_err(|_| refused())
+    }
+
+    async fn rewrap(&self, wrapped: &WrappedKey, context: &KeyContext) -> Result<WrappedKey, KeyError> {
+        let body = json!({"ciphertext": wrapped.0, "context": transit_context(context)});
+        let made: Encrypted = self.ask("rewrap", &body).await.map_err(|error| self.refusal(error))?;
+        self.wrapped(made.ciphertext)
     }
 }
 

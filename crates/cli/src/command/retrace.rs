@@ -157,7 +157,7 @@ async fn escrows(
     wanted: Option<&Wanted>,
 ) -> Result<Vec<retrace::Escrow>, CommandError> {
     let directory = &context.settings.working_directory;
-    let keys = context.keys()?;
+    let (keys, http) = (context.keys()?, context.http()?);
     let mut found = Vec::new();
     if named.is_empty() {
         let builds = directory.join(DEFAULT_FOLDER);
@@ -197,7 +197,7 @@ async fn escrows(
                 continue;
             }
         }
-        let escrow = escrow::open(found, &keys).await?;
+        let escrow = escrow::open(found, &keys, &http).await?;
         context.cancel.check()?;
         if wanted.is_some_and(|wanted| !wanted.is(escrow.package_name(), escrow.version())) {
             others.push(format!("{}@{}", escrow.package_name(), escrow.version()));
