@@ -5,6 +5,7 @@ use std::{
     fs,
     io::{self, Read, Write},
     path::Path,
+    process::{Command, Stdio},
 };
 
 use protected_bundle::{
@@ -115,10 +116,10 @@ fn an_archive_comes_back_whole_and_is_one_for_every_tool() {
         assert_eq!(mode(&to.join("core-1.2.3.tgz")) & 0o111, 0);
     }
     // Another's tar reads it.
-    let listed = std::process::Command::new("tar")
+    let listed = Command::new("tar")
         .args(["-tf", "-"])
-        .stdin(std::process::Stdio::piped())
-        .stdout(std::process::Stdio::piped())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
         .spawn()
         .and_then(|mut child| {
             child.stdin.take().expect("stdin").write_all(&tar)?;
@@ -482,6 +483,68 @@ fn a_tar_file_holds_a_delivery_and_nothing_else() {
             Err::<(), _>(LayoutError::Form("cut".to_owned()))
         });
         assert!(result.is_err(), "{name}");
+    }
+}
+
+/// The programs of the page on the format, as a customer would copy them.
+fn from_the_page(language: &str) -> String {
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/delivery-format.md");
+    let page = fs::read_to_string(page).expect("page");
+    let (_, rest) = page.split_once(&format!("```{language}\n")).expect("program");
+    rest.split_once("\n```").expect("end").0.to_owned()
+}
+
+/// Runs a program with the delivery and the data key in base64; gives what it wrote, or nothing when it failed.
+fn opened_by(program: &Path, script: &Path, delivery: &Path, key: &str) -> Option<Vec<u8>> {
+    let mut child = Command::new(program)
+        .args([script, delivery])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap_or_else(|error| panic!("{}: {error}; run `cargo xtask tools`", program.display()));
+    let _ = writeln!(child.stdin.take().expect("stdin"), "{key}");
+    let output = child.wait_with_output().expect("output");
+    output.status.success().then_some(output.stdout)
+}
+
+#[test]
+fn a_customer_opens_it_without_our_software() {
+    let folder = tempfile::tempdir().expect("folder");
+    let place = folder.path().join("delivery");
+    let (descriptor, written) = written(&place);
+    let packed = packed(&files(), &descriptor.contents).expect("packed");
+    let right = "CQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQk=";
+    let wrong = "CAgICAgICAgICAgICAgICAgICAgICAgICAgICAgICAg=";
+    let python = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/tools/python/bin/python");
+    for (program, language, name) in
+        [(python.as_path(), "python", "open.py"), (Path::new("node"), "js", "open.mjs")]
+    {
+        let script = folder.path().join(name);
+        fs::write(&script, from_the_page(language)).expect("write");
+        let opened = opened_by(program, &script, &place, right).expect(name);
+        assert!(opened == packed, "{name}");
+        assert_eq!(opened_by(program, &script, &place, wrong), None, "{name} with another key");
+        assert_eq!(opened_by(program, &script, &place, "AAAA"), None, "{name} with no key");
+    }
+    // Changed, with a digest that fits: the chunk is what tells.
+    let path = place.join(format!("blobs/sha256/{}", written.content.digest.0));
+    let mut bytes = fs::read(&path).expect("content");
+    let last = bytes.len() - 1;
+    bytes[last] ^= 1;
+    let digest = Sha256::of(&bytes);
+    fs::write(place.join(format!("blobs/sha256/{digest}")), &bytes).expect("write");
+    let manifest = place.join(format!("blobs/sha256/{}", written.bundle.digest.0));
+    let text = fs::read_to_string(&manifest).expect("manifest");
+    let text = text.replace(&written.content.digest.0.to_string(), &digest.to_string());
+    fs::write(place.join(format!("blobs/sha256/{}", Sha256::of(&text))), &text).expect("write");
+    edit(&place, "index.json", &written.bundle.digest.0.to_string(), &Sha256::of(&text).to_string());
+    for (program, name) in [(python.as_path(), "open.py"), (Path::new("node"), "open.mjs")] {
+        assert_eq!(
+            opened_by(program, &folder.path().join(name), &place, right),
+            None,
+            "{name} with a changed chunk"
+        );
     }
 }
 
