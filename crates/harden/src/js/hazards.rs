@@ -45,7 +45,8 @@ pub(crate) fn find(program: &Program, unresolved: Mark) -> Hazards {
     let mut functions = Functions::default();
     program.visit_with(&mut functions);
     let named = functions.declared.iter().map(|(name, _)| name.to_string()).collect();
-    let Functions { declared, naming, classes } = functions;
+    let naming = functions.naming.iter().map(|(name, _)| name.to_string()).collect();
+    let Functions { declared, classes, .. } = functions;
     let mut finder = Finder {
         unresolved,
         functions: declared,
@@ -165,11 +166,19 @@ impl Visit for Sources<'_> {
     }
 }
 
+/// The variables from which a function or class without a name of its own takes its `name`.
+pub(crate) fn naming(stmts: &[Stmt]) -> HashSet<Id> {
+    let mut functions = Functions::default();
+    stmts.iter().for_each(|statement| statement.visit_with(&mut functions));
+    functions.naming
+}
+
 /// Which names stand for functions and classes.
 #[derive(Default)]
 struct Functions {
     declared: HashSet<Id>,
-    naming: BTreeSet<String>,
+    /// Those that name what has no name of its own.
+    naming: HashSet<Id>,
     classes: BTreeSet<String>,
 }
 
@@ -186,7 +195,7 @@ impl Functions {
             _ => false,
         };
         if anonymous {
-            self.naming.insert(name.sym.to_string());
+            self.naming.insert(name.to_id());
         }
         if value.is_class() {
             self.classes.insert(name.sym.to_string());

@@ -15,11 +15,11 @@ use swc_core::{
 use super::{
     Shaper,
     build::{block, directives, fresh, give, name, switch},
-    scope::{Rename, naming, reads_arguments, vars},
+    scope::{Rename, reads_arguments, vars},
 };
 use crate::{
     Profile,
-    js::hazards::unwrapped,
+    js::hazards::{naming, unwrapped},
     obfuscate::{
         Cost, Often,
         state::{binary, number},

@@ -18,9 +18,12 @@ use super::{
         again, arm, assign, block, branch, choose, declare, forever, fresh, give, label, leave, name, run,
         set, switch, until, while_,
     },
-    scope::{Order, Rename, has_scope, naming},
+    scope::{Order, Rename, has_scope},
 };
-use crate::obfuscate::state::{binary, number};
+use crate::{
+    js::hazards::naming,
+    obfuscate::state::{binary, number},
+};
 
 /// What comes after a list.
 #[derive(Clone, Copy, PartialEq, Eq)]

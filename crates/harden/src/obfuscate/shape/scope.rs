@@ -11,7 +11,7 @@ use swc_core::{
     },
 };
 
-use crate::js::{hazards::unwrapped, tidy::assigned};
+use crate::js::tidy::assigned;
 
 /// The variables that a piece of a program names, its own and others.
 pub(super) fn names<T: VisitWith<Names>>(node: &T) -> HashSet<Id> {
@@ -32,56 +32,6 @@ impl Visit for Names {
 /// Returns whether a function, or an arrow function in it, may read `arguments`.
 pub(super) fn reads_arguments<T: VisitWith<Names>>(node: &T) -> bool {
     names(node).iter().any(|(name, _)| name == "arguments")
-}
-
-/// The variables from which a function or class without a name of its own takes its `name`.
-pub(super) fn naming(stmts: &[Stmt]) -> HashSet<Id> {
-    let mut naming = Naming::default();
-    for statement in stmts {
-        statement.visit_with(&mut naming);
-    }
-    naming.0
-}
-
-#[derive(Default)]
-struct Naming(HashSet<Id>);
-
-impl Naming {
-    fn bound(&mut self, name: &Ident, value: &Expr) {
-        if matches!(unwrapped(value), Expr::Fn(_) | Expr::Arrow(_) | Expr::Class(_)) {
-            self.0.insert(name.to_id());
-        }
-    }
-}
-
-impl Visit for Naming {
-    fn visit_var_declarator(&mut self, node: &VarDeclarator) {
-        if let (Pat::Ident(name), Some(value)) = (&node.name, &node.init) {
-            self.bound(name, value);
-        }
-        node.visit_children_with(self);
-    }
-
-    fn visit_assign_expr(&mut self, node: &AssignExpr) {
-        if let AssignTarget::Simple(SimpleAssignTarget::Ident(name)) = &node.left {
-            self.bound(name, &node.right);
-        }
-        node.visit_children_with(self);
-    }
-
-    fn visit_assign_pat(&mut self, node: &AssignPat) {
-        if let Pat::Ident(name) = &*node.left {
-            self.bound(name, &node.right);
-        }
-        node.visit_children_with(self);
-    }
-
-    fn visit_assign_pat_prop(&mut self, node: &AssignPatProp) {
-        if let Some(value) = &node.value {
-            self.bound(&node.key, value);
-        }
-        node.visit_children_with(self);
-    }
 }
 
 /// Returns whether a list declares something that is seen in its block alone.
