@@ -18,7 +18,7 @@ use sigstore_sign::{
     crypto::{CertificateInfo, KeyPair, parse_certificate_info},
     rekor::RekorApiVersion,
     trust_root::{SIGSTORE_PRODUCTION_SIGNING_CONFIG, SigningConfig},
-    types::DerCertificate,
+    types::{DerCertificate, DerPublicKey},
 };
 
 use super::{LogVersion, Service, SignError};
@@ -145,17 +145,21 @@ pub(super) async fn certificate(
         return Err(SignError::refused(SERVICE, &answer, Some(token.reveal())));
     }
     let certificate = leaf(&answer)?;
-    let wrong = |reason: String| SignError::answer(SERVICE, &answer, reason);
-    if certificate.info.public_key != public_key {
-        return Err(wrong("its certificate is for another key than the one that was sent".to_owned()));
-    }
-    let now = jiff::Timestamp::now();
-    // A clock that is wrong by some seconds is no reason; verification compares with the log's time.
-    if certificate.info.not_after <= now {
-        let expired = certificate.info.not_after;
-        return Err(wrong(format!("its certificate expired at {expired}, and it is {now}")));
-    }
+    usable(&certificate.info, &public_key, jiff::Timestamp::now())
+        .map_err(|reason| SignError::answer(SERVICE, &answer, reason))?;
     Ok(certificate)
+}
+
+/// Checks that a certificate is for our key, and valid now. A clock that is wrong by some seconds is no reason to refuse:
+/// verification compares with the times of the log and the timestamp authority.
+fn usable(certificate: &CertificateInfo, key: &DerPublicKey, now: jiff::Timestamp) -> Result<(), String> {
+    if certificate.public_key != *key {
+        return Err("its certificate is for another key than the one that was sent".to_owned());
+    }
+    if certificate.not_after <= now {
+        return Err(format!("its certificate expired at {}, and it is {now}", certificate.not_after));
+    }
+    Ok(())
 }
 
 fn leaf(answer: &Response) -> Result<Certificate, SignError> {
@@ -202,6 +206,26 @@ mod tests {
             (v1.url.to_string().as_str(), v1.version),
             ("https://rekor.sigstore.dev/", LogVersion::V1)
         );
+    }
+
+    /// Made by OpenSSL, valid for one day from 2026-11-25T23:52:01Z.
+    const CERTIFICATE: &str = "-----BEGIN CERTIFICATE-----\nMIIBkDCCATagAwIBAgIUWcQUYLYb4xhGFb0OSIxx0Wc2/LMwCgYIKoZIzj0EAwIw\nDDEKMAgGA1UEAwwBeDAeFw0yNjExMjUyMzUyMDFaFw0yNjExMjYyMzUyMDFaMAwx\nCjAIBgNVBAMMAXgwWTATBgcqhkjOPQIBBggqhkjOPQMBBwNCAAQGYIqE/YpzHwo7\nQvsRUWd38Lrz8E0/EAbIUkZ+RY6skZqKxMftiRcP7hhN/FCrb1hlC1V1Fh9hf6kI\n/q0YmJqzo3YwdDAdBgNVHQ4EFgQUX4yMJqneqeyZxbrAIuOuW13TKdUwHwYDVR0j\nBBgwFoAUX4yMJqneqeyZxbrAIuOuW13TKdUwDwYDVR0TAQH/BAUwAwEB/zAhBgNV\nHREEGjAYhhZodHRwczovL2NpLmV4YW1wbGUvam9iMAoGCCqGSM49BAMCA0gAMEUC\nIFF8Nm/pnkF11Qda805+oK9U9OdTUwyz5XO7TcGvjXAEAiEA90OcJ7oQgyti4mch\nVR60gn5uvTGPWYQzSY15rlPvc7I=\n-----END CERTIFICATE-----\n";
+
+    #[test]
+    fn a_certificate_that_expired_or_is_another_key_s_is_of_no_use() {
+        let der = DerCertificate::from_pem(CERTIFICATE).expect("certificate");
+        let info = parse_certificate_info(&der).expect("certificate");
+        let at = |text: &str| text.parse().expect("time");
+        let key = info.public_key.clone();
+        assert_eq!(usable(&info, &key, at("2026-11-26T23:52:00Z")), Ok(()));
+        let expired = usable(&info, &key, at("2026-11-26T23:52:01Z")).expect_err("expired");
+        assert_eq!(
+            expired,
+            "its certificate expired at 2026-11-26T23:52:01Z, and it is 2026-11-26T23:52:01Z"
+        );
+        let other = KeyPair::generate_ecdsa_p256().expect("key").public_key_der().expect("DER");
+        let error = usable(&info, &other, at("2026-11-26T00:00:00Z")).expect_err("another key");
+        assert!(error.contains("another key"), "{error}");
     }
 
     #[test]
