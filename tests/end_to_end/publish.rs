@@ -36,10 +36,11 @@ fn publishes_records_revokes_and_says_so() {
         &["exchange", "record", "token", "upload"],
         &["harden", "sbom", "sign"],
         &["harden", "record"],
+        &["sign", "attach", "revoke"],
     ] {
         assert!(order.is_sorted_by_key(|step| at(step)), "{order:?}\n{screen}");
     }
-    assert_eq!(steps.len(), 10, "{screen}");
+    assert_eq!(steps.len(), 11, "{screen}");
     assert!(
         screen.stdout.ends_with(&format!("@acme/core@1.0.0 published as `latest`\n{}\n", integrity(&world)))
     );

@@ -102,6 +102,22 @@ fn a_publish_is_signed_and_strangers_accept_it() {
     assert!(bundles.iter().all(|path| certificate(path) == first));
     assert_eq!(asked(&world, "/signingCert"), 1);
 
+    // Attached to FractalOps, each once; and the registry, which verified it, gives the provenance to who asks.
+    let evidence = world.operator_get("/v1/evidence?limit=50&type=sigstore-bundle");
+    let digests: Vec<&str> =
+        evidence["items"].as_array().expect("items").iter().filter_map(|it| it["sha256"].as_str()).collect();
+    for path in &bundles {
+        let digest = hex::encode(<sha2::Sha256 as sha2::Digest>::digest(fs::read(path).expect("bundle")));
+        assert_eq!(digests.iter().filter(|found| **found == digest).count(), 1, "{}", path.display());
+    }
+    let sent = world
+        .proxy
+        .exchanges()
+        .into_iter()
+        .find(|exchange| exchange.request.starts_with(b"PUT /repository/"));
+    let sent = String::from_utf8_lossy(&sent.expect("an upload").request).into_owned();
+    assert!(sent.contains("@acme/core-1.0.0.sigstore"), "the provenance goes along");
+
     let tarball = folder.join("acme-core-1.0.0.tgz");
     for path in &bundles {
         assert!(python(&world, path, &tarball).status.success(), "{}", path.display());

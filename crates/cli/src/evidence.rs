@@ -1,4 +1,4 @@
-//! What is said about a build, signed, beside it.
+//! What is said about a build: signed, written beside it, and attached to its record.
 
 use std::fs;
 
@@ -8,6 +8,13 @@ use protected_evidence::{
     statement::{CYCLONEDX, PAYLOAD_TYPE, SPDX, Statement, Subject},
 };
 use protected_http::Client;
+use protected_model::{
+    api::{
+        build::Document,
+        evidence::{AttachmentRequest, BUNDLE_TYPE},
+    },
+    name::ProjectSlug,
+};
 
 use crate::{
     build::Built,
@@ -70,4 +77,46 @@ fn statements(built: &Built) -> Result<Vec<StatementToSign>, CommandError> {
             .push(StatementToSign { name: name.to_owned(), payload: statement.to_json().map_err(cannot)? });
     }
     Ok(statements)
+}
+
+/// Attaches what was signed to the version's record with FractalOps.
+///
+/// # Errors
+/// When FractalOps refuses; what was published stays published.
+pub(crate) async fn attach(
+    context: &Context,
+    session: &Session,
+    project: &ProjectSlug,
+    built: &Built,
+    build_id: Option<String>,
+    signed: &[Signed],
+) -> Result<(), CommandError> {
+    if signed.is_empty() {
+        return Ok(());
+    }
+    let manifest = &built.manifest;
+    let documents = signed.iter().map(|signed| Document {
+        kind: "sigstore-bundle".to_owned(),
+        media_type: BUNDLE_TYPE.to_owned(),
+        sha256: signed.sha256,
+        inline: String::from_utf8_lossy(&signed.bundle).into_owned(),
+    });
+    let request = AttachmentRequest {
+        tenant_id: None,
+        project_slug: project.clone(),
+        package_name: manifest.package_name.clone(),
+        version: manifest.version.clone(),
+        integrity: Some(manifest.artifact.integrity),
+        build_id,
+        documents: documents.collect(),
+    };
+    let started = std::time::Instant::now();
+    let answer = context.cancel.or(session.fractalops.attach_evidence(&session.token, &request)).await?;
+    let attached = answer.map_err(|error| {
+        let doing = format!("attaching the evidence of `{}@{}`", manifest.package_name, manifest.version);
+        CommandError::from_fractalops(&doing, error)
+            .advise("run the same command again: what is published already is not published twice")
+    })?;
+    context.console.step("attach", format!("{} documents", attached.evidence.len()), started);
+    Ok(())
 }

@@ -25,6 +25,7 @@ use crate::{
     args::{Sign, SignMode, UnverifiedKeyRef},
     context::{Context, Session},
     error::{CommandError, Kind},
+    provenance,
     settings::{FILE_NAME, Settings},
 };
 
@@ -494,6 +495,14 @@ pub(crate) async fn alone(
 }
 
 impl Signing {
+    /// Returns the provenance that goes to the registry with the package, if any: who signs with a key of their own has
+    /// to tell whoever verifies which key that is, and no registry knows it.
+    pub(crate) fn provenance(&self, signed: &[Signed]) -> Option<String> {
+        self.signer.issuer()?;
+        let bundle = &signed.iter().find(|signed| signed.name == provenance::KIND)?.bundle;
+        String::from_utf8(bundle.clone()).ok()
+    }
+
     /// Signs `statements`, with the signer that is there while it is good, else with a new one.
     ///
     /// # Errors

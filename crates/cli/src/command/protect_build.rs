@@ -66,8 +66,10 @@ pub(crate) async fn run(context: &Context, arguments: ProtectBuild) -> Result<()
     };
     let (signed, build_id) =
         tokio::join!(evidence::sign(context, &http, session, signing.as_ref(), &built), record);
-    let build_id = build_id?;
-    signed?;
+    let (build_id, signed) = (build_id?, signed?);
+    if let Some((session, project)) = &recording {
+        evidence::attach(context, session, project, &built, build_id.clone(), &signed).await?;
+    }
     for (path, reason) in &manifest.unprotected {
         context.console.say(format!("  note      {} is as it was: {reason}", crate::console::one_line(path)));
     }

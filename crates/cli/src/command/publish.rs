@@ -83,16 +83,24 @@ pub(crate) async fn run(context: &Context, arguments: Publish) -> Result<(), Com
     };
     let allow = allow(context, session, &project, &artifact, with, dry_run);
     let (signed, allowed) = tokio::join!(sign, allow);
-    let minted = allowed?;
+    let (build_id, minted) = allowed?;
     let signed = signed?;
     let Some(token) = &minted.token else {
         return tell_dry_run(context, &artifact, &minted);
     };
-    let options = PublishOptions { tag: tag.clone(), ..PublishOptions::default() };
+    let provenance = signing.as_ref().and_then(|signing| signing.provenance(&signed));
+    let options = PublishOptions { tag: tag.clone(), provenance, ..PublishOptions::default() };
     let send = send(context, &http, &minted, token, &artifact, options, with);
-    let published = send.await?;
-    tell(context, &artifact, &minted, &published, &signed);
-    Ok(())
+    let attach = async {
+        match &artifact.built {
+            Some(built) => evidence::attach(context, session, &project, built, build_id, &signed).await,
+            None => Ok(()),
+        }
+    };
+    // What was published is told, also where its evidence then could not be attached.
+    let (published, attached) = tokio::join!(send, attach);
+    tell(context, &artifact, &minted, &published?, &signed);
+    attached
 }
 
 /// Has the build put on record, and a token minted for it.
@@ -103,7 +111,7 @@ async fn allow(
     artifact: &Artifact,
     with: PublishWith,
     dry_run: bool,
-) -> Result<NpmTokenResponse, CommandError> {
+) -> Result<(Option<String>, NpmTokenResponse), CommandError> {
     let Artifact { name, version, packed, built, .. } = artifact;
     let build_id = match built {
         Some(built) => Some(build::record(context, session, project, built, dry_run).await?),
@@ -117,12 +125,12 @@ async fn allow(
         expected_entitlement_snapshot_id: None,
         package_version: Some(version.clone()),
         artifact_sha512: Some(packed.integrity),
-        protection_build_id: build_id.filter(|_| !dry_run),
+        protection_build_id: build_id.clone().filter(|_| !dry_run),
         package_manager: Some(client_name(with).to_owned()),
         reason: None,
         dry_run,
     };
-    context.mint(session, &request).await
+    Ok((build_id, context.mint(session, &request).await?))
 }
 
 /// Logs in, has a key certified, and builds, all at the same time. Whichever fails first stops the others.
