@@ -309,9 +309,12 @@ impl Bench {
     fn scores(&self, document: &Path) -> Result<BTreeMap<String, u64>> {
         let mut command = self.with_node(Command::new(self.tools.join(NODE).join("bin/node")));
         command.arg(self.tools.join(SBOM_PEERS).join("node_modules/@cyclonedx/cdxgen/bin/validate.js"));
-        let output = command.args(["--report", "json", "-i"]).arg(document).output();
-        let output = output.map_err(|error| Failure::new(format!("cannot start cdx-validate: {error}")))?;
-        let report: Value = serde_json::from_slice(&output.stdout)
+        // Into a file: what it writes to a pipe ends after 64 KiB.
+        let file = self.folder.join("scores.json");
+        command.args(["--report", "json", "--report-file"]).arg(&file).arg("-i").arg(document);
+        let output = command.output();
+        output.map_err(|error| Failure::new(format!("cannot start cdx-validate: {error}")))?;
+        let report: Value = serde_json::from_str(&local::read(&file)?)
             .map_err(|error| Failure::new(format!("cdx-validate wrote no report: {error}")))?;
         let all = report["benchmarks"].as_array().into_iter().flatten();
         Ok(all.filter_map(|one| Some((one["id"].as_str()?.to_owned(), one["scorePct"].as_u64()?))).collect())
