@@ -420,6 +420,24 @@ fn every_frame_of_commonjs_is_read_back() {
     for (what, options, agree) in rewritten() {
         compare(&files(), &options, agree, what);
     }
+    for (what, options) in bundled() {
+        let mut files = files();
+        files[0].1 = r#"{"name":"core","version":"1.0.0","exports":"./index.js"}"#.to_owned();
+        compare(&files, &options, Agree::InOrder, what);
+    }
+}
+
+/// Settings by which modules are merged first.
+fn bundled() -> Vec<(&'static str, Options)> {
+    let settings = settings().into_iter().map(|(what, options, _)| (what, Options { bundle: true, ..options }));
+    settings.collect()
+}
+
+#[test]
+fn every_frame_of_a_bundle_is_read_back() {
+    for (what, options) in bundled() {
+        compare(&package("ts"), &options, Agree::InOrder, what);
+    }
 }
 
 /// What the generator knows: the file and line of each call, from the one that throws outwards, and the name around.
