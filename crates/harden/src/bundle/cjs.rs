@@ -7,13 +7,12 @@ use swc_core::{
     ecma::{
         ast::*,
         atoms::Atom,
-        transforms::base::resolver,
         visit::{Visit, VisitMut, VisitMutWith, VisitWith},
     },
 };
 
 use super::{
-    Merge,
+    Head, Merge,
     graph::{Graph, Lead},
     plan::Chunk,
     record::Kind,
@@ -22,21 +21,14 @@ use super::{
 use crate::{
     HardenError,
     entry_points::resolve,
-    js::{
-        Language, Session, comments,
-        exports::Exports,
-        hazards::unwrapped,
-        print::{Around, OriginalNames, print},
-        session,
-    },
+    js::{Session, exports::Exports, hazards::unwrapped, session},
     tree::Rewritten,
 };
 
 /// Writes a chunk.
 pub(crate) fn write(merge: &Merge<'_>, chunk: &Chunk) -> Result<Rewritten, HardenError> {
     session(super::STEP, &chunk.path, "", |session| {
-        let mut names = OriginalNames::default();
-        let mut header: Vec<String> = Vec::new();
+        let mut head = Head::default();
         let mut taken: HashSet<Atom> = HashSet::new();
         let mut parts: Vec<(usize, BytePos, Script)> = Vec::new();
         for &member in &chunk.members {
@@ -44,17 +36,7 @@ pub(crate) fn write(merge: &Merge<'_>, chunk: &Chunk) -> Result<Rewritten, Harde
             if module.record.kind == Kind::Json {
                 continue;
             }
-            let part = session.part(&module.path, &merge.text(&module.path)?)?;
-            let mut program = part.parse(Language::JavaScript, merge.types.goal(&module.path))?;
-            names.add(&program);
-            for comment in comments::legal(&part.comments) {
-                if !header.contains(&comment) {
-                    header.push(comment);
-                }
-            }
-            comments::keep_magic(&part.comments);
-            session.take_comments(&part);
-            program.mutate(resolver(session.unresolved, part.top_level, false));
+            let (part, program) = head.open(merge, session, &module.path, &merge.text(&module.path)?)?;
             program.visit_with(&mut Seen(&mut taken));
             let Program::Script(script) = program else {
                 return Err(HardenError::Compiler {
@@ -133,9 +115,7 @@ pub(crate) fn write(merge: &Merge<'_>, chunk: &Chunk) -> Result<Rewritten, Harde
             Some(host) => expected(merge.graph, host).annotation(&Exports::certain(&program)),
             None => String::new(),
         };
-        let header = header.into_iter().map(|comment| comment + "\n").collect();
-        let printed = print(session, program, &names, false, &Around { header, footer })?;
-        Ok(Rewritten { path: chunk.path.clone(), code: printed.code, map: Some(printed.map) })
+        head.print(session, program, &chunk.path, footer)
     })
 }
 

@@ -7,13 +7,12 @@ use swc_core::{
     ecma::{
         ast::*,
         atoms::Atom,
-        transforms::base::resolver,
         visit::{Visit, VisitMut, VisitMutWith, VisitWith},
     },
 };
 
 use super::{
-    Merge,
+    Head, Merge,
     graph::{Found, Lead},
     plan::{Chunk, Edge, edges},
     record::{DEFAULT, Name, member_name},
@@ -23,7 +22,7 @@ use crate::{
     HardenError,
     entry_points::resolve,
     js::{
-        Language, Session, comments,
+        Session,
         hazards::unwrapped,
         print::{Around, OriginalNames, print},
         session,
@@ -48,8 +47,7 @@ struct Origin {
 /// Writes a chunk.
 pub(crate) fn write(merge: &Merge<'_>, chunk: &Chunk) -> Result<Rewritten, HardenError> {
     session(super::STEP, &chunk.path, "", |session| {
-        let mut names = OriginalNames::default();
-        let mut header: Vec<String> = Vec::new();
+        let mut head = Head::default();
         let mut parts = Vec::new();
         let mut shebang = None;
         for &member in &chunk.members {
@@ -59,17 +57,7 @@ pub(crate) fn write(merge: &Merge<'_>, chunk: &Chunk) -> Result<Rewritten, Harde
                 parts.push(Part::json(session, member, &text)?);
                 continue;
             }
-            let part = session.part(path, &text)?;
-            let mut program = part.parse(Language::JavaScript, merge.types.goal(path))?;
-            names.add(&program);
-            for comment in comments::legal(&part.comments) {
-                if !header.contains(&comment) {
-                    header.push(comment);
-                }
-            }
-            comments::keep_magic(&part.comments);
-            session.take_comments(&part);
-            program.mutate(resolver(session.unresolved, part.top_level, false));
+            let (part, program) = head.open(merge, session, path, &text)?;
             let Program::Module(module) = program else {
                 return Err(HardenError::Compiler {
                     step: super::STEP,
@@ -86,9 +74,7 @@ pub(crate) fn write(merge: &Merge<'_>, chunk: &Chunk) -> Result<Rewritten, Harde
         let writer = Writer { merge, chunk, names: HashMap::new() };
         let body = writer.write(session, parts);
         let program = Program::Module(Module { span: DUMMY_SP, body, shebang });
-        let header = header.into_iter().map(|comment| comment + "\n").collect();
-        let printed = print(session, program, &names, false, &Around { header, footer: String::new() })?;
-        Ok(Rewritten { path: chunk.path.clone(), code: printed.code, map: Some(printed.map) })
+        head.print(session, program, &chunk.path, String::new())
     })
 }
 

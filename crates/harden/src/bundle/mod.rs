@@ -14,7 +14,10 @@ pub(crate) mod resolve;
 
 use std::collections::BTreeMap;
 
-use swc_core::common::{BytePos, SyntaxContext};
+use swc_core::{
+    common::{BytePos, SyntaxContext},
+    ecma::{ast::Program, transforms::base::resolver},
+};
 
 use self::{
     graph::{Found, Graph, Lead, Module},
@@ -24,8 +27,12 @@ use self::{
 use crate::{
     HardenError,
     format::PackageTypes,
-    js::{Language, Session, diagnose, session},
-    tree::Tree,
+    js::{
+        Language, Session, comments, diagnose,
+        print::{Around, OriginalNames, print},
+        session,
+    },
+    tree::{Rewritten, Tree},
 };
 
 /// The step's name.
@@ -51,6 +58,49 @@ impl Merge<'_> {
     }
 }
 
+/// What a file has of all its modules: their names as they were, for its map, and their licence comments.
+#[derive(Default)]
+struct Head {
+    names: OriginalNames,
+    legal: Vec<String>,
+}
+
+impl Head {
+    /// Parses one of the modules in the file's session and resolves its names.
+    fn open(
+        &mut self,
+        merge: &Merge<'_>,
+        session: &Session,
+        path: &str,
+        text: &str,
+    ) -> Result<(Session, Program), HardenError> {
+        let part = session.part(path, text)?;
+        let mut program = part.parse(Language::JavaScript, merge.types.goal(path))?;
+        self.names.add(&program);
+        for comment in comments::legal(&part.comments) {
+            if !self.legal.contains(&comment) {
+                self.legal.push(comment);
+            }
+        }
+        comments::keep_magic(&part.comments);
+        session.take_comments(&part);
+        program.mutate(resolver(session.unresolved, part.top_level, false));
+        Ok((part, program))
+    }
+
+    fn print(
+        self,
+        session: &Session,
+        program: Program,
+        path: &str,
+        footer: String,
+    ) -> Result<Rewritten, HardenError> {
+        let header = self.legal.into_iter().map(|comment| comment + "\n").collect();
+        let printed = print(session, program, &self.names, false, &Around { header, footer })?;
+        Ok(Rewritten { path: path.to_owned(), code: printed.code, map: Some(printed.map) })
+    }
+}
+
 /// Reads the module at `path`.
 pub(crate) fn read(tree: &Tree, types: &PackageTypes, path: &str) -> Result<Record, HardenError> {
     let text = tree.read_text(path)?;
@@ -59,11 +109,7 @@ pub(crate) fn read(tree: &Tree, types: &PackageTypes, path: &str) -> Result<Reco
     }
     session(STEP, path, &text, |session| {
         let mut program = session.parse(Language::JavaScript, types.goal(path))?;
-        program.mutate(swc_core::ecma::transforms::base::resolver(
-            session.unresolved,
-            session.top_level,
-            false,
-        ));
+        program.mutate(resolver(session.unresolved, session.top_level, false));
         Ok(Record::of(session, &program))
     })
 }

@@ -429,7 +429,8 @@ fn every_frame_of_commonjs_is_read_back() {
 
 /// Settings by which modules are merged first.
 fn bundled() -> Vec<(&'static str, Options)> {
-    let settings = settings().into_iter().map(|(what, options, _)| (what, Options { bundle: true, ..options }));
+    let settings =
+        settings().into_iter().map(|(what, options, _)| (what, Options { bundle: true, ..options }));
     settings.collect()
 }
 
