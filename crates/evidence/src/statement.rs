@@ -33,6 +33,9 @@ pub const SPDX: &str = "https://spdx.dev/Document/v2.3";
 /// Predicate type: a verification summary.
 pub const VSA: &str = "https://slsa.dev/verification_summary/v1";
 
+/// That a registry published a version (github.com/npm/attestation, specs/publish/v0.1).
+pub const NPM_PUBLISH: &str = "https://github.com/npm/attestation/tree/main/specs/publish/v0.1";
+
 /// Digests by in-toto's name of the algorithm (`sha256`, `sha512`, `gitCommit`), each in lower-case hexadecimal.
 pub type DigestSet = BTreeMap<String, String>;
 

@@ -10,7 +10,9 @@
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use jiff::Timestamp;
 use protected_evidence::{
-    statement::{PAYLOAD_TYPE, PROVENANCE, ResourceDescriptor, STATEMENT_TYPE_0_1, Statement, Subject},
+    statement::{
+        NPM_PUBLISH, PAYLOAD_TYPE, PROVENANCE, ResourceDescriptor, STATEMENT_TYPE_0_1, Statement, Subject,
+    },
     verify::{self, Certificate, Check, Expected, ExpectedBuild, Refused, Signer, Trust, Verified},
     vsa::{self, Summarised},
 };
@@ -37,8 +39,6 @@ use crate::{
 
 /// How the predicate type of every provenance begins; npm still writes v0.2 on GitLab.
 const ANY_PROVENANCE: &str = "https://slsa.dev/provenance/";
-/// npm's publish attestation (github.com/npm/attestation, specs/publish/v0.1).
-const PUBLISH: &str = "https://github.com/npm/attestation/tree/main/specs/publish/v0.1";
 /// The largest bundle that is taken with a version: a provenance has some 20 KiB.
 const BUNDLE_BYTES: usize = 4 << 20;
 
@@ -292,7 +292,7 @@ fn published(app: &App, candidate: &Candidate<'_>, subject: &Subject) -> Answer<
         "version": candidate.version,
         "registry": candidate.registry,
     });
-    let mut statement = Statement::new(subject.clone(), PUBLISH, predicate);
+    let mut statement = Statement::new(subject.clone(), NPM_PUBLISH, predicate);
     // As npm's registry writes it.
     statement.kind = STATEMENT_TYPE_0_1.to_owned();
     sign(app, "publish-attestation", &statement)
@@ -346,4 +346,4 @@ fn sign<P: Serialize>(app: &App, kind: &'static str, statement: &Statement<P>) -
 
 /// The predicate types that the registry signs itself.
 #[cfg(test)]
-pub(super) const OWN: [&str; 2] = [PUBLISH, protected_evidence::statement::VSA];
+pub(super) const OWN: [&str; 2] = [NPM_PUBLISH, protected_evidence::statement::VSA];

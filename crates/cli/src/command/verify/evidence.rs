@@ -119,9 +119,13 @@ impl Documents {
         for document in &self.signed {
             judged.inputs.push(vsa::input(&document.name, &Sha256::of(&document.bytes)));
             let Some(believed) = believed else { continue };
-            let trust = believed.trust(served.and_then(|served| served.key_of(&document.bytes)))?;
+            let registry = served.and_then(|served| served.key_of(&document.bytes));
+            let trust = believed.trust(registry.as_ref())?;
             let expected = Expected { subject: &artifact, predicate_type: None, identity: None };
             match verify::bundle(&document.bytes, &trust, &expected) {
+                Ok(good) if registry.is_some() && says_the_registry(&good) => {
+                    judged.registry(document, &good)
+                }
                 Ok(good) => {
                     judged.signed(document, &good, policy);
                     judged.said(document, &good, policy, &package);
@@ -160,6 +164,13 @@ impl Judged {
     fn refused(&mut self, document: &Document, refused: Refused) {
         let found = format!("{}, in {}", refused.found, document.name);
         self.row(refused.check.name(), Outcome::Failed, refused.expected, found);
+    }
+
+    /// Tells what the registry says itself. It is not asked who that is: the policy is about who builds.
+    fn registry(&mut self, document: &Document, good: &Verified) {
+        let Some(statement) = &good.statement else { return };
+        let found = format!("{}: {}, by the registry's own key", document.name, statement.predicate_type);
+        self.row(Check::Signature.name(), Outcome::Ok, "a signature of the registry", found);
     }
 
     /// Tells who signed a document, where it is logged, and when.
@@ -273,6 +284,14 @@ impl Judged {
             self.sbom(document, &content, package, "not signed");
         }
     }
+}
+
+/// Whether a statement is one that a registry makes for itself: that it published a version, or what it verified.
+///
+/// Attack: provenance that a registry signs with its own key would pass whatever the policy says of who builds.
+fn says_the_registry(good: &Verified) -> bool {
+    let own = [statement::NPM_PUBLISH, statement::VSA];
+    good.statement.as_ref().is_some_and(|statement| own.contains(&statement.predicate_type.as_str()))
 }
 
 fn document(path: &Path) -> Result<Document, CommandError> {

@@ -12,6 +12,7 @@ use protected_evidence::{
 use protected_model::digest::Sha256;
 use serde::{Deserialize, Serialize};
 
+use super::registry::RegistryKey;
 use crate::{
     args::Verify,
     context::Context,
@@ -176,21 +177,26 @@ impl Policy {
 }
 
 impl Believed {
-    /// Returns the trust, with another key (PEM, and its name) where one is given.
+    /// Returns the trust, with the registry's key in the place of the stated one where a bundle names that.
+    ///
+    /// A registry of one's own logs nowhere what it signs itself: such a bundle is believed for its key alone.
     ///
     /// # Errors
     /// When the root or a key is none.
-    pub(super) fn trust(&self, other: Option<(String, String)>) -> Result<Trust, CommandError> {
+    pub(super) fn trust(&self, registry: Option<&RegistryKey>) -> Result<Trust, CommandError> {
         let refuse = |error: TrustError| {
             CommandError::from_error(Kind::BadInput, &format!("trusting {}", self.name), &error)
         };
+        if let Some(key) = registry.filter(|key| !key.needs_log) {
+            return Trust::from_public_key(&key.pem).map_err(refuse);
+        }
         let trust = match &self.root {
             Some(root) => Trust::from_trusted_root(root),
             None => Trust::public_good(),
         };
         let trust = trust.map_err(refuse)?;
-        match (other, &self.key) {
-            (Some((pem, id)), _) => trust.with_key(&pem, Some(id)).map_err(refuse),
+        match (registry, &self.key) {
+            (Some(key), _) => trust.with_key(&key.pem, Some(key.id.clone())).map_err(refuse),
             (None, Some(pem)) => trust.with_key(pem, None).map_err(refuse),
             (None, None) => Ok(trust),
         }

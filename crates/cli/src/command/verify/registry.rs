@@ -74,6 +74,14 @@ struct Key {
     key: String,
 }
 
+/// A key of the registry, with which it signs what it says itself.
+pub(super) struct RegistryKey {
+    pub(super) id: String,
+    pub(super) pem: String,
+    /// Whether the bundle at hand has to be in a log of the trusted root: it has an entry, or is npm's, which logs.
+    pub(super) needs_log: bool,
+}
+
 #[derive(Deserialize)]
 struct Keys {
     keys: Vec<Key>,
@@ -124,13 +132,23 @@ impl Served {
         }
     }
 
-    /// Returns the registry's key (PEM) and its id, where a bundle hints at it.
-    pub(super) fn key_of(&self, bundle: &[u8]) -> Option<(String, String)> {
+    /// Whether this is npm's own registry.
+    fn is_public(&self) -> bool {
+        self.registry.trim_end_matches('/') == PUBLIC
+    }
+
+    /// Returns the registry's key that a bundle says it is signed with, where the registry serves it.
+    pub(super) fn key_of(&self, bundle: &[u8]) -> Option<RegistryKey> {
         let bundle: Value = serde_json::from_slice(bundle).ok()?;
-        let hint = bundle.pointer("/verificationMaterial/publicKey/hint")?.as_str()?;
+        let material = bundle.get("verificationMaterial")?;
+        let hint = material.pointer("/publicKey/hint")?.as_str()?;
         let key = self.keys.iter().find(|key| key.keyid == hint)?;
-        let pem = format!("-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n", key.key);
-        Some((pem, key.keyid.clone()))
+        let entries = material.get("tlogEntries").and_then(Value::as_array);
+        Some(RegistryKey {
+            id: key.keyid.clone(),
+            pem: format!("-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n", key.key),
+            needs_log: self.is_public() || entries.is_some_and(|entries| !entries.is_empty()),
+        })
     }
 }
 
