@@ -51,6 +51,8 @@ pub(crate) struct HardenSection {
     /// Merge internal modules into the entry points that package.json names.
     #[serde(default)]
     pub(crate) bundle: bool,
+    /// What of the declaration files is published: everything unless told otherwise.
+    pub(crate) declarations: Option<Declarations>,
     /// Files that are obfuscated further or less far than the rest. The last one that names a file counts.
     #[serde(default, rename = "override")]
     pub(crate) overrides: Vec<Override>,
@@ -83,6 +85,16 @@ pub(crate) enum LegalComments {
     File,
     /// They are dropped.
     Remove,
+}
+
+/// What of a package's declaration files is published.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Declarations {
+    /// Everything, as it is.
+    Keep,
+    /// What users of the entry points see.
+    Public,
 }
 
 /// `[[harden.override]]`
@@ -154,6 +166,10 @@ pub(crate) fn options(
             Some(LegalComments::Remove) => protected_harden::LegalComments::Remove,
         },
         bundle: section.bundle,
+        declarations: match section.declarations {
+            None | Some(Declarations::Keep) => protected_harden::Declarations::Keep,
+            Some(Declarations::Public) => protected_harden::Declarations::Public,
+        },
         obfuscation,
         ..Options::default()
     })

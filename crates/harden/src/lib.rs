@@ -29,7 +29,8 @@ pub use obfuscate::{Mark, Seed};
 pub use pattern::{PathPattern, PathPatternError};
 pub use recorded::RecordError;
 pub use request::{
-    EcmaVersion, Hardened, LegalComments, Obfuscation, Options, Profile, Request, SourceFile, SourcePlace,
+    Declarations, EcmaVersion, Hardened, LegalComments, Obfuscation, Options, Profile, Request, SourceFile,
+    SourcePlace,
 };
 
 pub use trace::{MAX_FALSE_MATCH_LOG10, Match, Numbers};

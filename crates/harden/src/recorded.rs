@@ -3,7 +3,7 @@
 use protected_model::build::PipelineStep;
 use serde::de::DeserializeOwned;
 
-use crate::{LegalComments, Obfuscation, Options, Profile, SourcePlace, step};
+use crate::{Declarations, LegalComments, Obfuscation, Options, Profile, SourcePlace, step};
 
 /// Why a build cannot be repeated from its record.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +42,13 @@ impl Options {
         };
         if let Some(bundle) = find("bundle") {
             options.keep_names = parameter(bundle, "keep_names")?;
+        }
+        if let Some(declarations) = find(step::DECLARATIONS) {
+            let name: String = parameter(declarations, "declarations")?;
+            options.declarations = Declarations::ALL
+                .into_iter()
+                .find(|known| known.name() == name)
+                .ok_or_else(|| missing(declarations, "declarations"))?;
         }
         if let Some(obfuscate) = find(step::OBFUSCATE) {
             options.obfuscation = obfuscation(obfuscate)?;

@@ -54,6 +54,8 @@ pub struct Options {
     pub legal_comments: LegalComments,
     /// Whether internal modules are merged into the entry points that `package.json` names.
     pub bundle: bool,
+    /// What of the declaration files is published.
+    pub declarations: Declarations,
     /// Whether names are shortened and code is compressed.
     pub minify: bool,
     /// How code is obfuscated.
@@ -74,6 +76,7 @@ impl Default for Options {
             keep_names: false,
             legal_comments: LegalComments::File,
             bundle: false,
+            declarations: Declarations::Keep,
             minify: true,
             obfuscation: Obfuscation::default(),
             target: None,
@@ -174,6 +177,29 @@ impl LegalComments {
     }
 }
 
+/// What of a package's declaration files is published.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Declarations {
+    /// Everything, as it is.
+    #[default]
+    Keep,
+    /// What users of the entry points see.
+    Public,
+}
+
+impl Declarations {
+    /// Every choice.
+    pub const ALL: [Self; 2] = [Self::Keep, Self::Public];
+
+    /// Returns the name that configuration and manifests use.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Keep => "keep",
+            Self::Public => "public",
+        }
+    }
+}
+
 /// A version of ECMAScript, by year.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[expect(missing_docs, reason = "the names say it")]
@@ -200,12 +226,12 @@ pub struct Hardened {
     pub hardening: Hardening,
     /// What was published less protected than asked, and why, by the path it is published under.
     pub unprotected: BTreeMap<String, String>,
-    /// Code that stays a file of its own though `package.json` does not name it, and why.
+    /// Code and declarations that stay files of their own though `package.json` does not lead to them, and why.
     pub kept_apart: BTreeMap<String, String>,
     /// The source files that each published file of code was made of, by its path. A file that only hands on what is
     /// in others was made of none.
     pub modules: BTreeMap<String, BTreeSet<String>>,
-    /// Code that is left out because nothing that `package.json` names reaches it.
+    /// Code and declarations that are left out because nothing that `package.json` names reaches it.
     pub shaken: BTreeSet<String>,
     /// The source maps' digest.
     pub escrow: Option<Escrow>,

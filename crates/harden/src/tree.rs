@@ -42,7 +42,7 @@ pub(crate) struct Tree {
     pub(crate) has_directives: bool,
     /// What is published less protected than asked, and why.
     pub(crate) unprotected: BTreeMap<String, String>,
-    /// Code that stays a file of its own though no entry point is in it, and why.
+    /// Code and declarations that stay files of their own though no entry point needs that, and why.
     pub(crate) kept_apart: BTreeMap<String, String>,
     /// Files that are no more because nothing reaches them.
     pub(crate) shaken: BTreeSet<String>,

@@ -37,10 +37,10 @@ pub struct BuildManifest {
     /// What was published as it was, and why, by path.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub unprotected: BTreeMap<String, String>,
-    /// What the `bundle` step did not merge, and why, by path.
+    /// What the steps `bundle` and `declarations` left as files of their own, and why, by path.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub kept_apart: BTreeMap<String, String>,
-    /// The files that it left out, because nothing reaches them.
+    /// The files that they left out, because nothing reaches them.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub shaken: BTreeSet<String>,
     /// The private source maps.

@@ -105,6 +105,11 @@ const TOOLS: &[Tool] = &[
         source: npm("prettier", "3.10.1", &[("prettier", "bin/prettier.cjs")]),
     },
     Tool {
+        folder: "typescript",
+        purpose: Purpose::Tests,
+        source: npm("typescript", "7.0.2", &[("tsc", "bin/tsc")]),
+    },
+    Tool {
         folder: "gitlab-ci-local",
         purpose: Purpose::Tests,
         source: npm("gitlab-ci-local", "4.75.1", &[("gitlab-ci-local", "dist/index.js")]),

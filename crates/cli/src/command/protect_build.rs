@@ -76,7 +76,7 @@ pub(crate) async fn run(context: &Context, arguments: ProtectBuild) -> Result<()
     match manifest.kept_apart.get("package.json") {
         Some(reason) => context.console.say(format!("  note      nothing is merged: {reason}")),
         None if !manifest.kept_apart.is_empty() => context.console.say(format!(
-            "  note      {} files are not merged; the build manifest has the reasons",
+            "  note      {} files stay files of their own; the build manifest has the reasons",
             manifest.kept_apart.len()
         )),
         None => {}

@@ -4,6 +4,7 @@
 //! not depend on each other and the same file gives the same bytes on any thread.
 
 pub(crate) mod comments;
+pub(crate) mod declarations;
 pub(crate) mod diagnose;
 pub(crate) mod exports;
 pub(crate) mod hazards;
@@ -47,6 +48,8 @@ pub(crate) enum Language {
     Jsx,
     TypeScript,
     Tsx,
+    /// Types only: `.d.ts` and the like.
+    Declarations,
 }
 
 /// What the file's place says about it, as Node decides it.
@@ -170,7 +173,9 @@ impl Session {
     /// Parses the file, or says where it is not in its language.
     pub(crate) fn parse(&self, language: Language, goal: Goal) -> Result<Program, HardenError> {
         let program = match language {
-            Language::TypeScript | Language::Tsx => self.parse_typescript(language == Language::Tsx, goal),
+            Language::TypeScript | Language::Tsx | Language::Declarations => {
+                self.parse_typescript(language, goal)
+            }
             Language::JavaScript | Language::Jsx => self.parse_javascript(language == Language::Jsx, goal),
         };
         let program = program.map_err(|error| {
@@ -212,8 +217,13 @@ impl Session {
         }
     }
 
-    fn parse_typescript(&self, tsx: bool, goal: Goal) -> Result<Program, ParseError> {
-        let syntax = Syntax::Typescript(TsSyntax { tsx, decorators: true, ..Default::default() });
+    fn parse_typescript(&self, language: Language, goal: Goal) -> Result<Program, ParseError> {
+        let syntax = Syntax::Typescript(TsSyntax {
+            tsx: language == Language::Tsx,
+            dts: language == Language::Declarations,
+            decorators: true,
+            ..Default::default()
+        });
         self.attempt(|errors| {
             let comments = Some(&self.comments as _);
             if goal == Goal::Module {

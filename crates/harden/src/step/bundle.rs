@@ -19,7 +19,7 @@ pub(super) const STEP: Step =
     Step { name: bundle::STEP, tool: SWC, wanted: |options, _| options.bundle, config, run };
 
 /// Why nothing is merged.
-const OPEN: &str = "package.json has no `exports`, so that any file can be loaded by its path";
+pub(super) const OPEN: &str = "package.json has no `exports`, so that any file can be loaded by its path";
 
 fn config(context: &Context<'_>) -> Result<Value, HardenError> {
     Ok(json!({
@@ -109,12 +109,12 @@ fn code(paths: &[String]) -> Vec<String> {
 }
 
 /// Whether a file belongs to a dependency that is packed with the package.
-fn is_dependency(path: &str) -> bool {
+pub(super) fn is_dependency(path: &str) -> bool {
     path.starts_with("node_modules/") || path.contains("/node_modules/")
 }
 
 /// Returns each `package.json` by its folder. One that is not JSON says nothing.
-fn manifests(tree: &Tree) -> Result<BTreeMap<String, Value>, HardenError> {
+pub(super) fn manifests(tree: &Tree) -> Result<BTreeMap<String, Value>, HardenError> {
     let mut manifests = BTreeMap::new();
     for path in tree.paths().filter(|path| !is_dependency(path)) {
         let Some(folder) = path.strip_suffix("package.json") else { continue };

@@ -2,6 +2,7 @@
 
 mod bundle;
 mod compile;
+mod declarations;
 pub(crate) mod escrow;
 mod integrity;
 mod minify;
@@ -24,6 +25,7 @@ use crate::{HardenError, Options, Request, Seed, tree::Tree, workers::Workers};
 const STEPS: &[Step] = &[
     compile::STEP,
     bundle::STEP,
+    declarations::STEP,
     minify::STEP,
     obfuscate::STEP,
     strip_source_maps::STEP,
@@ -36,6 +38,7 @@ pub(crate) const OBFUSCATE: &str = obfuscate::STEP.name;
 
 /// Other steps that an option asks for.
 pub(crate) const MINIFY: &str = minify::STEP.name;
+pub(crate) const DECLARATIONS: &str = declarations::STEP.name;
 pub(crate) const STRIP_SOURCE_MAPS: &str = strip_source_maps::STEP.name;
 pub(crate) const ESCROW: &str = escrow::STEP.name;
 

@@ -4,6 +4,7 @@ mod artifact;
 mod behaviour;
 mod bundle;
 mod compile;
+mod declarations;
 mod fuzz;
 mod module_graphs;
 mod obfuscate;

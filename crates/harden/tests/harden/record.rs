@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use protected_harden::{LegalComments, Mark, Obfuscation, Options, Profile, SourcePlace};
+use protected_harden::{Declarations, LegalComments, Mark, Obfuscation, Options, Profile, SourcePlace};
 use protected_model::{
     digest::Sha256,
     integrity::canonical,
@@ -22,6 +22,7 @@ fn package() -> Package {
             "const { hot } = require('./src/hot');\nexports.twice = (limit) => hot(limit) * 2 + 'text of it'.length;\n",
         ),
         ("src/hot.js", hot),
+        ("index.d.ts", "export declare class Twice {\n    private value: number;\n}\n"),
         ("src/typed.ts", "export const shout = (text: string): string => text.toUpperCase() + '!!!';\n"),
     ])
 }
@@ -47,6 +48,7 @@ fn options_are_read_back_from_the_record() {
     for options in [
         Options::default(),
         Options { keep_names: true, legal_comments: LegalComments::Keep, ..Options::default() },
+        Options { declarations: Declarations::Public, ..Options::default() },
         Options { minify: false, escrow: false, legal_comments: LegalComments::Remove, ..Options::default() },
         Options { obfuscation: obfuscation(), ..Options::default() },
         Options { obfuscation: obfuscation(), keep_names: true, minify: false, ..Options::default() },
@@ -63,7 +65,11 @@ fn options_are_read_back_from_the_record() {
 
 #[test]
 fn a_record_that_does_not_say_enough_is_refused() {
-    let built = build(&Options { obfuscation: obfuscation(), ..Options::default() });
+    let built = build(&Options {
+        obfuscation: obfuscation(),
+        declarations: Declarations::Public,
+        ..Options::default()
+    });
     let pipeline = &built.hardened.pipeline;
     let refused = |change: &dyn Fn(&mut Vec<protected_model::build::PipelineStep>)| {
         let mut pipeline = pipeline.clone();
@@ -75,6 +81,7 @@ fn a_record_that_does_not_say_enough_is_refused() {
     assert!(refused(&|steps| steps.clear()).contains("no step `strip-source-maps`"));
     for (step, parameter) in [
         (minify, "keep_names"),
+        (at("declarations"), "declarations"),
         (strip, "legal_comments"),
         (obfuscate, "hot"),
         (obfuscate, "profile"),
