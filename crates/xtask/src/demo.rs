@@ -1,7 +1,7 @@
 //! The main job on one machine: `cargo xtask demo`.
 //!
 //! Builds both binaries, starts the embedded default, publishes a TypeScript sample and a real package taken
-//! from the npm registry, installs both with stock npm, runs them, and shows what was recorded.
+//! from the npm registry, installs both with stock npm, runs them, verifies what was signed, and shows what was recorded.
 
 use std::{fs, path::Path, process::Command};
 
@@ -86,6 +86,10 @@ platform = "github-actions"
 claims = { sub = "repo:acme/greeter:ref:refs/heads/feature", repository = "acme/greeter", repository_id = "2002", repository_owner = "acme", repository_owner_id = "1001", workflow_ref = "acme/greeter/.github/workflows/release.yaml@refs/heads/feature", job_workflow_ref = "acme/greeter/.github/workflows/release.yaml@refs/heads/feature", ref = "refs/heads/feature", ref_type = "branch", event_name = "push", sha = "0123456789abcdef0123456789abcdef01234567", run_id = "77", run_attempt = "1", runner_environment = "github-hosted" }
 "#;
 
+/// Packs the tarball of the folder again, with a line more in its README.
+const TAMPER: &str =
+    "tar -xzf *.tgz && echo changed >> package/README.md && tar -czf *.tgz package && rm -r package";
+
 pub(crate) fn run_command(workspace: &Workspace, _: &[String]) -> Result<()> {
     title("Building");
     run(workspace.cargo().args(["build", "--package", "protected-cli", "--bins"]))?;
@@ -122,6 +126,21 @@ pub(crate) fn run_command(workspace: &Workspace, _: &[String]) -> Result<()> {
     title("What a customer can read of the sample");
     let file = app.join("node_modules/@acme/greeter/src/index.js");
     println!("{}", local::read(&file)?.trim_end());
+
+    title("Verifying the sample: who signed what, where it is logged, and whether it is about this tarball");
+    let kept = folder.join("kept");
+    let root = format!("{}/sigstore/trusted_root.json", demo.0.base);
+    let issuer = format!("{}/local-issuer/github-actions", demo.0.base);
+    let workflow = format!("{}/acme/greeter/.github/workflows/release.yml@refs/heads/main", demo.0.base);
+    let policy = ["--trusted-root", &root, "--issuer", &issuer, "--identity", &workflow];
+    let version = ["verify", "@acme/greeter@1.0.0", "--download", "../kept"];
+    demo.ci("release", &app, &[&version[..], &policy].concat())?;
+
+    title("The same with one file of the package changed");
+    run_quietly(Command::new("sh").current_dir(&kept).args(["-c", TAMPER]))?;
+    if demo.ci("release", &app, &[&["verify", "../kept"][..], &policy].concat()).is_ok() {
+        return Err(Failure::new("this package should have been refused"));
+    }
 
     title("Evidence on record");
     for item in demo.0.operator("/v1/evidence?limit=50")? {
