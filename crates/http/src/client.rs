@@ -101,6 +101,12 @@ impl Client {
             .redirect(Policy::none())
             .retry(reqwest::retry::never())
             .referer(false)
+            // Attack: an answer that is small until it is unpacked. Cargo joins features, so that a crate elsewhere in the
+            // program that wants reqwest to unpack would have it do so here.
+            .no_gzip()
+            .no_deflate()
+            .no_brotli()
+            .no_zstd()
             // reqwest's own reading of the environment is off; `Settings` has read it.
             .no_proxy()
             .connect_timeout(CONNECT_TIMEOUT)
