@@ -182,7 +182,7 @@ impl KeyError {
             Self::NotConfigured { hint, .. } => hint,
             Self::Http { source, .. } => return source.hint(),
             Self::Service { status: 403, .. } => {
-                "the token needs `update` on <mount>/<what>/<key>: sign, encrypt, decrypt or rewrap; and to sign or to seal `read` on <mount>/keys/<key>"
+                "the token needs `read` on the key, <mount>/keys/<key>, to sign or to seal, and `update` on <mount>/<what>/<key>: sign, encrypt, decrypt or rewrap"
             }
             Self::Service { .. } | Self::Sign { .. } | Self::Address { .. } => return None,
             Self::LocalInCi(_) => {
