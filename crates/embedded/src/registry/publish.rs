@@ -143,7 +143,8 @@ async fn publish(request: &Request<'_>, claims: &RegistryClaims, upload: Upload)
         let stored = admitted.into_iter().map(|it| it.store(blobs)).collect::<Result<Vec<_>, _>>()?;
         Ok((blobs.put(&tarball)?, stored))
     });
-    let written: Answer<(Sha256, Vec<Stored>)> = written.await.unwrap_or(Err(StoreError::GivenUp.into()));
+    let written: Answer<(Sha256, Vec<Stored>)> =
+        written.await.unwrap_or_else(|_| Err(StoreError::GivenUp.into()));
     let (sha256, stored) = written?;
     let (documents, attestations) = stored.into_iter().map(|it| (it.document, it.attestation)).unzip();
 
