@@ -11,7 +11,7 @@ const LOCK: &str = r#"{"lockfileVersion": 3, "packages": {
   "packages/core": {"name": "@acme/core", "version": "1.0.0", "dependencies": {"left": "^1"}},
   "node_modules/@acme/core": {"resolved": "packages/core", "link": true},
   "node_modules/left": {"version": "1.0.0", "license": "MIT", "integrity": "sha512-z4PhNX7vuL3xVChQ1m2AB9Yg5AULVxXcg/SpIdNs6c5H0NE8XYXysP+DGNKHfuwvY7kxvUdBeoGlODJ6+SfaPg==",
-    "resolved": "https://registry.npmjs.org/left/-/left-1.0.0.tgz"}}}"#;
+    "resolved": "https://registry.example/left/-/left-1.0.0.tgz"}}}"#;
 
 fn workspace(world: &World) -> std::path::PathBuf {
     fs::create_dir_all(world.path("work/all/.git")).expect("folder");

@@ -26,11 +26,11 @@ const LOCK: &str = r#"{
   "packages": {
     "": {"name": "@acme/shop", "version": "1.2.3", "dependencies": {"left": "^1"}, "devDependencies": {"tool": "^2"},
       "optionalDependencies": {"native": "^3"}},
-    "node_modules/left": {"version": "1.0.0", "resolved": "https://registry.npmjs.org/left/-/left-1.0.0.tgz",
+    "node_modules/left": {"version": "1.0.0", "resolved": "https://registry.example/left/-/left-1.0.0.tgz",
       "integrity": "sha512-z4PhNX7vuL3xVChQ1m2AB9Yg5AULVxXcg/SpIdNs6c5H0NE8XYXysP+DGNKHfuwvY7kxvUdBeoGlODJ6+SfaPg==",
       "license": "SEE LICENSE IN EULA", "dependencies": {"@s/right": "1"}},
     "node_modules/@s/right": {"version": "1.0.0-beta.1", "license": "(MIT OR Apache-2.0)",
-      "resolved": "https://registry.npmjs.org/@s/right/-/right-1.0.0-beta.1.tgz", "dependencies": {"left": "1"}},
+      "resolved": "https://registry.example/@s/right/-/right-1.0.0-beta.1.tgz", "dependencies": {"left": "1"}},
     "node_modules/tool": {"version": "2.0.0", "dev": true, "resolved": "git+ssh://git@github.com/a/tool.git#0123456789012345678901234567890123456789"},
     "node_modules/native": {"version": "3.0.0", "optional": true, "license": "GPL-2.0",
       "resolved": "https://files.example/native.tgz"}

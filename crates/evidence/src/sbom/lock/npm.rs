@@ -275,7 +275,7 @@ mod tests {
       "name": "@acme/shop", "version": "1.0.0", "lockfileVersion": 3, "requires": true,
       "packages": {
         "": {"name": "@acme/shop", "version": "1.0.0", "dependencies": {"a": "^1"}, "devDependencies": {"d": "^1"}},
-        "node_modules/a": {"version": "1.0.0", "resolved": "https://registry.npmjs.org/a/-/a-1.0.0.tgz",
+        "node_modules/a": {"version": "1.0.0", "resolved": "https://registry.example/a/-/a-1.0.0.tgz",
           "integrity": "sha512-AA==", "license": "MIT", "dependencies": {"b": "^1"},
           "optionalDependencies": {"o": "^1"}, "peerDependencies": {"p": "*", "q": "*"},
           "peerDependenciesMeta": {"q": {"optional": true}}},
@@ -315,7 +315,7 @@ mod tests {
     #[test]
     fn version_1_is_nested() {
         let text = r#"{"lockfileVersion": 1, "dependencies": {
-          "a": {"version": "1.0.0", "resolved": "https://registry.npmjs.org/a/-/a-1.0.0.tgz", "requires": {"b": "^1", "o": "1"},
+          "a": {"version": "1.0.0", "resolved": "https://registry.example/a/-/a-1.0.0.tgz", "requires": {"b": "^1", "o": "1"},
                 "dependencies": {"b": {"version": "1.5.0", "bundled": true}}},
           "b": {"version": "2.0.0", "requires": false},
           "o": {"version": "1.0.0", "optional": true, "resolved": false},

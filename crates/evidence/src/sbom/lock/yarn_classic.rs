@@ -94,7 +94,7 @@ mod tests {
         tests::{edges, read_for},
     };
 
-    const TEXT: &str = "# yarn lockfile v1\n\n\n\"@s/p@*\", \"@s/p@^2\":\n  version \"2.0.0\"\n  resolved \"https://registry.yarnpkg.com/@s/p/-/p-2.0.0.tgz#0123456789012345678901234567890123456789\"\n\na@^1:\n  version \"1.0.0\"\n  resolved \"https://registry.yarnpkg.com/a/-/a-1.0.0.tgz#0123456789012345678901234567890123456789\"\n  integrity sha512-AA==\n  dependencies:\n    \"@s/p\" \"^2\"\n    b \"^7\"\n  optionalDependencies:\n    o \"1\"\n\nb@8.0.0:\n  version \"8.0.0\"\n  dependencies:\n    a \"^1\"\n\n\"g@git+ssh://git@github.com/a/g.git\":\n  version \"4.0.0\"\n  resolved \"git+ssh://git@github.com/a/g.git#0123456789012345678901234567890123456789\"\n\n\"n@npm:@s/real@^3\":\n  version \"3.0.0\"\n";
+    const TEXT: &str = "# yarn lockfile v1\n\n\n\"@s/p@*\", \"@s/p@^2\":\n  version \"2.0.0\"\n  resolved \"https://registry.example/@s/p/-/p-2.0.0.tgz#0123456789012345678901234567890123456789\"\n\na@^1:\n  version \"1.0.0\"\n  resolved \"https://registry.example/a/-/a-1.0.0.tgz#0123456789012345678901234567890123456789\"\n  integrity sha512-AA==\n  dependencies:\n    \"@s/p\" \"^2\"\n    b \"^7\"\n  optionalDependencies:\n    o \"1\"\n\nb@8.0.0:\n  version \"8.0.0\"\n  dependencies:\n    a \"^1\"\n\n\"g@git+ssh://git@github.com/a/g.git\":\n  version \"4.0.0\"\n  resolved \"git+ssh://git@github.com/a/g.git#0123456789012345678901234567890123456789\"\n\n\"n@npm:@s/real@^3\":\n  version \"3.0.0\"\n";
 
     #[test]
     fn patterns_lead_to_entries() {
