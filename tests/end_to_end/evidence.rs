@@ -281,4 +281,6 @@ fn a_version_in_the_registry_is_fetched_once_and_verified_again_offline() {
         .expect("copy");
     verify(&world, &["kept", "--offline"]).failed(8, &["is not verified: registry"]);
     world.cli(&["verify", "@acme/core@9.9.9"]).failed(7, &["no such version"]);
+    verify(&world, &["@acme/core@1.0.0"])
+        .failed(2, &["nothing says which registry has `@acme/core@1.0.0`", "give --registry <URL>"]);
 }

@@ -302,7 +302,7 @@ pub(crate) struct Verify {
     /// Public key (PEM) of who signs without an authority
     #[arg(long, value_name = "FILE")]
     pub(crate) key: Option<PathBuf>,
-    /// Registry that has <name>@<version>; the one that FractalOps names in CI, else npm's, when not given
+    /// Registry that has <name>@<version>; the one that FractalOps names in CI when not given
     #[arg(long, value_name = "URL")]
     pub(crate) registry: Option<ServiceUrl>,
     /// Keep what was fetched in this folder, to verify it again offline

@@ -31,14 +31,14 @@ use crate::{
 /// What the registry said, beside the tarball: so that it can be verified again offline.
 pub(super) const FILE: &str = "registry.json";
 
-/// The registry of packages that nobody says where they are.
-const PUBLIC: &str = "https://registry.npmjs.org";
 /// The variable that npm's own configuration in CI reads.
 const TOKEN_VARIABLE: &str = "NODE_AUTH_TOKEN";
 const MAX_METADATA_BYTES: u64 = 128 * 1024 * 1024;
 const MAX_TARBALL_BYTES: u64 = 512 * 1024 * 1024;
-/// Where attestations are: our own path, and npm's.
-const ATTESTATIONS: [&str; 2] = ["-/protected-registry/v1/attestations", "-/npm/v1/attestations"];
+/// Where a registry of ours serves attestations.
+const OWN_ATTESTATIONS: &str = "-/protected-registry/v1/attestations";
+/// Where npm looks for them.
+const NPM_ATTESTATIONS: &str = "-/npm/v1/attestations";
 
 /// A version as a registry serves it.
 #[derive(Debug, Deserialize, Serialize)]
@@ -49,6 +49,10 @@ pub(super) struct Served {
     dist: Dist,
     #[serde(default)]
     keys: Vec<Key>,
+    /// Whether it serves attestations where a registry of ours does. Such a one logs nowhere what it says itself; of any
+    /// other, as of npm's, that is asked.
+    #[serde(default)]
+    own_attestations: bool,
 }
 
 #[derive(Debug, Deserialize, Serialize)]
@@ -78,7 +82,7 @@ struct Key {
 pub(super) struct RegistryKey {
     pub(super) id: String,
     pub(super) pem: String,
-    /// Whether the bundle at hand has to be in a log of the trusted root: it has an entry, or is npm's, which logs.
+    /// Whether the bundle at hand has to be in a log of the trusted root: it has an entry, or is of a registry that logs.
     pub(super) needs_log: bool,
 }
 
@@ -132,11 +136,6 @@ impl Served {
         }
     }
 
-    /// Whether this is npm's own registry.
-    fn is_public(&self) -> bool {
-        self.registry.trim_end_matches('/') == PUBLIC
-    }
-
     /// Returns the registry's key that a bundle says it is signed with, where the registry serves it.
     pub(super) fn key_of(&self, bundle: &[u8]) -> Option<RegistryKey> {
         let bundle: Value = serde_json::from_slice(bundle).ok()?;
@@ -147,7 +146,7 @@ impl Served {
         Some(RegistryKey {
             id: key.keyid.clone(),
             pem: format!("-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n", key.key),
-            needs_log: self.is_public() || entries.is_some_and(|entries| !entries.is_empty()),
+            needs_log: !self.own_attestations || entries.is_some_and(|entries| !entries.is_empty()),
         })
     }
 }
@@ -156,7 +155,7 @@ impl Served {
 pub(super) enum Origin {
     /// The one that was named.
     Given(ServiceUrl),
-    /// The one that FractalOps names to a job of this project, and npm's outside of CI.
+    /// The one that FractalOps names to a CI job of this project.
     Known(Option<ProjectSlug>),
 }
 
@@ -191,10 +190,11 @@ pub(super) async fn fetch(
     let keys = reader.find(registry.join("-/npm/v1/keys"), &doing).await?;
     let keys = keys.map(|answer| answer.json::<Keys>()).transpose();
     let keys = keys.map_err(|error| CommandError::from_error(Kind::Failed, &doing, &error))?;
-    let mut documents = Vec::new();
-    for path in ATTESTATIONS {
+    let (mut documents, mut own_attestations) = (Vec::new(), false);
+    for path in [OWN_ATTESTATIONS, NPM_ATTESTATIONS] {
         let url = registry.join(&format!("{path}/{}@{version}", name.escaped()));
         if let Some(answer) = reader.find(url, &doing).await? {
+            own_attestations |= path == OWN_ATTESTATIONS;
             let document = Document { name: path.to_owned(), bytes: answer.into_body().to_vec() };
             documents.extend(attestations(document));
         }
@@ -205,6 +205,7 @@ pub(super) async fn fetch(
         version: version.clone(),
         dist,
         keys: keys.map_or_else(Vec::new, |keys| keys.keys),
+        own_attestations,
     };
     let evidence = folder.join("evidence");
     let base = name.as_str().replace('/', "-").replace('@', "");
@@ -274,10 +275,9 @@ async fn open(
         Origin::Known(project) => project,
     };
     if context.console.platform().is_none() || settings.fractalops_url().is_err() {
-        let public = PUBLIC
-            .parse::<ServiceUrl>()
-            .map_err(|error| CommandError::usage(format!("{PUBLIC}: {error}")))?;
-        return Ok((public, None));
+        let message = format!("nothing says which registry has `{name}@{version}`");
+        return Err(CommandError::usage(message)
+            .advise("give --registry <URL>; in a CI job with FractalOps configured, FractalOps names it"));
     }
     let project_slug = settings.project(project)?;
     let session = context.log_in(http).await?;
@@ -346,5 +346,38 @@ impl Reader<'_> {
                 (error.hint(), if error.is_transient() { Kind::Unavailable } else { Kind::Failed });
             CommandError::from_error(kind, doing, &error).hint(hint)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Attack: a registry that logs what it signs has the entry taken away, so that nobody finds what it signed.
+    #[test]
+    fn only_a_registry_of_ours_may_sign_without_a_log() {
+        let served = |own: bool| -> Served {
+            serde_json::from_value(serde_json::json!({
+                "registry": "https://registry.example/", "name": "@acme/core", "version": "1.0.0",
+                "dist": {"tarball": "https://registry.example/core.tgz"},
+                "keys": [{"keyid": "SHA256:one", "key": "AA=="}], "own_attestations": own,
+            }))
+            .expect("served")
+        };
+        let bundle = |entries: &str| {
+            format!(r#"{{"verificationMaterial": {{"publicKey": {{"hint": "SHA256:one"}}{entries}}}}}"#)
+        };
+        for (own, entries, needs_log) in [
+            (true, "", false),
+            (true, r#", "tlogEntries": []"#, false),
+            (true, r#", "tlogEntries": [{}]"#, true),
+            (false, "", true),
+            (false, r#", "tlogEntries": []"#, true),
+        ] {
+            let key = served(own).key_of(bundle(entries).as_bytes()).expect("key");
+            assert_eq!(key.needs_log, needs_log, "{own} {entries}");
+        }
+        let other = bundle("").replace("SHA256:one", "SHA256:two");
+        assert!(served(true).key_of(other.as_bytes()).is_none(), "a key that it does not serve");
     }
 }
