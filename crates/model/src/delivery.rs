@@ -3,20 +3,21 @@
 //! None of them holds a key. The descriptor exists before anything is sealed, and sealed bytes and wrapped keys are
 //! bound to it; keys stand in a document of their own, so that wrapping them anew never touches the content.
 
-use std::{collections::BTreeMap, fmt, str::FromStr};
+use std::{collections::BTreeMap, str::FromStr};
 
 use jiff::Timestamp;
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
     build::Protection,
     digest::Sha256,
-    escrow::{POLICY, SUITE},
+    escrow::{POLICY, SUITE, WrappedBy, is_wrapped},
     integrity::canonical,
     key_ref::{KeyProvider, KeyRef, looks_like_key_material},
     name::{BundleId, CustomerSlug, PackageName, ProjectSlug, TenantId},
+    text::{shown, text},
     version::PackageVersion,
 };
 
@@ -158,7 +159,7 @@ pub struct DeliveryManifest {
     /// The key that the data key is wrapped with.
     pub key_ref: KeyRef,
     /// What the key service made of it.
-    pub key_provider: KeyProviderRecord,
+    pub key_provider: WrappedBy,
     /// The files.
     pub contents: Vec<Content>,
     /// Documents about the delivery, by digest.
@@ -192,21 +193,6 @@ pub struct SealedBundle {
     /// Where it is stored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub uri: Option<String>,
-}
-
-/// What a key service made of a data key, for the record.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct KeyProviderRecord {
-    /// The service.
-    pub provider: KeyProvider,
-    /// [`POLICY`].
-    pub policy: String,
-    /// The wrapped data key.
-    pub wrapped_key: String,
-    /// Digest of `wrapped_key` as it is written.
-    pub wrapped_key_sha256: Sha256,
-    /// What the wrapping is bound to.
-    pub context: BTreeMap<String, String>,
 }
 
 /// A document about a delivery.
@@ -513,8 +499,7 @@ fn wrapped(
     if provider != key.provider() || *sha256 != Sha256::of(wrapped_key) {
         return Err(DeliveryError::Contradiction(field));
     }
-    // A wrapped key is longer than a key: what has 32 bytes was never wrapped.
-    if wrapped_key.len() < 60 || wrapped_key.contains("-----BEGIN") {
+    if !is_wrapped(wrapped_key) {
         return Err(DeliveryError::KeyMaterial(field.to_owned()));
     }
     Ok(())
@@ -529,12 +514,6 @@ impl ContentPath {
     /// Returns the path in lower case: two files with the same are one on some systems.
     fn folded(&self) -> String {
         self.0.to_ascii_lowercase()
-    }
-}
-
-impl fmt::Display for ContentPath {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
     }
 }
 
@@ -576,29 +555,8 @@ impl FromStr for ContentPath {
     }
 }
 
-impl TryFrom<String> for ContentPath {
-    type Error = ContentPathError;
-
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        text.parse()
-    }
-}
-
-impl From<ContentPath> for String {
-    fn from(path: ContentPath) -> Self {
-        path.0
-    }
-}
-
-impl JsonSchema for ContentPath {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "ContentPath".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({"type": "string", "description": "Where a file is extracted to: relative, with `/`."})
-    }
-}
+shown!(ContentPath);
+text!(ContentPath, ContentPathError, "description": "Where a file is extracted to: relative, with `/`.");
 
 #[cfg(test)]
 mod tests {
@@ -669,7 +627,7 @@ mod tests {
                 uri: Some("deliveries/globex/01JDELIVERY".to_owned()),
             },
             key_ref: "openbao://transit/globex".parse().expect("reference"),
-            key_provider: KeyProviderRecord {
+            key_provider: WrappedBy {
                 provider: KeyProvider::OpenBao,
                 policy: POLICY.to_owned(),
                 wrapped_key_sha256: Sha256::of(&wrapped_key),

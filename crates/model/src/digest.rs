@@ -3,9 +3,10 @@
 use std::{fmt, str::FromStr};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use sha2::Digest as _;
+
+use crate::text::text;
 
 /// Why a text is not a digest.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -127,7 +128,7 @@ impl FromStr for Shasum {
     }
 }
 
-macro_rules! text {
+macro_rules! digest {
     ($name:ident, $pattern:literal) => {
         impl fmt::Debug for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -135,35 +136,13 @@ macro_rules! text {
             }
         }
 
-        impl TryFrom<String> for $name {
-            type Error = DigestError;
-
-            fn try_from(text: String) -> Result<Self, Self::Error> {
-                text.parse()
-            }
-        }
-
-        impl From<$name> for String {
-            fn from(digest: $name) -> Self {
-                digest.to_string()
-            }
-        }
-
-        impl JsonSchema for $name {
-            fn schema_name() -> std::borrow::Cow<'static, str> {
-                stringify!($name).into()
-            }
-
-            fn json_schema(_: &mut SchemaGenerator) -> Schema {
-                json_schema!({"type": "string", "pattern": $pattern})
-            }
-        }
+        text!($name, DigestError, "pattern": $pattern);
     };
 }
 
-text!(Sha256, "^[0-9a-f]{64}$");
-text!(Integrity, "^sha512-[A-Za-z0-9+/]{86}==$");
-text!(Shasum, "^[0-9a-f]{40}$");
+digest!(Sha256, "^[0-9a-f]{64}$");
+digest!(Integrity, "^sha512-[A-Za-z0-9+/]{86}==$");
+digest!(Shasum, "^[0-9a-f]{40}$");
 
 #[cfg(test)]
 mod tests {

@@ -25,7 +25,7 @@ pub const TYPE: &str = "escrow";
 /// The only suite that there is.
 pub const SUITE: &str = "cobblestone-256";
 
-/// What a sealed escrow's key may be: named, and never in the manifest.
+/// What the key of something sealed may be: named, and never in the manifest.
 pub const POLICY: &str = "reference_only";
 
 /// The manifest of a sealed escrow. It lies beside the sealed file and holds no secret.
@@ -113,6 +113,11 @@ pub enum EscrowManifestError {
     KeyMaterial(&'static str),
 }
 
+/// Returns whether a text may be a wrapped key, which is longer than a key: what has 32 bytes was never wrapped.
+pub(crate) fn is_wrapped(text: &str) -> bool {
+    text.len() >= 60 && !text.contains("-----BEGIN")
+}
+
 impl Descriptor {
     /// Returns what the sealed bytes are bound to.
     pub fn binding(&self) -> Vec<u8> {
@@ -173,8 +178,7 @@ impl EscrowManifest {
         if key_provider.wrapped_key_sha256 != Sha256::of(&key_provider.wrapped_key) {
             return Err(EscrowManifestError::Contradiction("key_provider.wrapped_key_sha256"));
         }
-        // A wrapped key is longer than a key: what has 32 bytes was never wrapped.
-        if key_provider.wrapped_key.len() < 60 {
+        if !is_wrapped(&key_provider.wrapped_key) {
             return Err(EscrowManifestError::KeyMaterial("key_provider.wrapped_key"));
         }
         Ok(())

@@ -2,8 +2,10 @@
 
 use std::{fmt, str::FromStr};
 
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use crate::text::text;
 
 /// A key in a key service, such as `openbao://transit/acme`.
 ///
@@ -159,39 +161,18 @@ impl FromStr for KeyRef {
     }
 }
 
-impl TryFrom<String> for KeyRef {
-    type Error = KeyRefError;
-
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        text.parse()
-    }
-}
-
-impl From<KeyRef> for String {
-    fn from(reference: KeyRef) -> Self {
-        reference.to_string()
-    }
-}
-
 impl fmt::Display for KeyRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}://{}", self.provider.scheme(), self.path)
     }
 }
 
-impl JsonSchema for KeyRef {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "KeyRef".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({
-            "type": "string",
-            "description": "A key in a key service. Never a key itself.",
-            "pattern": "^(?:openbao|aws-kms|gcp-kms|azure-keyvault|local-file)://[A-Za-z0-9:/._-]+$",
-        })
-    }
-}
+text!(
+    KeyRef,
+    KeyRefError,
+    "description": "A key in a key service. Never a key itself.",
+    "pattern": "^(?:openbao|aws-kms|gcp-kms|azure-keyvault|local-file)://[A-Za-z0-9:/._-]+$"
+);
 
 /// Returns whether `text` looks like a key, a token or a password of a machine, and so is to be repeated nowhere.
 ///

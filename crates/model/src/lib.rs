@@ -19,5 +19,6 @@ pub mod name;
 pub mod pattern;
 pub mod secret;
 pub mod service_url;
+mod text;
 pub mod time;
 pub mod version;

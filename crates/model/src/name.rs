@@ -1,9 +1,10 @@
 //! Names of packages, tenants, projects and snapshots.
 
-use std::{fmt, str::FromStr};
+use std::str::FromStr;
 
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
+
+use crate::text::{shown, text};
 
 /// Names that npm refuses for new packages: Node's built-in modules and two folders.
 const RESERVED: &[&str] = &[
@@ -174,40 +175,6 @@ pub struct IdError {
     kind: &'static str,
 }
 
-macro_rules! text {
-    ($name:ident, $error:ident, $description:expr) => {
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(&self.0)
-            }
-        }
-
-        impl TryFrom<String> for $name {
-            type Error = $error;
-
-            fn try_from(text: String) -> Result<Self, Self::Error> {
-                text.parse()
-            }
-        }
-
-        impl From<$name> for String {
-            fn from(name: $name) -> Self {
-                name.0
-            }
-        }
-
-        impl JsonSchema for $name {
-            fn schema_name() -> std::borrow::Cow<'static, str> {
-                stringify!($name).into()
-            }
-
-            fn json_schema(_: &mut SchemaGenerator) -> Schema {
-                json_schema!({"type": "string", "description": $description})
-            }
-        }
-    };
-}
-
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident, $kind:literal) => {
         $(#[$doc])*
@@ -236,12 +203,15 @@ macro_rules! id {
             }
         }
 
-        text!($name, IdError, $kind);
+        shown!($name);
+        text!($name, IdError, "description": $kind);
     };
 }
 
-text!(PackageName, PackageNameError, "an npm package name, such as @acme/core");
-text!(PackageScope, PackageNameError, "an npm scope such as @acme, or nothing for unscoped packages");
+shown!(PackageName);
+text!(PackageName, PackageNameError, "description": "an npm package name, such as @acme/core");
+shown!(PackageScope);
+text!(PackageScope, PackageNameError, "description": "an npm scope such as @acme, or nothing for unscoped packages");
 
 id! {
     /// A customer of FractalOps, whose data is apart from every other's.

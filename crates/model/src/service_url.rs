@@ -5,6 +5,8 @@ use std::{fmt, str::FromStr};
 use serde::{Deserialize, Serialize};
 use url::{Host, Url};
 
+use crate::text::text;
+
 /// A base URL that is `https`, or `http` on a loopback address; its path always ends with `/`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -98,35 +100,13 @@ impl FromStr for ServiceUrl {
     }
 }
 
-impl TryFrom<String> for ServiceUrl {
-    type Error = ServiceUrlError;
-
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        text.parse()
-    }
-}
-
-impl From<ServiceUrl> for String {
-    fn from(url: ServiceUrl) -> Self {
-        url.0.into()
-    }
-}
-
 impl fmt::Display for ServiceUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.0.as_str())
     }
 }
 
-impl schemars::JsonSchema for ServiceUrl {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "ServiceUrl".into()
-    }
-
-    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        schemars::json_schema!({"type": "string", "format": "uri", "pattern": "^https?://"})
-    }
-}
+text!(ServiceUrl, ServiceUrlError, "format": "uri", "pattern": "^https?://");
 
 #[cfg(test)]
 mod tests {

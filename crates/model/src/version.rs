@@ -1,9 +1,10 @@
 //! Versions and dist-tags, as npm means them.
 
-use std::{fmt, str::FromStr};
+use std::str::FromStr;
 
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
+
+use crate::text::{shown, text};
 
 /// The largest number that npm's semver reads: JavaScript's `Number.MAX_SAFE_INTEGER`.
 const MAX_NUMBER: u64 = 9_007_199_254_740_991;
@@ -95,42 +96,10 @@ impl FromStr for DistTag {
     }
 }
 
-macro_rules! text {
-    ($name:ident, $error:ident, $description:literal) => {
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                fmt::Display::fmt(&self.0, f)
-            }
-        }
-
-        impl TryFrom<String> for $name {
-            type Error = $error;
-
-            fn try_from(text: String) -> Result<Self, Self::Error> {
-                text.parse()
-            }
-        }
-
-        impl From<$name> for String {
-            fn from(value: $name) -> Self {
-                value.to_string()
-            }
-        }
-
-        impl JsonSchema for $name {
-            fn schema_name() -> std::borrow::Cow<'static, str> {
-                stringify!($name).into()
-            }
-
-            fn json_schema(_: &mut SchemaGenerator) -> Schema {
-                json_schema!({"type": "string", "description": $description})
-            }
-        }
-    };
-}
-
-text!(PackageVersion, PackageVersionError, "Semantic Versioning 2.0.0 without build metadata");
-text!(DistTag, DistTagError, "an npm dist-tag");
+shown!(PackageVersion);
+text!(PackageVersion, PackageVersionError, "description": "Semantic Versioning 2.0.0 without build metadata");
+shown!(DistTag);
+text!(DistTag, DistTagError, "description": "an npm dist-tag");
 
 #[cfg(test)]
 mod tests {

@@ -1,9 +1,9 @@
 //! `/v1/packages/delivery`: sealed deliveries on record, and who may open them.
 
-use std::{fmt, str::FromStr};
+use std::str::FromStr;
 
 use jiff::Timestamp;
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::evidence::EvidenceRecord;
@@ -11,6 +11,7 @@ use crate::{
     delivery::DeliveryManifest,
     key_ref::{KeyProvider, looks_like_key_material},
     name::{BundleId, CustomerSlug},
+    text::{shown, text},
 };
 
 /// `POST` registers a delivery, whose body is its [`DeliveryManifest`]; `GET <path>/{bundle_id}` is one.
@@ -147,12 +148,6 @@ impl Grantee {
     }
 }
 
-impl fmt::Display for Grantee {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
 impl FromStr for Grantee {
     type Err = GranteeError;
 
@@ -167,29 +162,8 @@ impl FromStr for Grantee {
     }
 }
 
-impl TryFrom<String> for Grantee {
-    type Error = GranteeError;
-
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        text.parse()
-    }
-}
-
-impl From<Grantee> for String {
-    fn from(grantee: Grantee) -> Self {
-        grantee.0
-    }
-}
-
-impl JsonSchema for Grantee {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "Grantee".into()
-    }
-
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({"type": "string", "minLength": 1, "maxLength": 512, "pattern": "^[!-~]+$"})
-    }
-}
+shown!(Grantee);
+text!(Grantee, GranteeError, "minLength": 1, "maxLength": 512, "pattern": "^[!-~]+$");
 
 #[cfg(test)]
 mod tests {
