@@ -75,8 +75,10 @@ pub struct Opener<R: Read> {
     state: State,
 }
 
-#[derive(PartialEq)]
-enum State {
+/// How far a message was read.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum State {
+    /// Up to here all was authentic, and there is more.
     Open,
     /// The last chunk was read.
     Ended,

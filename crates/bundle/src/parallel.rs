@@ -15,7 +15,12 @@ use std::{
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-use crate::{CHUNK, DataKey, HEADER, OpenError, SealError, TAG, key::Message, open::fill, seal::start};
+use crate::{
+    CHUNK, DataKey, HEADER, OpenError, SealError, TAG,
+    key::Message,
+    open::{State, fill},
+    seal::start,
+};
 
 /// How many chunks travel together.
 const BATCH: usize = 64;
@@ -292,14 +297,6 @@ pub struct ParallelOpener {
     digest: Option<JoinHandle<(u64, [u8; 32])>>,
 }
 
-#[derive(Clone, Copy, PartialEq)]
-enum State {
-    Open,
-    Ended,
-    /// Something was not authentic: nothing more is given.
-    Broken,
-}
-
 impl ParallelOpener {
     /// Reads the header, and refuses another key than the one that it commits to. `threads` is how many run the
     /// cipher; two more read and digest.
@@ -382,16 +379,6 @@ impl ParallelOpener {
         }
     }
 
-    /// Returns the next piece of plain text, or nothing after the last.
-    ///
-    /// # Errors
-    /// As [`open`](crate::open()).
-    pub fn piece(&mut self) -> Result<Option<&[u8]>, OpenError> {
-        let Some(range) = self.next()? else { return Ok(None) };
-        self.plain_bytes += range.len() as u64;
-        Ok(self.current.as_ref().map(|(batch, _)| &batch.bytes[range]))
-    }
-
     /// Finds the next text of a chunk in the current batch, or takes the next batch.
     fn next(&mut self) -> Result<Option<std::ops::Range<usize>>, OpenError> {
         loop {
@@ -449,8 +436,8 @@ impl Read for ParallelOpener {
         if buffer.is_empty() {
             return Ok(0);
         }
-        loop {
-            let Some(range) = self.next()? else { return Ok(0) };
+        // The last chunk may be empty.
+        while let Some(range) = self.next()? {
             let Some((batch, _)) = &self.current else { continue };
             let count = buffer.len().min(range.len());
             buffer[..count].copy_from_slice(&batch.bytes[range.start..][..count]);
@@ -463,5 +450,6 @@ impl Read for ParallelOpener {
                 return Ok(count);
             }
         }
+        Ok(0)
     }
 }

@@ -55,16 +55,11 @@ fn opened_in_parallel(
         Ok(opener) => opener,
         Err(error) => return (Err(error), plain),
     };
-    loop {
-        match opener.piece() {
-            Ok(Some(piece)) => plain.extend_from_slice(piece),
-            Ok(None) => break,
-            Err(error) => {
-                assert!(opener.piece().is_err(), "a broken bundle stays broken");
-                assert!(opener.finish().is_err(), "what is broken has no whole");
-                return (Err(error), plain);
-            }
-        }
+    if let Err(error) = opener.read_to_end(&mut plain) {
+        assert!(opener.read(&mut [0]).is_err(), "a broken bundle stays broken");
+        assert!(opener.finish().is_err(), "what is broken has no whole");
+        let error = error.into_inner().and_then(|error| error.downcast::<OpenError>().ok());
+        return (Err(*error.expect("an error of the bundle")), plain);
     }
     let whole = opener.finish().expect("whole");
     assert_eq!(whole.sealed_bytes, sealed.len() as u64);
