@@ -1,7 +1,7 @@
 //! What every command works with, and what it must undo at its end.
 
 use std::{
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, OnceLock, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -36,6 +36,7 @@ pub(crate) struct Context {
     pub(crate) console: Console,
     pub(crate) cancel: Cancel,
     pub(crate) correlation_id: String,
+    http: OnceLock<Client>,
     undo: Mutex<Undo>,
 }
 
@@ -55,14 +56,17 @@ pub(crate) struct Session {
 impl Context {
     pub(crate) fn new(settings: Settings, console: Console, cancel: Cancel) -> Self {
         let correlation_id = ulid::Ulid::generate().to_string();
-        Self { settings, console, cancel, correlation_id, undo: Mutex::default() }
+        Self { settings, console, cancel, correlation_id, http: OnceLock::new(), undo: Mutex::default() }
     }
 
-    /// Makes the one HTTP client of this command.
+    /// Returns the one HTTP client of this command, whose connections all its parts share.
     ///
     /// # Errors
     /// When the proxy or the certificate authorities cannot be used.
     pub(crate) fn http(&self) -> Result<Client, CommandError> {
+        if let Some(client) = self.http.get() {
+            return Ok(client.clone());
+        }
         let user_agent = concat!("protected-registry/", env!("CARGO_PKG_VERSION"));
         protected_http::Settings::from_environment(
             &self.settings.environment,
@@ -74,6 +78,7 @@ impl Context {
             let hint = error.hint();
             CommandError::from_error(Kind::Usage, "setting up HTTP", &error).hint(hint)
         })
+        .map(|client| self.http.get_or_init(|| client).clone())
     }
 
     /// Returns the client of the control plane.
