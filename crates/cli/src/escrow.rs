@@ -11,7 +11,7 @@ use flate2::{Compression, read::GzDecoder, write::GzEncoder};
 use protected_bundle::{DataKey, OpenError, Opener, Sealer};
 use protected_harden::retrace;
 use protected_http::Client;
-use protected_keys::{KeyError, KeyService, WrappedKey};
+use protected_keys::{KeyError, KeyService};
 use protected_model::{
     build,
     digest::Sha256,
@@ -90,7 +90,7 @@ impl Sealing {
         let wrapped = tokio::runtime::Handle::current()
             .block_on(self.service.wrap(&key, &context))
             .map_err(|error| key_error("sealing the escrow", &error))?
-            .0;
+            .text;
         let place = private.join(SEALED);
         let sealed = create(&place)
             .and_then(|file| pack(clear, &files, &key, &descriptor.binding(), file))
@@ -274,8 +274,8 @@ pub(crate) async fn open(
             let sealed = path.with_file_name(&manifest.bundle.file);
             let doing = format!("opening the escrow `{}`", sealed.display());
             let service = connect(&manifest.key_ref, settings, http, &doing)?;
-            let wrapped = WrappedKey(manifest.key_provider.wrapped_key.clone());
-            let key = service.unwrap(&wrapped, &manifest.descriptor.key_context()).await;
+            let wrapped = &manifest.key_provider.wrapped_key;
+            let key = service.unwrap(wrapped, &manifest.descriptor.key_context()).await;
             let key = key.map_err(|error| key_error(&doing, &error))?;
             crate::context::compute(move || unseal(&sealed, &manifest, &key)).await
         }

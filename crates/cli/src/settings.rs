@@ -358,18 +358,9 @@ impl Settings {
         Ok(protected_keys::Settings {
             local_folder: folder.map(|folder| self.working_directory.join(folder)),
             local_allowed: allowed || !in_ci,
-            openbao: Some(self.openbao()),
+            environment: self.environment.clone(),
+            id_tokens: None,
         })
-    }
-
-    /// Returns what the variables of OpenBao's own client say.
-    fn openbao(&self) -> protected_keys::OpenBao {
-        let either = |names: [&'static str; 2]| names.into_iter().find_map(|name| self.environment.get(name));
-        protected_keys::OpenBao {
-            address: either(["BAO_ADDR", "VAULT_ADDR"]).map(str::to_owned),
-            token: either(["BAO_TOKEN", "VAULT_TOKEN"]).map(AccessToken::new),
-            namespace: either(["BAO_NAMESPACE", "VAULT_NAMESPACE"]).map(str::to_owned),
-        }
     }
 
     fn variable(&self, name: &str) -> Option<&str> {

@@ -1,23 +1,29 @@
-//! Key services: they wrap the data key of a bundle, unwrap it for who may open it, and sign. One file each.
+//! Key services: they wrap the data key of a bundle, unwrap it for who may open it, grant that, and sign. One file each.
 //!
 //! The key never leaves its service. A reference to a service that is not in the table is refused: a bundle is never
 //! left unsealed instead, and a package never unsigned.
 
 mod local_file;
 mod openbao;
+mod rest;
 
-use std::{collections::BTreeMap, future::Future, path::PathBuf, pin::Pin};
+use std::{collections::BTreeMap, future::Future, path::PathBuf, pin::Pin, sync::Arc};
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 use protected_bundle::DataKey;
 use protected_http::{Client, HttpError};
 use protected_model::{
+    api::delivery::{GrantMaterialization, Grantee},
     digest::Sha256,
+    environment::Environment,
     hint::Hint,
     key_ref::{KeyProvider, KeyRef},
+    name::BundleId,
+    secret::IdToken,
 };
 
-pub use openbao::{OpenBao, transit_context};
+pub use openbao::transit_context;
 
 /// Every key service, by the scheme of its references: how to wrap with it, and how to sign with it. What is missing
 /// is known and not supported yet.
@@ -36,20 +42,74 @@ type Connecting<'a> = Pin<Box<dyn Future<Output = Result<Box<dyn SigningKey>, Ke
 /// What a wrapping is bound to: who unwraps says the same, or gets nothing.
 pub type KeyContext = BTreeMap<String, String>;
 
-/// Where key services are found. A reference never says so.
-#[derive(Clone, Debug, Default)]
+/// Where key services are found, and who asks them. A reference never says so.
+#[derive(Clone, Default)]
 pub struct Settings {
     /// The folder of `local-file://` keys.
     pub local_folder: Option<PathBuf>,
     /// Whether a local key may be used: not in CI, unless asked for.
     pub local_allowed: bool,
-    /// Where OpenBao is, and the token for it.
-    pub openbao: Option<OpenBao>,
+    /// The variables in which each provider's own client finds its service and credentials.
+    pub environment: Environment,
+    /// The CI identity, where a job has one: who has no credential in the environment logs in with it.
+    pub id_tokens: Option<Arc<dyn IdTokens>>,
 }
 
-/// A data key as its service wrapped it, in text.
+/// The identity of the job that runs, as ID tokens for whom it is shown to.
+#[async_trait]
+pub trait IdTokens: Send + Sync {
+    /// Returns an ID token for `audience`.
+    ///
+    /// # Errors
+    /// In words, when the platform gives none.
+    async fn id_token(&self, audience: &str) -> Result<IdToken, String>;
+}
+
+/// A data key as its service wrapped it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct WrappedKey(pub String);
+pub struct WrappedKey {
+    /// The wrapped key, in the service's own writing or base64.
+    pub text: String,
+    /// What the service says of the version of its key, where it does.
+    pub version: Option<String>,
+}
+
+/// Who is to open what, and until when.
+#[derive(Clone, Copy, Debug)]
+pub struct GrantTerms<'a> {
+    /// The delivery.
+    pub bundle: &'a BundleId,
+    /// What its data key is bound to.
+    pub context: &'a KeyContext,
+    /// Who may unwrap it, in the words of the service.
+    pub grantee: &'a Grantee,
+    /// When that ends.
+    pub expires_at: Option<Timestamp>,
+    /// What time it is.
+    pub now: Timestamp,
+}
+
+/// What a service has on a delivery.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FoundGrant {
+    /// What the service calls it.
+    pub reference: String,
+    /// Who may unwrap, where the service tells.
+    pub grantee: Option<Grantee>,
+    /// When it ends by itself.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// To what a service can hold a grantee. Said to whoever grants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GrantLimits {
+    /// Whether the grant opens this delivery alone, and not all that is wrapped with the key.
+    pub one_bundle: bool,
+    /// Whether the service ends it at its time.
+    pub expires: bool,
+    /// The same in a sentence, with what follows from it.
+    pub says: &'static str,
+}
 
 /// A service that holds a key and never lets it out.
 #[async_trait]
@@ -57,14 +117,26 @@ pub trait KeyService: Send + Sync {
     /// Wraps `key`, bound to `context`.
     async fn wrap(&self, key: &DataKey, context: &KeyContext) -> Result<WrappedKey, KeyError>;
 
-    /// Unwraps what [`Self::wrap`] made with the same `context`.
-    async fn unwrap(&self, wrapped: &WrappedKey, context: &KeyContext) -> Result<DataKey, KeyError>;
+    /// Unwraps the text of what [`Self::wrap`] made with the same `context`.
+    async fn unwrap(&self, wrapped: &str, context: &KeyContext) -> Result<DataKey, KeyError>;
 
     /// Wraps the same data key anew, with the key as it is now, and leaves what is sealed as it is.
-    async fn rewrap(&self, wrapped: &WrappedKey, context: &KeyContext) -> Result<WrappedKey, KeyError> {
+    async fn rewrap(&self, wrapped: &str, context: &KeyContext) -> Result<WrappedKey, KeyError> {
         let key = self.unwrap(wrapped, context).await?;
         self.wrap(&key, context).await
     }
+
+    /// Returns to what a grant of this service can hold its grantee.
+    fn limits(&self) -> GrantLimits;
+
+    /// Lets the grantee unwrap, and nothing else. The same terms again change nothing and answer alike.
+    async fn grant(&self, terms: &GrantTerms<'_>) -> Result<GrantMaterialization, KeyError>;
+
+    /// Lists what the service has on a delivery, also what nobody recorded.
+    async fn grants(&self, bundle: &BundleId, context: &KeyContext) -> Result<Vec<FoundGrant>, KeyError>;
+
+    /// Takes a grant back, and returns whether there was one.
+    async fn revoke(&self, terms: &GrantTerms<'_>) -> Result<bool, KeyError>;
 }
 
 /// A private key that signs in its service: ECDSA on P-256 with SHA-256.
@@ -154,6 +226,38 @@ pub enum KeyError {
         "the key `{0}` does not open this data key: it was wrapped with another key, or for another bundle"
     )]
     Refused(KeyRef),
+    /// The service knows no grants.
+    #[error("the key `{key}` knows no grants: {reason}")]
+    NoGrants {
+        /// The key.
+        key: KeyRef,
+        /// What that means.
+        reason: &'static str,
+    },
+    /// A grant cannot be given, listed or taken back as it was asked for.
+    #[error("a grant on the key `{key}`: {reason}")]
+    Grant {
+        /// The key.
+        key: KeyRef,
+        /// Why.
+        reason: String,
+    },
+    /// Nobody is logged in to the service.
+    #[error("logging in to the service of the key `{key}`: {reason}")]
+    Login {
+        /// The key.
+        key: KeyRef,
+        /// Why.
+        reason: String,
+    },
+    /// The answer is not the answer to what was asked.
+    #[error("the service of the key `{key}` gave an answer that is not used: {reason}")]
+    Answer {
+        /// The key.
+        key: KeyRef,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// The wrapping failed.
     #[error("the key `{key}` cannot wrap the data key: {reason}")]
     Wrap {
@@ -181,10 +285,18 @@ impl KeyError {
             Self::CannotSign(_) => "this version signs with openbao:// and local-file://",
             Self::NotConfigured { hint, .. } => hint,
             Self::Http { source, .. } => return source.hint(),
-            Self::Service { status: 403, .. } => {
+            Self::Service { status: 403, key, .. } if key.provider() == KeyProvider::OpenBao => {
                 "the token needs `read` on the key, <mount>/keys/<key>, to sign or to seal, and `update` on <mount>/<what>/<key>: sign, encrypt, decrypt or rewrap"
             }
-            Self::Service { .. } | Self::Sign { .. } | Self::Address { .. } => return None,
+            Self::NoGrants { .. } => {
+                "grant without --materialize-grant, and hand over the key's file by a way of your own"
+            }
+            Self::Service { .. }
+            | Self::Sign { .. }
+            | Self::Address { .. }
+            | Self::Grant { .. }
+            | Self::Login { .. }
+            | Self::Answer { .. } => return None,
             Self::LocalInCi(_) => {
                 "set PROTECTED_REGISTRY_ALLOW_LOCAL_KEY to `true` for a trial; a build that counts is sealed with a key service"
             }
@@ -230,6 +342,17 @@ pub async fn connect_to_sign(
     }
 }
 
+/// Says what was done in a service, as FractalOps records it.
+fn materialized(key: &KeyRef, operation: &str, reference: String, now: Timestamp) -> GrantMaterialization {
+    GrantMaterialization {
+        provider: key.provider(),
+        operation: operation.to_owned(),
+        reference,
+        status: "materialized".to_owned(),
+        materialized_at: now,
+    }
+}
+
 fn said(message: Option<&str>) -> String {
     message.map(|message| format!(": {message}")).unwrap_or_default()
 }
@@ -253,8 +376,7 @@ mod tests {
 
     #[test]
     fn what_is_not_supported_is_refused_and_says_so() {
-        let settings =
-            Settings { local_allowed: true, local_folder: Some(std::env::temp_dir()), ..Settings::default() };
+        let settings = Settings::default();
         for text in [
             "aws-kms://arn:aws:kms:us-east-1:123456789012:alias/acme",
             "gcp-kms://projects/acme-prod/locations/global/keyRings/r/cryptoKeys/k",

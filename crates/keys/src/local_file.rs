@@ -15,16 +15,22 @@ use aws_lc_rs::{
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use protected_bundle::{DataKey, open, seal};
 use protected_http::Client;
-use protected_model::{digest::Sha256, key_ref::KeyRef};
+use protected_model::{api::delivery::GrantMaterialization, digest::Sha256, key_ref::KeyRef, name::BundleId};
 use zeroize::Zeroizing;
 
-use crate::{Connecting, KeyContext, KeyError, KeyService, Settings, SigningKey, WrappedKey};
+use crate::{
+    Connecting, FoundGrant, GrantLimits, GrantTerms, KeyContext, KeyError, KeyService, Settings, SigningKey,
+    WrappedKey,
+};
 
 /// The longest file with a key in PEM, in bytes.
 const MAX_PEM_BYTES: usize = 4096;
 
 /// What wrappings of this service are bound to, before the context.
 const LABEL: &[u8] = b"protected-registry/local-file/v1\0";
+
+/// What a key in a file means to whoever grants.
+const NO_GRANTS: &str = "whoever has its file opens all that was sealed with it, and nothing takes that back";
 
 struct LocalFile {
     reference: KeyRef,
@@ -141,15 +147,37 @@ impl KeyService for LocalFile {
         let mut wrapped = Vec::new();
         seal(&self.key, &binding(context), key.reveal().as_slice(), &mut wrapped)
             .map_err(|error| KeyError::Wrap { key: self.reference.clone(), reason: error.to_string() })?;
-        Ok(WrappedKey(hex::encode(wrapped)))
+        Ok(WrappedKey { text: hex::encode(wrapped), version: None })
     }
 
-    async fn unwrap(&self, wrapped: &WrappedKey, context: &KeyContext) -> Result<DataKey, KeyError> {
+    async fn unwrap(&self, wrapped: &str, context: &KeyContext) -> Result<DataKey, KeyError> {
         let refused = || KeyError::Refused(self.reference.clone());
-        let wrapped = hex::decode(&wrapped.0).map_err(|_| refused())?;
+        let wrapped = hex::decode(wrapped).map_err(|_| refused())?;
         let mut key = Zeroizing::new(Vec::with_capacity(32));
         open(&self.key, &binding(context), wrapped.as_slice(), &mut *key).map_err(|_| refused())?;
         DataKey::try_from(key.as_slice()).map_err(|_| refused())
+    }
+
+    fn limits(&self) -> GrantLimits {
+        GrantLimits { one_bundle: false, expires: false, says: NO_GRANTS }
+    }
+
+    async fn grant(&self, _: &GrantTerms<'_>) -> Result<GrantMaterialization, KeyError> {
+        Err(self.no_grants())
+    }
+
+    async fn grants(&self, _: &BundleId, _: &KeyContext) -> Result<Vec<FoundGrant>, KeyError> {
+        Ok(Vec::new())
+    }
+
+    async fn revoke(&self, _: &GrantTerms<'_>) -> Result<bool, KeyError> {
+        Err(self.no_grants())
+    }
+}
+
+impl LocalFile {
+    fn no_grants(&self) -> KeyError {
+        KeyError::NoGrants { key: self.reference.clone(), reason: NO_GRANTS }
     }
 }
 
@@ -216,23 +244,23 @@ mod tests {
         let two = connect(&reference("two"), &settings(folder.path()), &client()).expect("two");
         let key = DataKey::generate().expect("random");
         let wrapped = one.wrap(&key, &context("1.0.0")).await.expect("wrap");
-        assert!(!wrapped.0.contains(&hex::encode(key.reveal())));
+        assert!(!wrapped.text.contains(&hex::encode(key.reveal())));
         assert_ne!(one.wrap(&key, &context("1.0.0")).await.expect("wrap"), wrapped);
-        let back = one.unwrap(&wrapped, &context("1.0.0")).await.expect("unwrap");
+        let back = one.unwrap(&wrapped.text, &context("1.0.0")).await.expect("unwrap");
         assert_eq!(back.reveal(), key.reveal());
 
         let mut bad = Vec::new();
-        bad.push(one.unwrap(&wrapped, &context("1.0.1")).await);
-        bad.push(one.unwrap(&wrapped, &KeyContext::new()).await);
-        bad.push(two.unwrap(&wrapped, &context("1.0.0")).await);
-        for at in [0, 60, 120, wrapped.0.len() - 1] {
-            let mut text = wrapped.0.clone().into_bytes();
+        bad.push(one.unwrap(&wrapped.text, &context("1.0.1")).await);
+        bad.push(one.unwrap(&wrapped.text, &KeyContext::new()).await);
+        bad.push(two.unwrap(&wrapped.text, &context("1.0.0")).await);
+        for at in [0, 60, 120, wrapped.text.len() - 1] {
+            let mut text = wrapped.text.clone().into_bytes();
             text[at] = if text[at] == b'0' { b'1' } else { b'0' };
             let text = String::from_utf8(text).expect("hex");
-            bad.push(one.unwrap(&WrappedKey(text), &context("1.0.0")).await);
+            bad.push(one.unwrap(&text, &context("1.0.0")).await);
         }
-        for text in ["", "00", "not hex", &wrapped.0[..wrapped.0.len() - 2]] {
-            bad.push(one.unwrap(&WrappedKey(text.to_owned()), &context("1.0.0")).await);
+        for text in ["", "00", "not hex", &wrapped.text[..wrapped.text.len() - 2]] {
+            bad.push(one.unwrap(text, &context("1.0.0")).await);
         }
         for result in bad {
             assert!(matches!(result.expect_err("unwrapped"), KeyError::Refused(_)));

@@ -6,47 +6,36 @@
 //! each context, so that a wrapping opens for its bundle alone, and a policy can name the context that it allows.
 //! Associated data would bind as well, but `rewrap` takes none.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc};
 
 use async_trait::async_trait;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
+use jiff::Timestamp;
 use protected_bundle::DataKey;
-use protected_http::{Client, Request, Response, Retry};
+use protected_http::{Client, Request, Response};
 use protected_model::{
+    api::delivery::{GrantMaterialization, Grantee},
     digest::Sha256,
     integrity::canonical,
     key_ref::KeyRef,
+    name::BundleId,
     secret::{AccessToken, Secret as _},
     service_url::{ServiceUrl, ServiceUrlError},
 };
 use serde::{Deserialize, de::DeserializeOwned};
-use serde_json::json;
+use serde_json::{Value, json};
+use tokio::sync::OnceCell;
 use zeroize::Zeroizing;
 
-use crate::{Connecting, KeyContext, KeyError, KeyService, Settings, SigningKey, WrappedKey};
+use crate::{
+    Connecting, FoundGrant, GrantLimits, GrantTerms, IdTokens, KeyContext, KeyError, KeyService, Settings,
+    SigningKey, WrappedKey, materialized, rest,
+};
 
-/// How long one attempt may take.
-const ATTEMPT: Duration = Duration::from_secs(8);
-/// Signing twice does no harm.
-const RETRY: Retry = Retry { attempts: 4, budget: Duration::from_secs(30) };
-/// The largest answer that is read: a key of a hundred versions has some ten kilobytes.
-const MAX_BYTES: u64 = 1024 * 1024;
-/// The longest text of the service that is repeated, in characters.
-const LONGEST_TEXT: usize = 200;
-
-/// Where OpenBao is, and who asks it.
-#[derive(Clone, Debug)]
-pub struct OpenBao {
-    /// Its address, as it was given; without one nothing can be asked.
-    pub address: Option<String>,
-    /// A token that may read the key and sign with it.
-    pub token: Option<AccessToken>,
-    /// The namespace, where there are any.
-    pub namespace: Option<String>,
-}
+/// Where a job logs in with its identity, below `auth/`.
+const AUTH_PATH: &str = "jwt";
 
 struct TransitKey {
-    reference: KeyRef,
     service: Service,
     /// The version that the public key is of; what is signed is signed with this one, also after a rotation.
     version: u64,
@@ -54,10 +43,20 @@ struct TransitKey {
 }
 
 struct Service {
+    reference: KeyRef,
     http: Client,
     address: ServiceUrl,
-    token: AccessToken,
     namespace: Option<String>,
+    login: Login,
+    token: OnceCell<AccessToken>,
+}
+
+/// Who asks.
+enum Login {
+    /// Whose token is given.
+    Token(AccessToken),
+    /// The job, by the JWT auth method.
+    Job { identity: Arc<dyn IdTokens>, path: String, role: String, audience: String },
 }
 
 #[derive(Deserialize)]
@@ -132,26 +131,38 @@ pub(crate) fn connect(
 }
 
 fn service(key: &KeyRef, settings: &Settings, http: &Client) -> Result<Service, KeyError> {
+    let either = |bao, vault| settings.environment.get(bao).or_else(|| settings.environment.get(vault));
     let missing = |what, hint| KeyError::NotConfigured { key: key.clone(), what, hint };
-    let given = settings.openbao.as_ref();
-    let address = given.and_then(|it| it.address.as_deref());
+    let address = either("BAO_ADDR", "VAULT_ADDR");
     let address = address.ok_or_else(|| missing("where OpenBao is", "set BAO_ADDR, or VAULT_ADDR"))?;
     let address: ServiceUrl = address.parse().map_err(|error: ServiceUrlError| KeyError::Address {
         key: key.clone(),
         reason: format!("the address of OpenBao (BAO_ADDR, or VAULT_ADDR): {error}"),
     })?;
-    let token = given.and_then(|it| it.token.clone());
-    let token = token.ok_or_else(|| {
-        missing("who asks OpenBao", "set BAO_TOKEN, or VAULT_TOKEN, to a token that may use this key")
-    })?;
-    let namespace = given.and_then(|it| it.namespace.clone());
-    Ok(Service { http: http.clone(), address, token, namespace })
+    let namespace = either("BAO_NAMESPACE", "VAULT_NAMESPACE").map(str::to_owned);
+    let login = match either("BAO_TOKEN", "VAULT_TOKEN") {
+        Some(token) => Login::Token(AccessToken::new(token)),
+        None => Login::job(settings, &address).ok_or_else(|| {
+            missing(
+                "who asks OpenBao",
+                "set BAO_TOKEN, or VAULT_TOKEN, to a token that may use this key; or, in CI, PROTECTED_REGISTRY_OPENBAO_ROLE to a role of its JWT auth method",
+            )
+        })?,
+    };
+    Ok(Service {
+        reference: key.clone(),
+        http: http.clone(),
+        address,
+        namespace,
+        login,
+        token: OnceCell::new(),
+    })
 }
 
 async fn signing(key: &KeyRef, settings: &Settings, http: &Client) -> Result<TransitKey, KeyError> {
     let service = service(key, settings, http)?;
     let (mount, name) = parts(key);
-    let found: Key = service.send(key, service.get(&format!("v1/{mount}/keys/{name}"))).await?;
+    let found: Key = service.get(&format!("{mount}/keys/{name}")).await?;
     let refuse = |reason: String| KeyError::Sign { key: key.clone(), reason };
     if found.kind != "ecdsa-p256" {
         let kind = found.kind.chars().filter(|c| c.is_ascii_alphanumeric() || *c == '-').collect::<String>();
@@ -162,7 +173,7 @@ async fn signing(key: &KeyRef, settings: &Settings, http: &Client) -> Result<Tra
         return Err(refuse(format!("its version {version} has no public key")));
     };
     let public_key = from_pem(public_key).ok_or_else(|| refuse("its public key is not PEM".to_owned()))?;
-    Ok(TransitKey { reference: key.clone(), service, version, public_key })
+    Ok(TransitKey { service, version, public_key })
 }
 
 /// Returns mount and name, which the grammar of references has checked.
@@ -176,65 +187,121 @@ fn from_pem(pem: &str) -> Option<Vec<u8>> {
     STANDARD.decode(inside.split_ascii_whitespace().collect::<String>()).ok()
 }
 
+impl Login {
+    /// Returns how a job logs in, where a role is named and the job has an identity.
+    fn job(settings: &Settings, address: &ServiceUrl) -> Option<Self> {
+        let given = |name| settings.environment.get(name).map(str::to_owned);
+        Some(Self::Job {
+            role: given("PROTECTED_REGISTRY_OPENBAO_ROLE")?,
+            identity: settings.id_tokens.clone()?,
+            path: given("PROTECTED_REGISTRY_OPENBAO_AUTH_PATH").unwrap_or_else(|| AUTH_PATH.to_owned()),
+            audience: given("PROTECTED_REGISTRY_OPENBAO_AUDIENCE").unwrap_or_else(|| address.to_string()),
+        })
+    }
+}
+
 impl Service {
-    fn get(&self, path: &str) -> Request {
-        self.common(self.http.get(self.address.join(path)))
+    /// Returns the token to ask with; a job logs in when it is first needed.
+    async fn token(&self) -> Result<&AccessToken, KeyError> {
+        self.token.get_or_try_init(|| self.log_in()).await
     }
 
-    fn common(&self, request: Request) -> Request {
-        let request = request
-            .header("x-vault-token", self.token.reveal())
-            .header("x-vault-request", "true")
-            .timeout(ATTEMPT)
-            .retry(RETRY)
-            .max_bytes(MAX_BYTES);
+    async fn log_in(&self) -> Result<AccessToken, KeyError> {
+        #[derive(Deserialize)]
+        struct LoggedIn {
+            auth: Auth,
+        }
+        #[derive(Deserialize)]
+        struct Auth {
+            client_token: AccessToken,
+        }
+        let (identity, path, role, audience) = match &self.login {
+            Login::Token(token) => return Ok(token.clone()),
+            Login::Job { identity, path, role, audience } => (identity, path, role, audience),
+        };
+        let failed = |reason| KeyError::Login { key: self.reference.clone(), reason };
+        // Attack: a path that leads elsewhere would show the job's identity to another endpoint.
+        if !path.split('/').all(is_name) {
+            return Err(failed("PROTECTED_REGISTRY_OPENBAO_AUTH_PATH is no path of names".to_owned()));
+        }
+        let token = identity.id_token(audience).await.map_err(failed)?;
+        let request = self.http.post(self.url(&format!("auth/{path}/login")));
+        let request = self.headers(request).json(&json!({"role": role, "jwt": token.reveal()}));
+        let answer: LoggedIn = rest::json(&self.reference, request, said, &[token.reveal()]).await?;
+        Ok(answer.auth.client_token)
+    }
+
+    fn url(&self, path: &str) -> url::Url {
+        self.address.join(&format!("v1/{path}"))
+    }
+
+    fn headers(&self, request: Request) -> Request {
+        let request = request.header("x-vault-request", "true");
         match &self.namespace {
             Some(namespace) => request.header("x-vault-namespace", namespace),
             None => request,
         }
     }
 
-    async fn send<T: DeserializeOwned>(&self, key: &KeyRef, request: Request) -> Result<T, KeyError> {
-        let failed = |source| KeyError::Http { key: key.clone(), source: Box::new(source) };
-        let answer = request.send().await.map_err(failed)?;
-        if !answer.is_success() {
-            return Err(KeyError::Service {
-                key: key.clone(),
-                request: answer.request().to_string(),
-                status: answer.status,
-                message: self.message(&answer),
-            });
-        }
-        let Answer { data } = answer.json().map_err(failed)?;
+    async fn send(&self, request: Request) -> Result<Response, KeyError> {
+        let token = self.token().await?.reveal();
+        let request = self.headers(request).header("x-vault-token", token);
+        rest::answer(&self.reference, request, said, &[token]).await
+    }
+
+    async fn data<T: DeserializeOwned>(&self, request: Request) -> Result<T, KeyError> {
+        let answer = self.send(request).await?.json();
+        let Answer { data } = answer
+            .map_err(|source| KeyError::Http { key: self.reference.clone(), source: Box::new(source) })?;
         Ok(data)
     }
 
-    /// Returns what the service says, where it does not repeat the token.
-    fn message(&self, answer: &Response) -> Option<String> {
-        #[derive(Deserialize)]
-        struct Errors {
-            errors: Vec<String>,
-        }
-        let read: Errors = answer.json().ok()?;
-        let text = read.errors.join("; ");
-        if text.contains(self.token.reveal()) {
-            return None;
-        }
-        let text: String =
-            text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(LONGEST_TEXT).collect();
-        Some(text.trim().to_owned()).filter(|text| !text.is_empty())
+    async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, KeyError> {
+        self.data(self.http.get(self.url(path))).await
+    }
+
+    /// Returns nothing where there is nothing.
+    async fn find<T: DeserializeOwned>(&self, path: &str) -> Result<Option<T>, KeyError> {
+        absent(self.get(path).await)
+    }
+
+    async fn post<T: DeserializeOwned>(&self, path: &str, body: &Value) -> Result<T, KeyError> {
+        self.data(self.http.post(self.url(path)).json(body)).await
+    }
+
+    /// Returns whether there was something to delete.
+    async fn delete(&self, path: &str) -> Result<bool, KeyError> {
+        Ok(absent(self.send(self.http.delete(self.url(path))).await)?.is_some())
     }
 }
 
-impl WrappingKey {
-    fn url(&self, verb: &str) -> url::Url {
-        let (mount, name) = parts(&self.reference);
-        self.service.address.join(&format!("v1/{mount}/{verb}/{name}"))
+fn absent<T>(result: Result<T, KeyError>) -> Result<Option<T>, KeyError> {
+    match result {
+        Ok(found) => Ok(Some(found)),
+        Err(KeyError::Service { status: 404, .. }) => Ok(None),
+        Err(error) => Err(error),
     }
+}
 
-    async fn ask<T: DeserializeOwned>(&self, verb: &str, body: &serde_json::Value) -> Result<T, KeyError> {
-        let request = self.service.common(self.service.http.post(self.url(verb)).json(body));
-        self.service.send(&self.reference, request).await
+/// Returns what the service says.
+fn said(answer: &Response) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Errors {
+        errors: Vec<String>,
+    }
+    answer.json().ok().map(|Errors { errors }| errors.join("; "))
+}
+
+/// Whether a text is a name in a path of the service.
+fn is_name(text: &str) -> bool {
+    text.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || "-_.@".contains(c))
+}
+
+impl WrappingKey {
+    async fn ask<T: DeserializeOwned>(&self, verb: &str, body: &Value) -> Result<T, KeyError> {
+        let (mount, name) = parts(&self.reference);
+        self.service.post(&format!("{mount}/{verb}/{name}"), body).await
     }
 
     /// Refuses a key that would not bind, or that comes out.
@@ -242,8 +309,7 @@ impl WrappingKey {
     /// Attack: with a key that is not derived the engine ignores the context, and one wrapping opens for every bundle.
     async fn check(&self) -> Result<(), KeyError> {
         let (mount, name) = parts(&self.reference);
-        let path = format!("v1/{mount}/keys/{name}");
-        let found: Symmetric = self.service.send(&self.reference, self.service.get(&path)).await?;
+        let found: Symmetric = self.service.get(&format!("{mount}/keys/{name}")).await?;
         let fault = if !["aes256-gcm96", "chacha20-poly1305"].contains(&found.kind.as_str()) {
             "it is no key of type `aes256-gcm96` or `chacha20-poly1305`"
         } else if !found.derived {
@@ -261,14 +327,15 @@ impl WrappingKey {
     /// Returns a wrapped key if it is one of this engine's, and so nothing that was never wrapped.
     fn wrapped(&self, text: String) -> Result<WrappedKey, KeyError> {
         let version = text.strip_prefix("vault:v").and_then(|rest| rest.split_once(':'));
-        let good = version.is_some_and(|(version, bytes)| {
-            version.parse::<u64>().is_ok() && STANDARD.decode(bytes).is_ok_and(|bytes| bytes.len() >= 60)
+        let version = version.and_then(|(version, bytes)| {
+            let long = STANDARD.decode(bytes).is_ok_and(|bytes| bytes.len() >= 60);
+            version.parse::<u64>().ok().filter(|_| long)
         });
-        if good {
-            return Ok(WrappedKey(text));
-        }
-        let reason = "the answer of the service holds no wrapped key".to_owned();
-        Err(KeyError::Wrap { key: self.reference.clone(), reason })
+        let Some(version) = version else {
+            let reason = "the answer of the service holds no wrapped key".to_owned();
+            return Err(KeyError::Wrap { key: self.reference.clone(), reason });
+        };
+        Ok(WrappedKey { text, version: Some(version.to_string()) })
     }
 
     /// Turns the engine's word for "not this key, or not this context" into ours.
@@ -298,8 +365,8 @@ impl KeyService for WrappingKey {
         self.wrapped(made.ciphertext)
     }
 
-    async fn unwrap(&self, wrapped: &WrappedKey, context: &KeyContext) -> Result<DataKey, KeyError> {
-        let body = json!({"ciphertext": wrapped.0, "context": transit_context(context)});
+    async fn unwrap(&self, wrapped: &str, context: &KeyContext) -> Result<DataKey, KeyError> {
+        let body = json!({"ciphertext": wrapped, "context": transit_context(context)});
         let opened: Decrypted = self.ask("decrypt", &body).await.map_err(|error| self.refusal(error))?;
         let refused = || KeyError::Refused(self.reference.clone());
         let text = Zeroizing::new(opened.plaintext);
@@ -307,10 +374,147 @@ impl KeyService for WrappingKey {
         DataKey::try_from(bytes.as_slice()).map_err(|_| refused())
     }
 
-    async fn rewrap(&self, wrapped: &WrappedKey, context: &KeyContext) -> Result<WrappedKey, KeyError> {
-        let body = json!({"ciphertext": wrapped.0, "context": transit_context(context)});
+    async fn rewrap(&self, wrapped: &str, context: &KeyContext) -> Result<WrappedKey, KeyError> {
+        let body = json!({"ciphertext": wrapped, "context": transit_context(context)});
         let made: Encrypted = self.ask("rewrap", &body).await.map_err(|error| self.refusal(error))?;
         self.wrapped(made.ciphertext)
+    }
+
+    fn limits(&self) -> GrantLimits {
+        GrantLimits {
+            one_bundle: true,
+            expires: true,
+            says: "OpenBao holds the grantee to this delivery alone, ends the grant at its time, and takes it back at once",
+        }
+    }
+
+    async fn grant(&self, terms: &GrantTerms<'_>) -> Result<GrantMaterialization, KeyError> {
+        let entity = self.entity(terms.grantee).await?;
+        let name = grant_name(terms.bundle, terms.grantee);
+        self.allow(&name, terms).await?;
+        let group = json!({
+            "policies": [name],
+            "member_entity_ids": [entity.id],
+            "metadata": {"bundle_id": terms.bundle.as_str(), "grantee": terms.grantee.as_str()},
+        });
+        self.service.send(self.service.http.post(self.service.url(&group_path(&name))).json(&group)).await?;
+        Ok(materialized(&self.reference, "sys/policies/acl", name, terms.now))
+    }
+
+    async fn grants(&self, bundle: &BundleId, _: &KeyContext) -> Result<Vec<FoundGrant>, KeyError> {
+        #[derive(Deserialize)]
+        struct Policies {
+            keys: Vec<String>,
+        }
+        let mut url = self.service.url("sys/policies/acl");
+        url.set_query(Some("list=true"));
+        let policies: Policies = self.service.data(self.service.http.get(url)).await?;
+        let prefix = grant_prefix(bundle);
+        let mut found = Vec::new();
+        for name in policies.keys.into_iter().filter(|name| name.starts_with(&prefix)) {
+            let Some(policy) = self.service.find::<Policy>(&policy_path(&name)).await? else { continue };
+            let group: Option<Group> = self.service.find(&group_path(&name)).await?;
+            let grantee = group.and_then(|group| group.metadata?.grantee?.parse().ok());
+            // Another bundle may have a name that goes on where this one's ends.
+            let other = grantee.as_ref().is_some_and(|grantee| grant_name(bundle, grantee) != name);
+            if !other {
+                found.push(FoundGrant { reference: name, grantee, expires_at: policy.expiration });
+            }
+        }
+        Ok(found)
+    }
+
+    async fn revoke(&self, terms: &GrantTerms<'_>) -> Result<bool, KeyError> {
+        let name = grant_name(terms.bundle, terms.grantee);
+        let was = self.service.find::<Policy>(&policy_path(&name)).await?.is_some();
+        // The policy first: without it the group allows nothing.
+        self.service.delete(&policy_path(&name)).await?;
+        let group = self.service.find::<Group>(&group_path(&name)).await?.is_some();
+        self.service.delete(&group_path(&name)).await?;
+        Ok(was || group)
+    }
+}
+
+/// A policy that lets its holders unwrap one data key.
+#[derive(Deserialize)]
+struct Policy {
+    policy: String,
+    #[serde(default)]
+    expiration: Option<Timestamp>,
+    #[serde(default)]
+    version: u64,
+}
+
+/// The group through which an entity has the policy.
+#[derive(Deserialize)]
+struct Group {
+    metadata: Option<GroupMetadata>,
+}
+
+#[derive(Deserialize)]
+struct GroupMetadata {
+    grantee: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Entity {
+    id: String,
+}
+
+fn policy_path(name: &str) -> String {
+    format!("sys/policies/acl/{name}")
+}
+
+fn group_path(name: &str) -> String {
+    format!("identity/group/name/{name}")
+}
+
+fn grant_prefix(bundle: &BundleId) -> String {
+    format!("delivery-{}-", bundle.as_str().to_ascii_lowercase())
+}
+
+/// Names policy and group of a grant. The service knows no capitals in the names of policies, so that the digest
+/// tells apart what differs in them alone.
+fn grant_name(bundle: &BundleId, grantee: &Grantee) -> String {
+    let digest = Sha256::of(format!("{bundle}\0{grantee}")).to_string();
+    format!("{}{}", grant_prefix(bundle), &digest[..16])
+}
+
+impl WrappingKey {
+    /// Finds the entity that a grantee is: its tokens have what its groups have, from the next request on.
+    async fn entity(&self, grantee: &Grantee) -> Result<Entity, KeyError> {
+        let refuse = |reason| KeyError::Grant { key: self.reference.clone(), reason };
+        if !is_name(grantee.as_str()) {
+            return Err(refuse(format!("`{grantee}` is no name of an entity of OpenBao")));
+        }
+        let found = self.service.find(&format!("identity/entity/name/{grantee}")).await?;
+        found.ok_or_else(|| {
+            refuse(format!(
+                "OpenBao has no entity `{grantee}`: make it, with an alias for the customer's login, before it is granted anything"
+            ))
+        })
+    }
+
+    /// Writes the policy, unless it is there as it has to be.
+    async fn allow(&self, name: &str, terms: &GrantTerms<'_>) -> Result<(), KeyError> {
+        let (mount, key) = parts(&self.reference);
+        // Attack: without `required_parameters` a request that names no context would pass the policy.
+        let policy = format!(
+            "path \"{mount}/decrypt/{key}\" {{ capabilities=[\"update\"] allowed_parameters={{\"ciphertext\"=[] \"context\"=[\"{}\"]}} required_parameters=[\"context\"] }}",
+            transit_context(terms.context)
+        );
+        let found: Option<Policy> = self.service.find(&policy_path(name)).await?;
+        if found.as_ref().is_some_and(|found| found.policy == policy && found.expiration == terms.expires_at)
+        {
+            return Ok(());
+        }
+        // Compare and set: of two publishers at once the slower one is told, and repeats.
+        let mut body = json!({"policy": policy, "cas": found.map_or(0, |found| found.version)});
+        if let Some(end) = terms.expires_at {
+            body["expiration"] = json!(end);
+        }
+        self.service.send(self.service.http.post(self.service.url(&policy_path(name))).json(&body)).await?;
+        Ok(())
     }
 }
 
@@ -321,20 +525,19 @@ impl SigningKey for TransitKey {
     }
 
     async fn sign(&self, digest: &Sha256) -> Result<Vec<u8>, KeyError> {
-        let (mount, name) = parts(&self.reference);
-        let url = self.service.address.join(&format!("v1/{mount}/sign/{name}"));
-        let request = self.service.common(self.service.http.post(url).json(&json!({
+        let (mount, name) = parts(&self.service.reference);
+        let body = json!({
             "input": STANDARD.encode(digest.as_bytes()),
             "prehashed": true,
             "hash_algorithm": "sha2-256",
             "marshaling_algorithm": "asn1",
             "key_version": self.version,
-        })));
-        let signed: Signed = self.service.send(&self.reference, request).await?;
+        });
+        let signed: Signed = self.service.post(&format!("{mount}/sign/{name}"), &body).await?;
         let prefix = format!("vault:v{}:", self.version);
         let signature = signed.signature.strip_prefix(&prefix).and_then(|text| STANDARD.decode(text).ok());
         signature.ok_or_else(|| KeyError::Sign {
-            key: self.reference.clone(),
+            key: self.service.reference.clone(),
             reason: format!("expected a signature that starts with `{prefix}`, found another"),
         })
     }

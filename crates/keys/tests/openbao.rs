@@ -4,15 +4,25 @@ use std::{
     net::TcpListener,
     path::Path,
     process::{Child, Command, Stdio},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
+use aws_lc_rs::signature::KeyPair as _;
+use base64::{
+    Engine as _,
+    engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
+};
+use jiff::{SignedDuration, Timestamp};
 use protected_bundle::DataKey;
 use protected_http::{Client, Response};
 use protected_keys::{
-    KeyContext, KeyError, KeyService, OpenBao, Settings, WrappedKey, connect, transit_context,
+    GrantTerms, IdTokens, KeyContext, KeyError, KeyService, Settings, connect, transit_context,
 };
-use protected_model::{environment::Environment, secret::AccessToken, service_url::ServiceUrl};
+use protected_model::{
+    api::delivery::Grantee, environment::Environment, name::BundleId, secret::IdToken,
+    service_url::ServiceUrl,
+};
 use serde_json::{Value, json};
 
 const ROOT: &str = "root-of-a-test";
@@ -83,14 +93,37 @@ impl Bao {
     }
 
     fn connect(&self, key: &str, token: &str) -> Box<dyn KeyService> {
-        let openbao = OpenBao {
-            address: Some(self.url.to_string()),
-            token: Some(AccessToken::new(token)),
-            namespace: None,
-        };
-        let settings = Settings { openbao: Some(openbao), ..Settings::default() };
+        let address = self.url.to_string();
+        let environment = [("BAO_ADDR", address.as_str()), ("BAO_TOKEN", token)].into_iter().collect();
+        self.with(key, Settings { environment, ..Settings::default() })
+    }
+
+    fn with(&self, key: &str, settings: Settings) -> Box<dyn KeyService> {
         let key = format!("openbao://transit/{key}").parse().expect("reference");
         connect(&key, &settings, &self.http).expect("connected")
+    }
+
+    /// A customer, who has nothing but an entity, and a token of it.
+    async fn customer(&self, name: &str) -> String {
+        if !self.try_post("sys/auth/approle", &json!({"type": "approle"})).await {
+            assert_eq!(self.get("sys/auth/approle").await.status, 200);
+        }
+        let role = format!("auth/approle/role/{name}");
+        self.post(&role, json!({"token_no_default_policy": true})).await;
+        let role_id: Value = self.get(&format!("{role}/role-id")).await.json().expect("json");
+        let role_id = &role_id["data"]["role_id"];
+        let secret = self.post(&format!("{role}/secret-id"), json!({})).await;
+        let entity = self.post("identity/entity", json!({"name": name})).await;
+        let mounts: Value = self.get("sys/auth/approle").await.json().expect("json");
+        let alias = json!({
+            "name": role_id,
+            "canonical_id": entity["data"]["id"],
+            "mount_accessor": mounts["data"]["accessor"],
+        });
+        self.post("identity/entity-alias", alias).await;
+        let login = json!({"role_id": role_id, "secret_id": secret["data"]["secret_id"]});
+        let token = self.post("auth/approle/login", login).await;
+        token["auth"]["client_token"].as_str().expect("token").to_owned()
     }
 }
 
@@ -115,36 +148,39 @@ async fn a_wrapping_opens_for_its_bundle_alone_and_outlives_a_rotation() {
     let service = bao.connect("acme", ROOT);
     let key = DataKey::generate().expect("key");
     let wrapped = service.wrap(&key, &context("one")).await.expect("wrapped");
-    assert!(wrapped.0.starts_with("vault:v1:"), "{}", wrapped.0);
-    let opened = service.unwrap(&wrapped, &context("one")).await.expect("opened");
+    assert!(wrapped.text.starts_with("vault:v1:"), "{}", wrapped.text);
+    let opened = service.unwrap(&wrapped.text, &context("one")).await.expect("opened");
     assert_eq!(opened.reveal(), key.reveal());
 
-    let mut flipped = wrapped.0.clone().into_bytes();
+    let mut flipped = wrapped.text.clone().into_bytes();
     let last = flipped.len() - 8;
     flipped[last] = if flipped[last] == b'A' { b'B' } else { b'A' };
-    let flipped = WrappedKey(String::from_utf8(flipped).expect("text"));
+    let flipped = String::from_utf8(flipped).expect("text");
     for (what, wrapped, context) in [
-        ("another bundle", &wrapped, context("two")),
-        ("no context", &wrapped, KeyContext::new()),
+        ("another bundle", &*wrapped.text, context("two")),
+        ("no context", &wrapped.text, KeyContext::new()),
         ("a changed byte", &flipped, context("one")),
-        ("a version that is not there", &WrappedKey(wrapped.0.replace("v1", "v99")), context("one")),
-        ("no wrapping", &WrappedKey("x".repeat(80)), context("one")),
-        ("nothing", &WrappedKey(String::new()), context("one")),
+        ("a version that is not there", &wrapped.text.replace("v1", "v99"), context("one")),
+        ("no wrapping", &"x".repeat(80), context("one")),
+        ("nothing", "", context("one")),
     ] {
         let error = service.unwrap(wrapped, &context).await.expect_err(what);
         assert!(matches!(error, KeyError::Refused(_)), "{what}: {error}");
     }
-    let elsewhere = bao.connect("other", ROOT).unwrap(&wrapped, &context("one")).await;
+    let elsewhere = bao.connect("other", ROOT).unwrap(&wrapped.text, &context("one")).await;
     assert!(matches!(elsewhere, Err(KeyError::Refused(_))));
 
     bao.post("transit/keys/acme/rotate", json!({})).await;
-    let anew = service.rewrap(&wrapped, &context("one")).await.expect("rewrapped");
-    assert!(anew.0.starts_with("vault:v2:"), "{}", anew.0);
+    let anew = service.rewrap(&wrapped.text, &context("one")).await.expect("rewrapped");
+    assert!(anew.text.starts_with("vault:v2:"), "{}", anew.text);
     bao.post("transit/keys/acme/config", json!({"min_decryption_version": 2})).await;
-    let opened = service.unwrap(&anew, &context("one")).await.expect("opened");
+    let opened = service.unwrap(&anew.text, &context("one")).await.expect("opened");
     assert_eq!(opened.reveal(), key.reveal());
-    assert!(matches!(service.unwrap(&wrapped, &context("one")).await, Err(KeyError::Refused(_))), "too old");
-    assert!(matches!(service.rewrap(&anew, &context("two")).await, Err(KeyError::Refused(_))));
+    assert!(
+        matches!(service.unwrap(&wrapped.text, &context("one")).await, Err(KeyError::Refused(_))),
+        "too old"
+    );
+    assert!(matches!(service.rewrap(&anew.text, &context("two")).await, Err(KeyError::Refused(_))));
 }
 
 /// Attack: a key that does not bind, or that can be taken away, or that is made by asking for it.
@@ -184,13 +220,180 @@ async fn a_customer_whose_policy_names_one_bundle_opens_that_one() {
     );
     let token = bao.token(&policy).await;
     let customer = bao.connect("acme", &token);
-    let opened = customer.unwrap(&one, &context("one")).await.expect("opened");
+    let opened = customer.unwrap(&one.text, &context("one")).await.expect("opened");
     assert_eq!(opened.reveal(), key.reveal());
-    let error = customer.unwrap(&two, &context("two")).await.expect_err("another bundle");
+    let error = customer.unwrap(&two.text, &context("two")).await.expect_err("another bundle");
     assert!(matches!(error, KeyError::Service { status: 403, .. }), "{error}");
     let error = customer.wrap(&key, &context("one")).await.expect_err("wrapping");
     assert!(matches!(error, KeyError::Service { status: 403, .. }), "{error}");
     let nobody = bao.connect("acme", "no-such-token");
-    let error = nobody.unwrap(&one, &context("one")).await.expect_err("nobody");
+    let error = nobody.unwrap(&one.text, &context("one")).await.expect_err("nobody");
     assert!(!error.to_string().contains("no-such-token") && error.hint().is_some(), "{error}");
+}
+
+fn terms<'a>(
+    bundle: &'a BundleId,
+    context: &'a KeyContext,
+    grantee: &'a Grantee,
+    expires_at: Option<Timestamp>,
+) -> GrantTerms<'a> {
+    GrantTerms { bundle, context, grantee, expires_at, now: Timestamp::now() }
+}
+
+#[tokio::test]
+async fn a_granted_customer_opens_one_delivery_until_it_is_taken_back() {
+    let bao = Bao::start().await;
+    bao.key("acme", json!({})).await;
+    let publisher = bao.connect("acme", ROOT);
+    assert!(publisher.limits().one_bundle && publisher.limits().expires);
+    let key = DataKey::generate().expect("key");
+    let (one, two) = (context("one"), context("two"));
+    let first = publisher.wrap(&key, &one).await.expect("wrapped").text;
+    let second = publisher.wrap(&key, &two).await.expect("wrapped").text;
+    let globex = bao.connect("acme", &bao.customer("globex").await);
+    let initech = bao.connect("acme", &bao.customer("initech").await);
+    let bundle: BundleId = "01JA".parse().expect("id");
+    let longer: BundleId = "01JA-2".parse().expect("id");
+    let grantee: Grantee = "globex".parse().expect("grantee");
+    let wanted = terms(&bundle, &one, &grantee, None);
+    let denied = |result: Result<DataKey, KeyError>, what: &str| match result {
+        Err(KeyError::Service { status: 403, .. }) => {}
+        Err(error) => panic!("{what}: {error}"),
+        Ok(_) => panic!("{what}: opened"),
+    };
+    denied(globex.unwrap(&first, &one).await, "before the grant");
+
+    let granted = publisher.grant(&wanted).await.expect("granted");
+    let again = publisher.grant(&wanted).await.expect("granted again");
+    assert_eq!(granted.reference, again.reference, "repeating changes nothing");
+    assert_eq!(globex.unwrap(&first, &one).await.expect("opened").reveal(), key.reveal());
+    denied(globex.unwrap(&second, &two).await, "another delivery");
+    denied(initech.unwrap(&first, &one).await, "another customer");
+    assert!(globex.grant(&wanted).await.is_err(), "a customer grants");
+
+    publisher.grant(&terms(&longer, &two, &grantee, None)).await.expect("granted");
+    let found = publisher.grants(&bundle, &one).await.expect("found");
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert_eq!((&found[0].reference, &found[0].grantee), (&granted.reference, &Some(grantee.clone())));
+
+    assert!(publisher.revoke(&wanted).await.expect("revoked"));
+    assert!(!publisher.revoke(&wanted).await.expect("revoked again"), "there was nothing left");
+    denied(globex.unwrap(&first, &one).await, "after it was taken back");
+    assert_eq!(globex.unwrap(&second, &two).await.expect("the other stays").reveal(), key.reveal());
+    assert!(publisher.grants(&bundle, &one).await.expect("found").is_empty());
+}
+
+#[tokio::test]
+async fn a_grant_ends_at_its_time_and_is_renewed() {
+    let bao = Bao::start().await;
+    bao.key("acme", json!({})).await;
+    let publisher = bao.connect("acme", ROOT);
+    let key = DataKey::generate().expect("key");
+    let one = context("one");
+    let wrapped = publisher.wrap(&key, &one).await.expect("wrapped").text;
+    let globex = bao.connect("acme", &bao.customer("globex").await);
+    let (bundle, grantee): (BundleId, Grantee) =
+        ("01JA".parse().expect("id"), "globex".parse().expect("grantee"));
+    let end = Timestamp::now() + SignedDuration::from_secs(3);
+    let end = Timestamp::from_second(end.as_second()).expect("time");
+    publisher.grant(&terms(&bundle, &one, &grantee, Some(end))).await.expect("granted");
+    assert!(globex.unwrap(&wrapped, &one).await.is_ok());
+    let found = publisher.grants(&bundle, &one).await.expect("found");
+    assert_eq!(found[0].expires_at, Some(end));
+    let since = Instant::now();
+    while globex.unwrap(&wrapped, &one).await.is_ok() {
+        assert!(since.elapsed() < Duration::from_secs(20), "it does not end");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    assert!(Timestamp::now() >= end, "it ended early");
+    publisher.grant(&terms(&bundle, &one, &grantee, None)).await.expect("granted anew");
+    assert!(globex.unwrap(&wrapped, &one).await.is_ok());
+}
+
+#[tokio::test]
+async fn nobody_is_granted_who_is_no_entity() {
+    let bao = Bao::start().await;
+    bao.key("acme", json!({})).await;
+    let publisher = bao.connect("acme", ROOT);
+    let (bundle, one): (BundleId, _) = ("01JA".parse().expect("id"), context("one"));
+    for (who, reason) in [
+        ("nobody", "OpenBao has no entity `nobody`"),
+        ("../../sys/seal", "is no name of an entity"),
+        ("a%2fb", "is no name of an entity"),
+        ("globex?list=true", "is no name of an entity"),
+    ] {
+        let grantee = who.parse().expect("grantee");
+        let error = publisher.grant(&terms(&bundle, &one, &grantee, None)).await.expect_err(who);
+        assert!(error.to_string().contains(reason), "{error}");
+    }
+    assert!(publisher.grants(&bundle, &one).await.expect("found").is_empty(), "a policy was left");
+}
+
+/// The identity of a job, as its platform would show it.
+struct Job(&'static str);
+
+#[async_trait::async_trait]
+impl IdTokens for Job {
+    async fn id_token(&self, audience: &str) -> Result<IdToken, String> {
+        let key = aws_lc_rs::signature::Ed25519KeyPair::from_seed_unchecked(&[7; 32]).expect("key");
+        let now = Timestamp::now().as_second();
+        let claims = json!({
+            "iss": "https://ci.example", "sub": "acme/core", "repository": self.0,
+            "aud": audience, "iat": now, "nbf": now, "exp": now + 300,
+        });
+        let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+        let signed = format!("{}.{}", part(&json!({"alg": "EdDSA"})), part(&claims));
+        let signature = URL_SAFE_NO_PAD.encode(key.sign(signed.as_bytes()));
+        Ok(IdToken::new(format!("{signed}.{signature}")))
+    }
+}
+
+#[tokio::test]
+async fn a_job_logs_in_with_its_identity() {
+    let bao = Bao::start().await;
+    bao.key("acme", json!({})).await;
+    bao.post("sys/auth/jwt", json!({"type": "jwt"})).await;
+    let public = aws_lc_rs::signature::Ed25519KeyPair::from_seed_unchecked(&[7; 32]).expect("key");
+    let mut der = hex::decode("302a300506032b6570032100").expect("hex");
+    der.extend_from_slice(public.public_key().as_ref());
+    let pem = format!("-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----", STANDARD.encode(der));
+    let config = json!({"jwt_validation_pubkeys": [pem], "bound_issuer": "https://ci.example"});
+    bao.post("auth/jwt/config", config).await;
+    let seal = "path \"transit/encrypt/acme\" { capabilities=[\"update\"] } path \"transit/keys/acme\" { capabilities=[\"read\"] }";
+    bao.post("sys/policies/acl/seal", json!({"policy": seal})).await;
+    let role = json!({
+        "role_type": "jwt", "user_claim": "sub", "bound_audiences": [bao.url.to_string()],
+        "bound_claims": {"repository": "acme/core"}, "token_policies": ["seal"], "token_ttl": "5m",
+    });
+    bao.post("auth/jwt/role/publisher", role).await;
+    let settings = |job: Option<&'static str>, more: &[(&str, &str)]| {
+        let address = bao.url.to_string();
+        let all = [("BAO_ADDR", address.as_str()), ("PROTECTED_REGISTRY_OPENBAO_ROLE", "publisher")];
+        Settings {
+            environment: all.iter().chain(more).copied().collect(),
+            id_tokens: job.map(|name| Arc::new(Job(name)) as _),
+            ..Settings::default()
+        }
+    };
+    let key = DataKey::generate().expect("key");
+    bao.with("acme", settings(Some("acme/core"), &[])).wrap(&key, &context("one")).await.expect("wrapped");
+    for (what, job, more) in [
+        ("another repository", "evil/core", &[][..]),
+        (
+            "another audience",
+            "acme/core",
+            &[("PROTECTED_REGISTRY_OPENBAO_AUDIENCE", "https://other.example")][..],
+        ),
+        ("another role", "acme/core", &[("PROTECTED_REGISTRY_OPENBAO_ROLE", "admin")][..]),
+        ("another path", "acme/core", &[("PROTECTED_REGISTRY_OPENBAO_AUTH_PATH", "../sys")][..]),
+    ] {
+        let error = bao.with("acme", settings(Some(job), more)).wrap(&key, &context("one")).await;
+        let error = error.err().unwrap_or_else(|| panic!("{what}: logged in"));
+        let said = format!("{error} {error:?}");
+        assert!(!said.contains("eyJ"), "{what}: the token is repeated: {said}");
+    }
+    let nobody = settings(None, &[]);
+    let reference = "openbao://transit/acme".parse().expect("reference");
+    let error = connect(&reference, &nobody, &bao.http).err().expect("nobody asks");
+    assert!(matches!(error, KeyError::NotConfigured { .. }), "{error}");
 }
