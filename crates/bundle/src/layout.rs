@@ -14,6 +14,7 @@ use protected_model::{
     delivery::{ARTIFACT_TYPE, CONTENT, DESCRIPTOR, DeliveryError, Descriptor, KEYS, Keys},
     digest::Sha256,
     integrity::canonical,
+    name::BundleId,
 };
 use serde::{Deserialize, Serialize};
 
@@ -30,7 +31,7 @@ const EMPTY: &str = "application/vnd.oci.empty.v1+json";
 pub const MAX_DOCUMENT_BYTES: u64 = 8 << 20;
 
 /// What `oci-layout` holds.
-const LAYOUT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
+pub const LAYOUT: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
 
 /// A blob by its digest (OCI image-spec, descriptor).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,6 +49,29 @@ pub struct Blob {
     /// Names, such as the tag.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
+}
+
+impl Blob {
+    /// Returns where it lies in a layout.
+    pub fn path(&self) -> String {
+        blob_path(&self.digest)
+    }
+
+    /// Holds bytes against digest and size.
+    ///
+    /// # Errors
+    /// When they are others.
+    pub fn check(&self, bytes: &[u8]) -> Result<(), LayoutError> {
+        let found = Digest(Sha256::of(bytes));
+        if found == self.digest && bytes.len() as u64 == self.size {
+            return Ok(());
+        }
+        Err(LayoutError::Digest {
+            name: self.path(),
+            expected: format!("{} and {} bytes", self.digest, self.size),
+            found: format!("{found} and {} bytes", bytes.len()),
+        })
+    }
 }
 
 /// A digest as OCI writes it.
@@ -97,6 +121,95 @@ struct Index {
     #[serde(default)]
     media_type: Option<String>,
     manifests: Vec<Blob>,
+}
+
+/// The two manifests of a delivery, as an index names them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Manifests {
+    /// The manifest of descriptor and content. Its digest names the delivery.
+    pub bundle: Blob,
+    /// The manifest of the keys.
+    pub keys: Blob,
+}
+
+impl Manifests {
+    /// Reads an `index.json`.
+    ///
+    /// # Errors
+    /// When it does not name exactly one manifest of each kind.
+    pub fn of_index(bytes: &[u8]) -> Result<Self, LayoutError> {
+        let index: Index = typed(bytes, "index.json")?;
+        Ok(Self { bundle: single(&index, ARTIFACT_TYPE)?, keys: single(&index, KEYS)? })
+    }
+
+    /// Returns the `index.json` that names them.
+    pub fn to_index(&self, bundle_id: &BundleId) -> Vec<u8> {
+        let tagged = |blob: &Blob, tag: String| Blob {
+            annotations: BTreeMap::from([(TAG.to_owned(), tag)]),
+            ..blob.clone()
+        };
+        let keys_tag = referrers_tag(&self.bundle.digest);
+        canonical(&Index {
+            schema_version: 2,
+            media_type: Some(INDEX.to_owned()),
+            manifests: vec![tagged(&self.bundle, bundle_id.to_string()), tagged(&self.keys, keys_tag)],
+        })
+    }
+}
+
+/// Returns the tag under which registries without a list of referrers know what names `digest` as its subject (OCI
+/// distribution-spec, referrers tag schema).
+pub fn referrers_tag(digest: &Digest) -> String {
+    format!("sha256-{}", digest.0)
+}
+
+/// Returns what the manifest of a bundle names: the empty configuration, the descriptor and the content.
+///
+/// # Errors
+/// When the bytes are not the manifest, or it is not one of a bundle.
+pub fn blobs_of_bundle(blob: &Blob, bytes: &[u8]) -> Result<[Blob; 3], LayoutError> {
+    let manifest = read_manifest(blob, bytes, ARTIFACT_TYPE)?;
+    let layers: [Blob; 2] = manifest.layers.try_into().map_err(|layers: Vec<Blob>| {
+        LayoutError::Form(format!("the bundle has {} layers, where 2 were expected", layers.len()))
+    })?;
+    let [descriptor, content] = layers;
+    expect_type(&descriptor, DESCRIPTOR)?;
+    expect_type(&content, CONTENT)?;
+    Ok([manifest.config, descriptor, content])
+}
+
+/// Returns what the manifest of the keys of `bundle` names: the empty configuration and the keys.
+///
+/// # Errors
+/// When the bytes are not the manifest, or it is not one of keys, or they are those of another bundle.
+pub fn blobs_of_keys(blob: &Blob, bytes: &[u8], bundle: &Blob) -> Result<[Blob; 2], LayoutError> {
+    let manifest = read_manifest(blob, bytes, KEYS)?;
+    // Attack: keys of another bundle. They would not open this one; they are refused before they are tried.
+    if manifest.subject.map(|subject| subject.digest) != Some(bundle.digest) {
+        return Err(LayoutError::Form("its keys are those of another bundle".to_owned()));
+    }
+    let [layer]: [Blob; 1] = manifest
+        .layers
+        .try_into()
+        .map_err(|_| LayoutError::Form("its keys are not one document".to_owned()))?;
+    expect_type(&layer, KEYS)?;
+    Ok([manifest.config, layer])
+}
+
+/// Reads a manifest, and holds it against its digest.
+fn read_manifest(blob: &Blob, bytes: &[u8], artifact_type: &str) -> Result<Manifest, LayoutError> {
+    expect_type(blob, IMAGE_MANIFEST)?;
+    blob.check(bytes)?;
+    let manifest: Manifest = typed(bytes, "manifest")?;
+    if manifest.schema_version != 2
+        || manifest.media_type != IMAGE_MANIFEST
+        || manifest.artifact_type.as_deref() != Some(artifact_type)
+    {
+        let why = format!("the manifest {} is not of `{artifact_type}`", blob.digest);
+        return Err(LayoutError::Form(why));
+    }
+    expect_type(&manifest.config, EMPTY)?;
+    Ok(manifest)
 }
 
 /// Why a layout was not written or is not read.
@@ -152,14 +265,7 @@ impl Writer {
     /// # Errors
     /// When something is there, or nothing can be written beside it.
     pub fn new(to: &Path) -> Result<Self, LayoutError> {
-        if to.symlink_metadata().is_ok() {
-            return Err(LayoutError::Exists(to.to_owned()));
-        }
-        let parent = to.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."));
-        let failed = |error| LayoutError::Write(to.to_owned(), error);
-        let folder = tempfile::Builder::new().prefix(".sealing-").tempdir_in(parent).map_err(failed)?;
-        fs::create_dir_all(folder.path().join("blobs/sha256")).map_err(failed)?;
-        Ok(Self { folder, to: to.to_owned() })
+        Ok(Self { folder: stage(to, ".sealing-")?, to: to.to_owned() })
     }
 
     /// Returns a file for the sealed content, whose digest is not known yet.
@@ -199,18 +305,90 @@ impl Writer {
         let descriptor_blob = put(folder, DESCRIPTOR, &canonical(descriptor))?;
         let bundle = manifest(folder, ARTIFACT_TYPE, vec![descriptor_blob, content.clone()], None)?;
         let keys = put_keys(folder, keys, &bundle)?;
-        put_index(folder, &bundle, &keys, descriptor)?;
+        let manifests = Manifests { bundle, keys };
+        put_index(folder, &manifests, descriptor)?;
         save(&folder.join("oci-layout"), LAYOUT)?;
-        let failed = |error| LayoutError::Write(self.to.clone(), error);
-        if self.to.symlink_metadata().is_ok() {
-            return Err(LayoutError::Exists(self.to));
+        appear(self.folder, self.to)?;
+        Ok(Written { bundle: manifests.bundle, keys: manifests.keys, content })
+    }
+}
+
+/// Starts a private folder beside the place where a layout is to appear.
+fn stage(to: &Path, prefix: &str) -> Result<tempfile::TempDir, LayoutError> {
+    if to.symlink_metadata().is_ok() {
+        return Err(LayoutError::Exists(to.to_owned()));
+    }
+    let parent = to.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."));
+    let failed = |error| LayoutError::Write(to.to_owned(), error);
+    let folder = tempfile::Builder::new().prefix(prefix).tempdir_in(parent).map_err(failed)?;
+    fs::create_dir_all(folder.path().join("blobs/sha256")).map_err(failed)?;
+    Ok(folder)
+}
+
+/// Moves a complete layout to its place, all at once.
+fn appear(folder: tempfile::TempDir, to: PathBuf) -> Result<(), LayoutError> {
+    let failed = |error| LayoutError::Write(to.clone(), error);
+    if to.symlink_metadata().is_ok() {
+        return Err(LayoutError::Exists(to));
+    }
+    crate::archive::open_up(folder.path()).map_err(failed)?;
+    fs::rename(folder.path(), &to).map_err(failed)?;
+    // It has another name now, and stays.
+    let _ = folder.keep();
+    crate::archive::sync_folder(to.parent()).map_err(failed)
+}
+
+/// A layout that comes from elsewhere, blob by blob: a private folder beside the place where it appears, when it is
+/// whole.
+#[derive(Debug)]
+pub struct Receiver {
+    folder: tempfile::TempDir,
+    to: PathBuf,
+}
+
+impl Receiver {
+    /// Starts a layout that is to appear at `to`.
+    ///
+    /// # Errors
+    /// When something is there, or nothing can be written beside it.
+    pub fn new(to: &Path) -> Result<Self, LayoutError> {
+        Ok(Self { folder: stage(to, ".fetching-")?, to: to.to_owned() })
+    }
+
+    /// Writes a small blob, and holds it against its digest.
+    ///
+    /// # Errors
+    /// When it is another, or cannot be written.
+    pub fn document(&self, blob: &Blob, bytes: &[u8]) -> Result<(), LayoutError> {
+        blob.check(bytes)?;
+        save(&self.folder.path().join(blob.path()), bytes)
+    }
+
+    /// Returns a file for a large blob, and its path. Whoever writes it holds it against its digest and syncs it.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn blob(&self, blob: &Blob) -> Result<(fs::File, PathBuf), LayoutError> {
+        let place = self.folder.path().join(blob.path());
+        let file = fs::File::create_new(&place).map_err(|error| LayoutError::Write(place.clone(), error))?;
+        Ok((file, place))
+    }
+
+    /// Lets the layout appear, once it is a delivery.
+    ///
+    /// # Errors
+    /// When it is none, or something came to be in its place.
+    pub fn end(self, manifests: &Manifests, bundle_id: &BundleId) -> Result<(), LayoutError> {
+        let folder = self.folder.path();
+        save(&folder.join("oci-layout"), LAYOUT)?;
+        save(&folder.join("index.json"), &manifests.to_index(bundle_id))?;
+        let delivery = Delivery::open(folder)?;
+        // Attack: a delivery under the name of another one.
+        let found = &delivery.descriptor.bundle_id;
+        if found != bundle_id {
+            return Err(LayoutError::Form(format!("it is the delivery `{found}`, not `{bundle_id}`")));
         }
-        crate::archive::open_up(folder).map_err(failed)?;
-        fs::rename(folder, &self.to).map_err(failed)?;
-        let to = self.to;
-        let _ = self.folder.keep();
-        crate::archive::sync_folder(to.parent()).map_err(|error| LayoutError::Write(to, error))?;
-        Ok(Written { bundle, keys, content })
+        appear(self.folder, self.to)
     }
 }
 
@@ -265,21 +443,8 @@ fn put_keys(folder: &Path, keys: &Keys, bundle: &Blob) -> Result<Blob, LayoutErr
 /// The annotation that tools take for the tag (OCI image-spec, annotations).
 const TAG: &str = "org.opencontainers.image.ref.name";
 
-fn put_index(folder: &Path, bundle: &Blob, keys: &Blob, descriptor: &Descriptor) -> Result<(), LayoutError> {
-    let tagged = |blob: &Blob, tag: String| Blob {
-        annotations: BTreeMap::from([(TAG.to_owned(), tag)]),
-        ..blob.clone()
-    };
-    let index = Index {
-        schema_version: 2,
-        media_type: Some(INDEX.to_owned()),
-        manifests: vec![
-            tagged(bundle, descriptor.bundle_id.to_string()),
-            // As registries without a list of referrers know them (OCI distribution-spec, referrers tag schema).
-            tagged(keys, format!("sha256-{}", bundle.digest.0)),
-        ],
-    };
-    save(&folder.join("index.json"), &canonical(&index))
+fn put_index(folder: &Path, manifests: &Manifests, descriptor: &Descriptor) -> Result<(), LayoutError> {
+    save(&folder.join("index.json"), &manifests.to_index(&descriptor.bundle_id))
 }
 
 /// Writes a file whole, or leaves what was there.
@@ -303,7 +468,7 @@ fn save(place: &Path, bytes: &[u8]) -> Result<(), LayoutError> {
 #[derive(Debug)]
 pub struct Delivery {
     place: Place,
-    bundle: Blob,
+    manifests: Manifests,
     content: Blob,
     descriptor: Descriptor,
     keys: Keys,
@@ -331,36 +496,45 @@ impl Delivery {
         if version.as_ref().and_then(serde_json::Value::as_str) != Some("1.0.0") {
             return Err(LayoutError::Form("`oci-layout` is not of version 1.0.0".to_owned()));
         }
-        let index: Index = typed(&place.document("index.json")?, "index.json")?;
-        let bundle = single(&index, ARTIFACT_TYPE)?;
-        let manifest = place.manifest(&bundle, ARTIFACT_TYPE)?;
-        let [descriptor, content] = manifest.layers.as_slice() else {
-            let found = manifest.layers.len();
-            return Err(LayoutError::Form(format!("the bundle has {found} layers, where 2 were expected")));
-        };
-        expect_type(descriptor, DESCRIPTOR)?;
-        expect_type(content, CONTENT)?;
-        let descriptor = Descriptor::parse(&place.blob(descriptor)?)
+        let manifests = Manifests::of_index(&place.document("index.json")?)?;
+        let bundle = &manifests.bundle;
+        let [_, descriptor, content] = blobs_of_bundle(bundle, &place.blob(bundle)?)?;
+        let descriptor = Descriptor::parse(&place.blob(&descriptor)?)
             .map_err(|error| LayoutError::Document("descriptor", error))?;
-        let keys_manifest = place.manifest(&single(&index, KEYS)?, KEYS)?;
-        // Attack: keys of another bundle. They would not open this one; they are refused before they are tried.
-        let subject = keys_manifest.subject.as_ref().map(|subject| subject.digest);
-        if subject != Some(bundle.digest) {
-            return Err(LayoutError::Form("its keys are those of another bundle".to_owned()));
-        }
-        let [layer] = keys_manifest.layers.as_slice() else {
-            return Err(LayoutError::Form("its keys are not one document".to_owned()));
-        };
-        expect_type(layer, KEYS)?;
-        let keys = Keys::parse(&place.blob(layer)?, &descriptor)
+        let [_, layer] = blobs_of_keys(&manifests.keys, &place.blob(&manifests.keys)?, bundle)?;
+        let keys = Keys::parse(&place.blob(&layer)?, &descriptor)
             .map_err(|error| LayoutError::Document("keys document", error))?;
-        let content = content.clone();
-        Ok(Self { place, bundle, content, descriptor, keys })
+        Ok(Self { place, manifests, content, descriptor, keys })
     }
 
     /// Returns the manifest of the bundle, whose digest names it.
     pub fn bundle(&self) -> &Blob {
-        &self.bundle
+        &self.manifests.bundle
+    }
+
+    /// Returns the manifests of bundle and keys.
+    pub fn manifests(&self) -> &Manifests {
+        &self.manifests
+    }
+
+    /// Returns what belongs to the bundle, its manifest last.
+    ///
+    /// # Errors
+    /// When it cannot be read any more.
+    pub fn bundle_blobs(&self) -> Result<[Blob; 4], LayoutError> {
+        let manifest = &self.manifests.bundle;
+        let [config, descriptor, content] = blobs_of_bundle(manifest, &self.place.blob(manifest)?)?;
+        Ok([config, descriptor, content, manifest.clone()])
+    }
+
+    /// Returns what belongs to the keys, their manifest last.
+    ///
+    /// # Errors
+    /// When it cannot be read any more.
+    pub fn keys_blobs(&self) -> Result<[Blob; 3], LayoutError> {
+        let Manifests { bundle, keys } = &self.manifests;
+        let [config, layer] = blobs_of_keys(keys, &self.place.blob(keys)?, bundle)?;
+        Ok([config, layer, keys.clone()])
     }
 
     /// Returns what is sealed.
@@ -382,13 +556,21 @@ impl Delivery {
     ///
     /// # Errors
     /// When it is not there in that size.
-    pub fn unverified_content(&self) -> Result<impl Read + Send + 'static, LayoutError> {
-        let name = blob_path(&self.content.digest);
+    pub fn unverified_content(&self) -> Result<impl Read + Send + use<>, LayoutError> {
+        self.unverified_blob(&self.content)
+    }
+
+    /// Returns a reader of a blob, of exactly its size.
+    ///
+    /// # Errors
+    /// When it is not there in that size.
+    pub fn unverified_blob(&self, blob: &Blob) -> Result<impl Read + Send + use<>, LayoutError> {
+        let name = blob.path();
         let (file, size) = self.place.file(&name)?;
-        if size != self.content.size {
+        if size != blob.size {
             return Err(LayoutError::Digest {
                 name,
-                expected: format!("{} bytes", self.content.size),
+                expected: format!("{} bytes", blob.size),
                 found: format!("{size} bytes"),
             });
         }
@@ -406,9 +588,10 @@ impl Delivery {
             return Err(LayoutError::Form("keys are wrapped anew in a folder, not in a tar file".to_owned()));
         };
         keys.check(&self.descriptor).map_err(|error| LayoutError::Document("keys document", error))?;
-        let blob = put_keys(folder, &keys, &self.bundle)?;
-        put_index(folder, &self.bundle, &blob, &self.descriptor)?;
-        self.keys = keys;
+        let blob = put_keys(folder, &keys, &self.manifests.bundle)?;
+        let manifests = Manifests { bundle: self.manifests.bundle.clone(), keys: blob.clone() };
+        put_index(folder, &manifests, &self.descriptor)?;
+        (self.manifests, self.keys) = (manifests, keys);
         Ok(blob)
     }
 
@@ -443,13 +626,9 @@ impl Delivery {
 
     /// Returns the files that belong to the delivery, and no others that lie there.
     fn names(&self) -> Result<Vec<String>, LayoutError> {
-        let index: Index = typed(&self.place.document("index.json")?, "index.json")?;
         let mut names = vec!["oci-layout".to_owned(), "index.json".to_owned()];
-        for (blob, kind) in [(single(&index, ARTIFACT_TYPE)?, ARTIFACT_TYPE), (single(&index, KEYS)?, KEYS)] {
-            let manifest = self.place.manifest(&blob, kind)?;
-            let blobs = [&blob, &manifest.config].into_iter().chain(&manifest.layers);
-            names.extend(blobs.map(|blob| blob_path(&blob.digest)));
-        }
+        let (bundle, keys) = (self.bundle_blobs()?, self.keys_blobs()?);
+        names.extend(bundle.iter().chain(&keys).map(Blob::path));
         // The empty configuration is both manifests'.
         let mut seen = std::collections::BTreeSet::new();
         names.retain(|name| seen.insert(name.clone()));
@@ -527,33 +706,9 @@ impl Place {
 
     /// Reads a small blob, and holds it against its digest.
     fn blob(&self, blob: &Blob) -> Result<Vec<u8>, LayoutError> {
-        let name = blob_path(&blob.digest);
-        let bytes = self.document(&name)?;
-        let found = Digest(Sha256::of(&bytes));
-        if found != blob.digest || bytes.len() as u64 != blob.size {
-            return Err(LayoutError::Digest {
-                name,
-                expected: format!("{} and {} bytes", blob.digest, blob.size),
-                found: format!("{found} and {} bytes", bytes.len()),
-            });
-        }
+        let bytes = self.document(&blob.path())?;
+        blob.check(&bytes)?;
         Ok(bytes)
-    }
-
-    fn manifest(&self, blob: &Blob, artifact_type: &str) -> Result<Manifest, LayoutError> {
-        expect_type(blob, IMAGE_MANIFEST)?;
-        let manifest: Manifest = typed(&self.blob(blob)?, "manifest")?;
-        if manifest.schema_version != 2
-            || manifest.media_type != IMAGE_MANIFEST
-            || manifest.artifact_type.as_deref() != Some(artifact_type)
-        {
-            return Err(LayoutError::Form(format!(
-                "the manifest {} is not of `{artifact_type}`",
-                blob.digest
-            )));
-        }
-        expect_type(&manifest.config, EMPTY)?;
-        Ok(manifest)
     }
 }
 
