@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fs, path::PathBuf, process::Command};
 const FLOORS: &[&[&str]] = &[
     &["model"],
     &["http", "bundle"],
-    &["ci", "fractalops", "trust", "keys", "npm", "harden", "evidence"],
+    &["ci", "fractalops", "trust", "keys", "npm", "harden", "evidence", "storage"],
     &["embedded"],
     &["cli", "xtask"],
 ];
@@ -16,6 +16,7 @@ const HOMES: &[(&str, &str)] = &[
     ("axum", "embedded"),
     ("clap", "cli"),
     ("jsonwebtoken", "trust"),
+    ("object_store", "storage"),
     ("redb", "embedded"),
     ("reqwest", "http"),
     ("sigstore-sign", "evidence"),
