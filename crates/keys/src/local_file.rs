@@ -12,7 +12,6 @@ use aws_lc_rs::{
     encoding::{AsDer, PublicKeyX509Der},
     signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair},
 };
-use base64::{Engine as _, engine::general_purpose::STANDARD};
 use protected_bundle::{DataKey, open, seal};
 use protected_http::Client;
 use protected_model::{api::delivery::GrantMaterialization, digest::Sha256, key_ref::KeyRef, name::BundleId};
@@ -20,7 +19,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     Connecting, FoundGrant, GrantLimits, GrantTerms, KeyContext, KeyError, KeyService, Settings, SigningKey,
-    WrappedKey,
+    WrappedKey, rest,
 };
 
 /// The longest file with a key in PEM, in bytes.
@@ -92,10 +91,7 @@ fn read_signing(path: &Path) -> Result<(EcdsaKeyPair, Vec<u8>), String> {
         "it does not hold one private key of P-256 (PEM, `BEGIN PRIVATE KEY`) and nothing else";
     let text = content(path, MAX_PEM_BYTES)?;
     let text = std::str::from_utf8(&text).ok().filter(|text| text.len() <= MAX_PEM_BYTES).ok_or(REASON)?;
-    let inside = text.trim().strip_prefix("-----BEGIN PRIVATE KEY-----");
-    let inside = inside.and_then(|text| text.strip_suffix("-----END PRIVATE KEY-----")).ok_or(REASON)?;
-    let inside: Zeroizing<String> = Zeroizing::new(inside.split_ascii_whitespace().collect());
-    let der = Zeroizing::new(STANDARD.decode(inside.as_bytes()).map_err(|_| REASON)?);
+    let der = rest::from_pem("PRIVATE KEY", text).ok_or(REASON)?;
     let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &der).map_err(|_| REASON)?;
     let public: PublicKeyX509Der<'_> = pair.public_key().as_der().map_err(|_| REASON)?;
     let public = public.as_ref().to_vec();

@@ -172,19 +172,14 @@ async fn signing(key: &KeyRef, settings: &Settings, http: &Client) -> Result<Tra
     let Some(Version::Public { public_key }) = found.keys.get(&version.to_string()) else {
         return Err(refuse(format!("its version {version} has no public key")));
     };
-    let public_key = from_pem(public_key).ok_or_else(|| refuse("its public key is not PEM".to_owned()))?;
-    Ok(TransitKey { service, version, public_key })
+    let public_key = rest::from_pem("PUBLIC KEY", public_key)
+        .ok_or_else(|| refuse("its public key is not PEM".to_owned()))?;
+    Ok(TransitKey { service, version, public_key: public_key.to_vec() })
 }
 
 /// Returns mount and name, which the grammar of references has checked.
 fn parts(key: &KeyRef) -> (&str, &str) {
     key.path().split_once('/').unwrap_or((key.path(), ""))
-}
-
-fn from_pem(pem: &str) -> Option<Vec<u8>> {
-    let inside =
-        pem.trim().strip_prefix("-----BEGIN PUBLIC KEY-----")?.strip_suffix("-----END PUBLIC KEY-----")?;
-    STANDARD.decode(inside.split_ascii_whitespace().collect::<String>()).ok()
 }
 
 impl Login {
@@ -371,7 +366,7 @@ impl KeyService for WrappingKey {
         let refused = || KeyError::Refused(self.reference.clone());
         let text = Zeroizing::new(opened.plaintext);
         let bytes = Zeroizing::new(STANDARD.decode(text.as_bytes()).map_err(|_| refused())?);
-        DataKey::try_from(bytes.as_slice()).map_err(|_| refused())
+        rest::data_key(&self.reference, &bytes)
     }
 
     async fn rewrap(&self, wrapped: &str, context: &KeyContext) -> Result<WrappedKey, KeyError> {

@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use protected_bundle::DataKey;
 use protected_http::{Request, Response, Retry};
 use protected_model::key_ref::KeyRef;
 use serde::de::DeserializeOwned;
+use zeroize::Zeroizing;
 
 use crate::KeyError;
 
@@ -68,4 +71,51 @@ pub(crate) fn readable(text: &str) -> String {
     let text: String =
         text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(LONGEST_TEXT).collect();
     text.trim().to_owned()
+}
+
+/// Reads one thing in PEM (RFC 7468), with nothing beside it.
+pub(crate) fn from_pem(label: &str, text: &str) -> Option<Zeroizing<Vec<u8>>> {
+    let inside = text.trim().strip_prefix(&format!("-----BEGIN {label}-----"))?;
+    let inside = inside.strip_suffix(&format!("-----END {label}-----"))?;
+    let inside: Zeroizing<String> = Zeroizing::new(inside.split_ascii_whitespace().collect());
+    STANDARD.decode(inside.as_bytes()).ok().map(Zeroizing::new)
+}
+
+/// Returns a data key as a service unwrapped it.
+///
+/// Attack: a service that answers with anything at all, or with nothing, has the bundle opened with a key that is
+/// easily guessed.
+pub(crate) fn data_key(key: &KeyRef, bytes: &[u8]) -> Result<DataKey, KeyError> {
+    let refuse = |reason: String| KeyError::Answer { key: key.clone(), reason };
+    let data_key = DataKey::try_from(bytes).map_err(|error| refuse(error.to_string()))?;
+    if bytes.iter().all(|byte| *byte == 0) {
+        return Err(refuse("the data key is nothing but zeros".to_owned()));
+    }
+    Ok(data_key)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_whole_data_key_is_one() {
+        let key = "openbao://transit/acme".parse().expect("reference");
+        assert_eq!(data_key(&key, &[7; 32]).expect("key").reveal(), &[7; 32]);
+        for bad in [&[][..], &[7; 16], &[7; 31], &[7; 33], &[0; 32]] {
+            assert!(matches!(data_key(&key, bad), Err(KeyError::Answer { .. })), "{}", bad.len());
+        }
+    }
+
+    #[test]
+    fn pem_is_one_thing_with_its_own_label() {
+        let pem = "-----BEGIN PUBLIC KEY-----\nAQID\nBA==\n-----END PUBLIC KEY-----\n";
+        assert_eq!(from_pem("PUBLIC KEY", pem).expect("bytes").as_slice(), [1, 2, 3, 4]);
+        assert!(from_pem("PRIVATE KEY", pem).is_none());
+        for bad in
+            [&pem[1..], &pem[..pem.len() - 2], &format!("{pem}{pem}"), &pem.replace("AQID", "A?ID"), ""]
+        {
+            assert!(from_pem("PUBLIC KEY", bad).is_none(), "{bad}");
+        }
+    }
 }
