@@ -12,7 +12,7 @@ use protected_model::{
 use tokio::io::AsyncReadExt;
 
 use crate::{
-    Level, Platform,
+    Level, Platform, RelyingParty,
     dotenv::Dotenv,
     error::IdTokenError,
     jwt::{self, Malformed},
@@ -45,12 +45,32 @@ const SIGSTORE: Names = Names {
     content_origin: "the content of the file that `SIGSTORE_ID_TOKEN_FILE` names",
 };
 
+const KEY_SERVICE: Names = Names {
+    variable: "KEY_SERVICE_ID_TOKEN",
+    file: "KEY_SERVICE_ID_TOKEN_FILE",
+    value_origin: "the value of `KEY_SERVICE_ID_TOKEN`",
+    path_origin: "the value of `KEY_SERVICE_ID_TOKEN_FILE`",
+    content_origin: "the content of the file that `KEY_SERVICE_ID_TOKEN_FILE` names",
+};
+
 /// Holds an ID token for FractalOps.
 pub(crate) const VARIABLE: &str = FRACTALOPS.variable;
 /// Names a file that holds one.
 pub(crate) const FILE_VARIABLE: &str = FRACTALOPS.file;
-/// Holds an ID token for a certificate authority of Sigstore, and names a file that holds one.
-pub const SIGSTORE_VARIABLES: [&str; 2] = [SIGSTORE.variable, SIGSTORE.file];
+
+impl RelyingParty {
+    fn names(self) -> &'static Names {
+        match self {
+            Self::Sigstore => &SIGSTORE,
+            Self::KeyService => &KEY_SERVICE,
+        }
+    }
+
+    /// Returns the variable that holds an ID token for it, and the one that names a file that holds one.
+    pub fn variables(self) -> [&'static str; 2] {
+        [self.names().variable, self.names().file]
+    }
+}
 
 /// Returns `ambient` with the ID tokens that `environment` gives explicitly, when it gives one.
 pub(crate) fn detect(
@@ -58,14 +78,17 @@ pub(crate) fn detect(
     ambient: Option<Box<dyn Platform>>,
 ) -> Option<Box<dyn Platform>> {
     let fractalops = Source::of(environment, &FRACTALOPS);
-    let sigstore = Source::of(environment, &SIGSTORE);
-    match (&fractalops, &sigstore, &ambient) {
-        (None, None, _) => return ambient,
-        // Whoever signs is somebody to FractalOps first.
-        (None, Some(_), None) => return None,
-        _ => {}
+    // Whoever signs or asks for a key is somebody to FractalOps first.
+    if fractalops.is_none() && ambient.is_none() {
+        return None;
     }
-    Some(Box::new(Explicit { fractalops, sigstore, ambient, dotenv: Dotenv::new(environment) }))
+    let others = [RelyingParty::Sigstore, RelyingParty::KeyService];
+    let others: Vec<_> =
+        others.into_iter().filter_map(|to| Some((to, Source::of(environment, to.names())?))).collect();
+    if fractalops.is_none() && others.is_empty() {
+        return ambient;
+    }
+    Some(Box::new(Explicit { fractalops, others, ambient, dotenv: Dotenv::new(environment) }))
 }
 
 /// Where the token is given.
@@ -99,7 +122,7 @@ impl Source {
 
 struct Explicit {
     fractalops: Option<Source>,
-    sigstore: Option<Source>,
+    others: Vec<(RelyingParty, Source)>,
     ambient: Option<Box<dyn Platform>>,
     dotenv: Dotenv,
 }
@@ -122,11 +145,16 @@ impl Platform for Explicit {
         }
     }
 
-    async fn signing_token(&self, http: &Client, audience: &str) -> Result<IdToken, IdTokenError> {
-        match (&self.sigstore, &self.ambient) {
-            (Some(source), _) => source.token(&SIGSTORE).await,
-            (None, Some(ambient)) => ambient.signing_token(http, audience).await,
-            (None, None) => Err(self.missing(&SIGSTORE, audience)),
+    async fn token_for(
+        &self,
+        to: RelyingParty,
+        http: &Client,
+        audience: &str,
+    ) -> Result<IdToken, IdTokenError> {
+        match (self.others.iter().find(|(other, _)| *other == to), &self.ambient) {
+            (Some((_, source)), _) => source.token(to.names()).await,
+            (None, Some(ambient)) => ambient.token_for(to, http, audience).await,
+            (None, None) => Err(self.missing(to.names(), audience)),
         }
     }
 
@@ -268,41 +296,54 @@ mod tests {
         let both = token(&[(VARIABLE, GOOD), (FILE_VARIABLE, "/run/token")]).await;
         assert!(matches!(both, Err(IdTokenError::Ambiguous(..))));
     }
-    async fn signing_token(pairs: &[(&str, &str)]) -> Option<Result<IdToken, IdTokenError>> {
+
+    async fn token_for(to: RelyingParty, pairs: &[(&str, &str)]) -> Option<Result<IdToken, IdTokenError>> {
         let environment = pairs.iter().copied().collect();
         let settings = Settings::from_environment(&Environment::default(), None, "test").expect("settings");
         let http = Client::new(&settings).expect("client");
-        Some(crate::detect(&environment)?.signing_token(&http, "sigstore").await)
+        Some(crate::detect(&environment)?.token_for(to, &http, "sigstore").await)
     }
 
-    /// With the token for FractalOps, a certificate authority could publish.
+    const OTHERS: [RelyingParty; 2] = [RelyingParty::Sigstore, RelyingParty::KeyService];
+
+    /// With the token for FractalOps, a certificate authority or a key service could publish.
     #[tokio::test]
-    async fn the_token_for_fractalops_is_never_shown_to_an_authority() {
+    async fn the_token_for_fractalops_is_never_shown_to_another() {
         let mine = (VARIABLE, GOOD);
-        for pairs in [
-            &[mine][..],
-            &[mine, ("GITLAB_CI", "true")],
-            &[mine, ("JENKINS_URL", "https://ci.example/"), ("BUILD_ID", "7")],
-            &[mine, ("GITHUB_ACTIONS", "true")],
-        ] {
-            let error = signing_token(pairs).await.expect("platform").expect_err("a token");
-            assert!(error.hint().is_some(), "{error}");
+        for to in OTHERS {
+            for pairs in [
+                &[mine][..],
+                &[mine, ("GITLAB_CI", "true")],
+                &[mine, ("JENKINS_URL", "https://ci.example/"), ("BUILD_ID", "7")],
+                &[mine, ("GITHUB_ACTIONS", "true")],
+            ] {
+                let error = token_for(to, pairs).await.expect("platform").expect_err("a token");
+                assert!(error.hint().is_some(), "{error}");
+            }
         }
     }
 
     #[tokio::test]
-    async fn one_for_the_authority_is_taken_from_its_own_variable() {
-        let [variable, file] = SIGSTORE_VARIABLES;
+    async fn one_for_another_is_taken_from_its_own_variable() {
         let gitlab = ("GITLAB_CI", "true");
-        for pairs in [&[(variable, GOOD), gitlab][..], &[(variable, GOOD), (VARIABLE, "other")]] {
-            let given = signing_token(pairs).await.expect("platform").expect("token");
-            assert_eq!(given.reveal(), GOOD);
+        for to in OTHERS {
+            let [variable, file] = to.variables();
+            for pairs in [&[(variable, GOOD), gitlab][..], &[(variable, GOOD), (VARIABLE, "other")]] {
+                let given = token_for(to, pairs).await.expect("platform").expect("token");
+                assert_eq!(given.reveal(), GOOD);
+            }
+            assert!(token_for(to, &[(variable, GOOD)]).await.is_none(), "nobody to FractalOps");
+            let missing = token_for(to, &[gitlab]).await.expect("platform").expect_err("none");
+            let hint = missing.hint().expect("hint").to_string();
+            assert!(hint.ends_with(&format!("{variable}:\n        aud: \"sigstore\"")), "{hint}");
+            let both = [(variable, GOOD), (file, "/run/token"), gitlab];
+            let both = token_for(to, &both).await.expect("platform");
+            assert!(matches!(both, Err(IdTokenError::Ambiguous(..))));
         }
-        assert!(signing_token(&[(variable, GOOD)]).await.is_none(), "nobody to FractalOps");
-        let missing = signing_token(&[gitlab]).await.expect("platform").expect_err("none");
-        let hint = missing.hint().expect("hint").to_string();
-        assert!(hint.ends_with("SIGSTORE_ID_TOKEN:\n        aud: \"sigstore\""), "{hint}");
-        let both = signing_token(&[(variable, GOOD), (file, "/run/token"), gitlab]).await.expect("platform");
-        assert!(matches!(both, Err(IdTokenError::Ambiguous(..))));
+        let [signing, _] = RelyingParty::Sigstore.variables();
+        let other = token_for(RelyingParty::KeyService, &[(signing, GOOD), (VARIABLE, GOOD)])
+            .await
+            .expect("platform");
+        assert!(other.is_err(), "the token for one was shown to the other");
     }
 }

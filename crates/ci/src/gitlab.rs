@@ -14,7 +14,7 @@ use protected_model::{
     secret::IdToken,
 };
 
-use crate::{Platform, dotenv::Dotenv, error::IdTokenError, generic, jwt};
+use crate::{Platform, RelyingParty, dotenv::Dotenv, error::IdTokenError, generic, jwt};
 
 pub(crate) fn detect(environment: &Environment) -> Option<Box<dyn Platform>> {
     environment.is("GITLAB_CI", "true").then(|| {
@@ -38,6 +38,14 @@ impl GitlabCi {
     fn is_fork(&self) -> bool {
         let source = self.environment.get("CI_MERGE_REQUEST_SOURCE_PROJECT_ID");
         source.is_some() && source != self.environment.get("CI_PROJECT_ID")
+    }
+
+    /// Takes the token from the variable called after `audience`, and proposes `variable` where there is none.
+    fn derived(&self, audience: &str, variable: &'static str) -> Result<IdToken, IdTokenError> {
+        match self.environment.get(&derived_variable(audience)) {
+            Some(token) => jwt::id_token(token, "the value of the variable called after the audience"),
+            None => Err(self.no_token(audience, variable)),
+        }
     }
 
     fn no_token(&self, audience: &str, variable: &'static str) -> IdTokenError {
@@ -72,17 +80,16 @@ impl Platform for GitlabCi {
     /// Takes the token from the variable called after `audience`. One in `FRACTALOPS_ID_TOKEN`, which is the usual
     /// place, has been taken before it comes to this.
     async fn id_token(&self, _http: &Client, audience: &str) -> Result<IdToken, IdTokenError> {
-        match self.environment.get(&derived_variable(audience)) {
-            Some(token) => jwt::id_token(token, "the value of the variable called after the audience"),
-            None => Err(self.no_token(audience, generic::VARIABLE)),
-        }
+        self.derived(audience, generic::VARIABLE)
     }
 
-    async fn signing_token(&self, _http: &Client, audience: &str) -> Result<IdToken, IdTokenError> {
-        match self.environment.get(&derived_variable(audience)) {
-            Some(token) => jwt::id_token(token, "the value of the variable called after the audience"),
-            None => Err(self.no_token(audience, generic::SIGSTORE_VARIABLES[0])),
-        }
+    async fn token_for(
+        &self,
+        to: RelyingParty,
+        _http: &Client,
+        audience: &str,
+    ) -> Result<IdToken, IdTokenError> {
+        self.derived(audience, to.variables()[0])
     }
 
     fn unverified_identity(&self) -> RunIdentity {

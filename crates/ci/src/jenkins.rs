@@ -11,17 +11,11 @@ use protected_model::{
 };
 use url::Url;
 
-use crate::{Platform, dotenv::Dotenv, error::IdTokenError, generic};
+use crate::{Platform, RelyingParty, dotenv::Dotenv, error::IdTokenError, generic};
 
 const SNIPPET: &str =
     "add an `OpenID Connect id token as file` credential to the folder, and bind it around the step:
     withCredentials([file(credentialsId: 'fractalops-id-token', variable: 'FRACTALOPS_ID_TOKEN_FILE')]) {
-      sh 'protected-registry publish'
-    }";
-
-const SIGNING_SNIPPET: &str =
-    "add an `OpenID Connect id token as file` credential with the audience `sigstore`, and bind it as well:
-    withCredentials([file(credentialsId: 'sigstore-id-token', variable: 'SIGSTORE_ID_TOKEN_FILE')]) {
       sh 'protected-registry publish'
     }";
 
@@ -60,8 +54,21 @@ impl Platform for Jenkins {
         Err(self.no_token(generic::FILE_VARIABLE, SNIPPET))
     }
 
-    async fn signing_token(&self, _http: &Client, _audience: &str) -> Result<IdToken, IdTokenError> {
-        Err(self.no_token(generic::SIGSTORE_VARIABLES[1], SIGNING_SNIPPET))
+    async fn token_for(
+        &self,
+        to: RelyingParty,
+        _http: &Client,
+        audience: &str,
+    ) -> Result<IdToken, IdTokenError> {
+        let [_, variable] = to.variables();
+        let snippet = format!(
+            "add an `OpenID Connect id token as file` credential with the audience `{audience}`, and bind it as well:
+    withCredentials([file(credentialsId: '{}', variable: '{variable}')]) {{
+      sh 'protected-registry publish'
+    }}",
+            variable.trim_end_matches("_FILE").to_ascii_lowercase().replace('_', "-")
+        );
+        Err(self.no_token(variable, &snippet))
     }
 
     fn unverified_identity(&self) -> RunIdentity {

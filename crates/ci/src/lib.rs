@@ -24,7 +24,6 @@ use protected_model::{
 pub use credential::{SCRUBBED, is_credential_variable};
 pub use dotenv::DOTENV_VARIABLE;
 pub use error::IdTokenError;
-pub use generic::SIGSTORE_VARIABLES;
 pub use jwt::Malformed;
 
 /// A way to tell from the environment that this is one platform.
@@ -48,12 +47,17 @@ pub trait Platform: Send + Sync {
     /// When the platform gives none; [`IdTokenError::hint`] says how to get one.
     async fn id_token(&self, http: &Client, audience: &str) -> Result<IdToken, IdTokenError>;
 
-    /// Obtains an ID token for a certificate authority of Sigstore: never the one for FractalOps, with which that
-    /// authority could publish.
+    /// Obtains an ID token for another than FractalOps: never the one for FractalOps, with which the other could
+    /// publish.
     ///
     /// # Errors
     /// As [`Self::id_token`].
-    async fn signing_token(&self, http: &Client, audience: &str) -> Result<IdToken, IdTokenError> {
+    async fn token_for(
+        &self,
+        _to: RelyingParty,
+        http: &Client,
+        audience: &str,
+    ) -> Result<IdToken, IdTokenError> {
         self.id_token(http, audience).await
     }
 
@@ -88,6 +92,15 @@ pub trait Platform: Send + Sync {
     fn write_summary(&self, _markdown: &str) -> io::Result<()> {
         Ok(())
     }
+}
+
+/// Whom, but FractalOps, a job shows its identity to. Each gets a token of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RelyingParty {
+    /// A certificate authority of Sigstore.
+    Sigstore,
+    /// The key service of a delivery, or the identity service in front of it.
+    KeyService,
 }
 
 /// How much an annotation matters.

@@ -1,10 +1,12 @@
 //! What every command works with, and what it must undo at its end.
 
 use std::{
-    sync::{Mutex, OnceLock, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
     time::{Duration, Instant},
 };
 
+use async_trait::async_trait;
+use protected_ci::RelyingParty;
 use protected_fractalops::FractalOps;
 use protected_http::Client;
 use protected_model::{
@@ -44,6 +46,31 @@ pub(crate) struct Context {
 #[derive(Default)]
 struct Undo {
     tokens: Vec<(FractalOps, AccessToken, &'static str)>,
+}
+
+/// The identity of this job, for key services.
+struct Job {
+    platform: Box<dyn protected_ci::Platform>,
+    /// The audience of FractalOps.
+    own: Option<String>,
+    http: Client,
+}
+
+#[async_trait]
+impl protected_keys::IdTokens for Job {
+    async fn id_token(&self, audience: &str) -> Result<IdToken, String> {
+        // Attack: a key service that is shown the token for FractalOps publishes in the job's name.
+        if self.own.as_deref() == Some(audience) {
+            return Err(format!(
+                "`{audience}` is the audience of FractalOps, whose token nobody else is shown"
+            ));
+        }
+        let asked = self.platform.token_for(RelyingParty::KeyService, &self.http, audience).await;
+        asked.map_err(|error| match error.hint() {
+            Some(hint) => format!("{error}; {hint}"),
+            None => error.to_string(),
+        })
+    }
 }
 
 /// A CI session with FractalOps.
@@ -137,12 +164,15 @@ impl Context {
         let Some(platform) = self.console.platform() else {
             return Err(no_identity(&self.settings.environment));
         };
-        let token = self.cancel.or(platform.signing_token(http, audience)).await?.map_err(|error| {
-            let kind = if error.is_transient() { Kind::Unavailable } else { Kind::NoIdentity };
-            let doing = format!("asking {} for an ID token to sign with", platform.name());
-            let hint = error.hint();
-            CommandError::from_error(kind, &doing, &error).hint(hint)
-        })?;
+        let token =
+            self.cancel.or(platform.token_for(RelyingParty::Sigstore, http, audience)).await?.map_err(
+                |error| {
+                    let kind = if error.is_transient() { Kind::Unavailable } else { Kind::NoIdentity };
+                    let doing = format!("asking {} for an ID token to sign with", platform.name());
+                    let hint = error.hint();
+                    CommandError::from_error(kind, &doing, &error).hint(hint)
+                },
+            )?;
         self.console.mask(&token);
         Ok(token)
     }
@@ -180,7 +210,12 @@ impl Context {
     /// # Errors
     /// When a setting cannot be read.
     pub(crate) fn keys(&self) -> Result<protected_keys::Settings, CommandError> {
-        self.settings.keys(self.console.platform().is_some())
+        let mut settings = self.settings.keys(self.console.platform().is_some())?;
+        if let Some(platform) = protected_ci::detect(&self.settings.environment) {
+            let own = self.settings.fractalops_url().ok().map(|url| self.settings.audience(&url));
+            settings.id_tokens = Some(Arc::new(Job { platform, own, http: self.http()? }));
+        }
+        Ok(settings)
     }
 
     /// Connects to the key that a build's escrow is sealed under, where one is named.

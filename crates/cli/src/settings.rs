@@ -10,7 +10,6 @@ use protected_model::{
     environment::Environment,
     key_ref::KeyRef,
     name::{PackageName, ProjectSlug},
-    secret::AccessToken,
     service_url::ServiceUrl,
     version::DistTag,
 };

@@ -5,6 +5,7 @@ use std::{fs, path::PathBuf, time::Instant};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
+use protected_ci::RelyingParty;
 use protected_evidence::{
     sign::{
         KeyFailure, LogVersion, Services, SignError, Signed, Signer, StatementKey, StatementToSign,
@@ -567,7 +568,7 @@ fn audience(settings: &Settings, fulcio: &ServiceUrl) -> Result<String, CommandE
     if environment.get("PROTECTED_REGISTRY_FULCIO_URL").is_some() {
         return Ok(AUDIENCE.to_owned());
     }
-    match protected_ci::SIGSTORE_VARIABLES.iter().find(|name| environment.get(name).is_some()) {
+    match RelyingParty::Sigstore.variables().into_iter().find(|name| environment.get(name).is_some()) {
         None => Ok(fulcio.audience()),
         Some(name) => {
             let message =
