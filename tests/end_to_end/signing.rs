@@ -10,7 +10,7 @@ use std::{
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{
     clients::tool,
@@ -411,6 +411,66 @@ fn it_can_be_switched_off_and_a_dry_run_signs_nothing() {
         asked(&world, "/signingCert") + asked(&world, "/log/entries") + asked(&world, "/timestamp"),
         0
     );
+}
+
+/// What a screen says, without how long it took.
+fn told(screen: &Screen) -> Vec<String> {
+    let line = |line: &str| line.rsplit_once(" (").map_or(line, |(line, _)| line).to_owned();
+    screen.stderr.lines().filter(|it| !it.starts_with("::add-mask::")).map(line).collect()
+}
+
+/// Nobody asked for it, and everybody who looks is told: on the screen, in the summary, in the result.
+#[test]
+fn what_goes_unsigned_unasked_says_so() {
+    const TARBALL: &str = "a tarball is published as it is, and nothing here knows how it was made";
+    const NO_RECORD: &str =
+        "without a record there is no session with FractalOps to sign with, and nothing else is configured";
+    let world = World::new();
+    let folder = world.package("@acme/plain", "1.0.0");
+    let build = ["protect-build", "--no-record", "--format", "json"];
+    let screen = world.cli_in(&folder, &build);
+    screen.succeeded();
+    let expected = [
+        "@acme/plain@1.0.0".to_owned(),
+        format!("  note      nothing is signed: {NO_RECORD}"),
+        "  harden    3 files, 264 B → 1.2 kB".to_owned(),
+        "  sbom      0 components, 0 dependencies between them, 0 with a digest, 0 with a licence; from package.json alone".to_owned(),
+    ];
+    assert_eq!(told(&screen), expected, "{screen}");
+    let result: Value = serde_json::from_str(&screen.stdout).expect("JSON");
+    assert_eq!((&result["signed"], &result["unsigned"]), (&json!([]), &json!(NO_RECORD)));
+    let summary = world.summary();
+    assert!(summary.contains("### @acme/plain@1.0.0\n"), "{summary}");
+    assert!(summary.contains(&format!("| signed | no: {NO_RECORD} |\n")), "{summary}");
+    assert!(summary.contains("| build | not put on record |\n"), "{summary}");
+
+    fs::write(world.path("tmp/summary"), "").expect("write");
+    let tarball = "protected-build/acme-plain-1.0.0/acme-plain-1.0.0.tgz";
+    let screen = world.cli_in(&folder, &["publish", "--tarball", tarball, "--format", "json"]);
+    screen.succeeded();
+    let note = format!("  note      nothing is signed: {TARBALL}");
+    let steps: Vec<String> = told(&screen)
+        .iter()
+        .map(|line| line.split_whitespace().next().unwrap_or_default().to_owned())
+        .collect();
+    assert_eq!(steps, ["identity", "exchange", "note", "token", "upload", "revoke"], "{screen}");
+    assert_eq!(told(&screen)[2], note, "{screen}");
+    let result: Value = serde_json::from_str(&screen.stdout).expect("JSON");
+    assert_eq!((&result[0]["signed"], &result[0]["unsigned"]), (&json!([]), &json!(TARBALL)));
+    assert!(world.summary().contains(&format!("| signed | no: {TARBALL} |\n")), "{}", world.summary());
+    assert_eq!(asked(&world, "/signingCert"), 0);
+
+    // Whoever asked for it is not told on the screen; a publish that is signed says nothing of the kind.
+    let folder = world.package("@acme/core", "1.0.0");
+    let screen = world.cli_in(&folder, &["publish", "--sign", "off", "--format", "json"]);
+    assert!(!screen.succeeded().stderr.contains("nothing is signed"), "{screen}");
+    let result: Value = serde_json::from_str(&screen.stdout).expect("JSON");
+    assert_eq!(result[0]["unsigned"], "signing is switched off");
+    let folder = world.package("@acme/core", "1.0.1");
+    let screen = world.cli_in(&folder, &["publish", "--format", "json"]);
+    let result: Value = serde_json::from_str(&screen.succeeded().stdout).expect("JSON");
+    assert_eq!(result[0]["signed"], json!(["sbom.cdx", "sbom.spdx", "provenance"]));
+    assert_eq!(result[0]["unsigned"], Value::Null);
 }
 
 /// Every request takes a fifth of a second: what signing adds is told by the difference.

@@ -20,7 +20,7 @@ use crate::{
     build::Built,
     context::{Context, Session},
     error::{CommandError, Kind},
-    signing::Signing,
+    signing::{Signatures, Signing, Unsigned},
 };
 
 /// The folder of a build's evidence, in the build's folder.
@@ -36,10 +36,13 @@ pub(crate) async fn sign(
     context: &Context,
     http: &Client,
     session: Option<&Session>,
-    signing: Option<&Signing>,
+    signing: &Result<Signing, Unsigned>,
     built: &Built,
-) -> Result<Vec<Signed>, CommandError> {
-    let Some(signing) = signing else { return Ok(Vec::new()) };
+) -> Result<Signatures, CommandError> {
+    let signing = match signing {
+        Ok(signing) => signing,
+        Err(why) => return Ok(Signatures { signed: Vec::new(), unsigned: Some(*why) }),
+    };
     let signed = signing.sign(context, http, session, statements(built)?).await?;
     for bundle in &signed {
         let path = built.folder.join(FOLDER).join(format!("{}.sigstore.json", bundle.name));
@@ -47,7 +50,7 @@ pub(crate) async fn sign(
             CommandError::new(Kind::Failed, format!("cannot write `{}`: {error}", path.display()))
         })?;
     }
-    Ok(signed)
+    Ok(Signatures { signed, unsigned: None })
 }
 
 /// Returns what is said about a build: the statements among its documents, and one about each bill of materials.

@@ -24,6 +24,7 @@ use serde::Deserialize;
 
 use crate::{
     args::{Sign, SignMode, UnverifiedKeyRef},
+    console::Console,
     context::{Context, Session},
     error::{CommandError, Kind},
     provenance,
@@ -98,7 +99,55 @@ pub(crate) struct Ready {
 /// A session with FractalOps, and how what it builds is signed.
 pub(crate) struct Entered {
     pub(crate) session: Session,
-    pub(crate) signing: Option<Signing>,
+    pub(crate) signing: Result<Signing, Unsigned>,
+}
+
+/// What came of signing: bundles, or why there are none.
+pub(crate) struct Signatures {
+    pub(crate) signed: Vec<Signed>,
+    pub(crate) unsigned: Option<Unsigned>,
+}
+
+impl Signatures {
+    /// Returns what the signed statements are called.
+    pub(crate) fn names(&self) -> Vec<&str> {
+        self.signed.iter().map(|signed| &*signed.name).collect()
+    }
+
+    /// Returns why nothing is signed, where nothing is.
+    pub(crate) fn reason(&self) -> Option<&'static str> {
+        self.unsigned.map(Unsigned::reason)
+    }
+}
+
+/// Why nothing is signed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unsigned {
+    /// It was said so.
+    Off,
+    /// Nobody is there who could.
+    NoAuthority,
+    /// There is no session that an authority would know.
+    NoRecord,
+    /// What is published was not built here.
+    Tarball,
+    /// Nothing is done.
+    DryRun,
+}
+
+impl Unsigned {
+    /// Says why, for a person.
+    pub(crate) fn reason(self) -> &'static str {
+        match self {
+            Self::Off => "signing is switched off",
+            Self::NoAuthority => "this FractalOps has no authority, and no other is configured",
+            Self::NoRecord => {
+                "without a record there is no session with FractalOps to sign with, and nothing else is configured"
+            }
+            Self::Tarball => "a tarball is published as it is, and nothing here knows how it was made",
+            Self::DryRun => "this was a dry run",
+        }
+    }
 }
 
 /// Services that are known, and a signer of theirs.
@@ -218,9 +267,13 @@ impl Plan {
         matches!(self.way, Way::Off)
     }
 
-    /// Returns whether FractalOps has to be asked.
-    pub(crate) fn is_auto(&self) -> bool {
-        matches!(self.way, Way::Auto)
+    /// Returns why nothing is signed, and says it where nobody asked for that.
+    pub(crate) fn unsigned(&self, console: &Console, why: Unsigned) -> Unsigned {
+        if self.is_off() {
+            return Unsigned::Off;
+        }
+        console.say(format!("  note      nothing is signed: {}", why.reason()));
+        why
     }
 
     /// [`Self::ready`], after asking FractalOps what it has where that matters.
@@ -462,20 +515,15 @@ pub(crate) async fn enter(
     let session = session?;
     let (ready, signer): (Option<Ready>, Option<Signer>) = beside?;
     let signing = match (ready, signer) {
-        (None, _) => {
-            if plan.is_auto() {
-                context.console.say("  note      nothing is signed: this FractalOps has no authority, and no other is configured");
-            }
-            None
-        }
+        (None, _) => Err(plan.unsigned(&context.console, Unsigned::NoAuthority)),
         (Some(ready), _) if dry_run => {
             context.console.say(format!("  note      a publish would be signed {}", ready.describe()));
-            None
+            Err(Unsigned::DryRun)
         }
-        (Some(ready), Some(signer)) => Some(Signing { ready, signer }),
+        (Some(ready), Some(signer)) => Ok(Signing { ready, signer }),
         (Some(ready), None) => {
             let signer = ready.signer(context, http, Some(&session)).await?;
-            Some(Signing { ready, signer })
+            Ok(Signing { ready, signer })
         }
     };
     Ok(Entered { session, signing })
@@ -489,10 +537,12 @@ pub(crate) async fn alone(
     context: &Context,
     http: &Client,
     plan: &Plan,
-) -> Result<Option<Signing>, CommandError> {
-    let Some(ready) = plan.ready(context, http, None).await? else { return Ok(None) };
+) -> Result<Result<Signing, Unsigned>, CommandError> {
+    let Some(ready) = plan.ready(context, http, None).await? else {
+        return Ok(Err(plan.unsigned(&context.console, Unsigned::NoRecord)));
+    };
     let signer = ready.signer(context, http, None).await?;
-    Ok(Some(Signing { ready, signer }))
+    Ok(Ok(Signing { ready, signer }))
 }
 
 impl Signing {

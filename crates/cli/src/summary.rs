@@ -2,34 +2,40 @@
 
 use std::fmt::Write;
 
-use protected_evidence::sign::Signed;
-use protected_model::build::PipelineStep;
-
 use crate::{
+    build::Built,
     console::{human_size, one_line},
     error::CommandError,
+    signing::Signatures,
 };
 
-/// What a publish has to show.
+/// What a publish or a build has to show.
 pub(crate) struct Published<'a> {
     pub(crate) heading: &'a str,
     pub(crate) rows: Vec<(&'a str, String)>,
-    pub(crate) pipeline: &'a [PipelineStep],
-    pub(crate) evidence: Vec<(String, String)>,
-    pub(crate) signed: &'a [Signed],
+    /// What was built, where anything was.
+    pub(crate) built: Option<&'a Built>,
+    pub(crate) signatures: &'a Signatures,
     pub(crate) correlation_id: &'a str,
 }
 
-/// Tells how a publish went: one table for the package, one for the steps, one for the evidence.
+/// Tells how a publish or a build went: one table for the package, one for the steps, one for the evidence.
 pub(crate) fn published(published: &Published<'_>) -> String {
     let mut text = format!("### {}\n\n| | |\n|---|---|\n", cell(published.heading));
     for (name, value) in &published.rows {
         line(&mut text, &[name, value]);
     }
+    if let Some(built) = published.built {
+        line(&mut text, &["files", &sizes(built.source_bytes, built.packed.unpacked_size)]);
+    }
+    if let Some(reason) = published.signatures.reason() {
+        line(&mut text, &["signed", &format!("no: {reason}")]);
+    }
     line(&mut text, &["correlation id", &code(published.correlation_id)]);
-    if !published.pipeline.is_empty() {
+    let pipeline = published.built.map_or(&[][..], |built| &built.manifest.pipeline);
+    if !pipeline.is_empty() {
         text.push_str("\n| step | tool | files | result | time |\n|---|---|---|---|---|\n");
-        for step in published.pipeline {
+        for step in pipeline {
             let tool = format!("{} {}", step.tool, step.tool_version);
             let time = step.duration_ms.map_or_else(String::new, |ms| format!("{ms} ms"));
             let status = match step.status {
@@ -39,15 +45,17 @@ pub(crate) fn published(published: &Published<'_>) -> String {
             line(&mut text, &[&step.step, &tool, &step.files.to_string(), status, &time]);
         }
     }
-    if !published.evidence.is_empty() {
+    let documents = published.built.map_or(&[][..], |built| &built.documents);
+    if !documents.is_empty() {
         text.push_str("\n| evidence | SHA-256 |\n|---|---|\n");
-        for (kind, sha256) in &published.evidence {
-            line(&mut text, &[kind, &code(sha256)]);
+        for document in documents {
+            line(&mut text, &[&document.kind, &code(&document.sha256.to_string())]);
         }
     }
-    if !published.signed.is_empty() {
+    let signed = &published.signatures.signed;
+    if !signed.is_empty() {
         text.push_str("\n| signed | SHA-256 of the bundle | log entry | time |\n|---|---|---|---|\n");
-        for signed in published.signed {
+        for signed in signed {
             let log = signed.log.as_ref().map(|log| format!("{} of {}", log.index, code(&log.url)));
             let time = signed.times.first().map(ToString::to_string);
             let or_none = |text: Option<String>| text.unwrap_or_else(|| "none".to_owned());

@@ -17,7 +17,7 @@ use crate::{
     context::{Context, Session},
     error::{CommandError, Kind},
     hardening::{self, Unprotected},
-    signing::Plan,
+    signing::{Plan, Unsigned},
 };
 
 /// Variables that hold a long-lived registry token: what this program makes needless.
@@ -424,8 +424,7 @@ async fn check_signing(
         report.push(Check {
             what: "signing",
             outcome: Outcome::Warning,
-            detail: "this FractalOps has no authority, and no other is configured: nothing is signed"
-                .to_owned(),
+            detail: format!("{}: nothing is signed", Unsigned::NoAuthority.reason()),
             hints: vec!["give --sign keyless for the public Sigstore, or a key with --sign-key".to_owned()],
         });
         return Ok(());

@@ -5,12 +5,14 @@ use serde_json::json;
 use crate::{
     args::ProtectBuild,
     build::{self, Work},
+    console::human_size,
     context::Context,
     error::CommandError,
     evidence,
     hardening::{self, Unprotected},
     provenance,
     signing::{self, Entered, Plan},
+    summary,
 };
 
 /// Builds one package.
@@ -64,11 +66,11 @@ pub(crate) async fn run(context: &Context, arguments: ProtectBuild) -> Result<()
             None => Ok(None),
         }
     };
-    let (signed, build_id) =
-        tokio::join!(evidence::sign(context, &http, session, signing.as_ref(), &built), record);
-    let (build_id, signed) = (build_id?, signed?);
+    let (signatures, build_id) =
+        tokio::join!(evidence::sign(context, &http, session, &signing, &built), record);
+    let (build_id, signatures) = (build_id?, signatures?);
     if let Some((session, project)) = &recording {
-        evidence::attach(context, session, project, &built, build_id.clone(), &signed).await?;
+        evidence::attach(context, session, project, &built, build_id.clone(), &signatures.signed).await?;
     }
     for (path, reason) in &manifest.unprotected {
         context.console.say(format!("  note      {} is as it was: {reason}", crate::console::one_line(path)));
@@ -89,6 +91,23 @@ pub(crate) async fn run(context: &Context, arguments: ProtectBuild) -> Result<()
     context.console.output("tarball", &tarball.to_string_lossy());
     context.console.output("integrity", &built.packed.integrity.to_string());
     context.console.output("correlation-id", &context.correlation_id);
+    let heading = format!("{}@{}", manifest.package_name, manifest.version);
+    let mut rows = vec![
+        ("status", "built".to_owned()),
+        ("integrity", summary::code(&built.packed.integrity.to_string())),
+        ("tarball", human_size(built.packed.size)),
+        ("build", build_id.as_deref().map_or_else(|| "not put on record".to_owned(), summary::code)),
+    ];
+    if let Some(identity) = context.unverified_identity() {
+        rows.push(("run", summary::code(&identity.describe())));
+    }
+    context.console.summary(&summary::published(&summary::Published {
+        heading: &heading,
+        rows,
+        built: Some(&built),
+        signatures: &signatures,
+        correlation_id: &context.correlation_id,
+    }));
     let text = format!("{}\n{}", tarball.display(), built.packed.integrity);
     let document = json!({
         "package": manifest.package_name,
@@ -98,6 +117,8 @@ pub(crate) async fn run(context: &Context, arguments: ProtectBuild) -> Result<()
         "build_manifest": manifest_file,
         "sbom": sbom,
         "build_id": build_id,
+        "signed": signatures.names(),
+        "unsigned": signatures.reason(),
     });
     context.console.result(&text, &document);
     Ok(())

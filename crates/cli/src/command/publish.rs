@@ -2,7 +2,6 @@
 
 use std::{path::PathBuf, sync::atomic::Ordering, time::Instant};
 
-use protected_evidence::sign::Signed;
 use protected_http::Client;
 use protected_model::{
     action::ActionMode,
@@ -27,7 +26,7 @@ use crate::{
     evidence,
     hardening::{self, Unprotected},
     provenance,
-    signing::{self, Entered, Plan},
+    signing::{self, Entered, Plan, Signatures, Unsigned},
     summary,
 };
 
@@ -50,6 +49,10 @@ struct PublishedPackage<'a> {
     registry: String,
     tag: Option<&'a DistTag>,
     status: &'static str,
+    /// Which statements about it were signed.
+    signed: Vec<&'a str>,
+    /// Why none was.
+    unsigned: Option<&'static str>,
 }
 
 /// Publishes one package.
@@ -77,29 +80,31 @@ pub(crate) async fn run(context: &Context, arguments: Publish) -> Result<(), Com
     // that was minted is one to revoke.
     let sign = async {
         match &artifact.built {
-            Some(built) => evidence::sign(context, &http, Some(session), signing.as_ref(), built).await,
-            None => Ok(Vec::new()),
+            Some(built) => evidence::sign(context, &http, Some(session), signing, built).await,
+            None => Ok(Signatures { signed: Vec::new(), unsigned: signing.as_ref().err().copied() }),
         }
     };
     let allow = allow(context, session, &project, &artifact, with, dry_run);
-    let (signed, allowed) = tokio::join!(sign, allow);
+    let (signatures, allowed) = tokio::join!(sign, allow);
     let (build_id, minted) = allowed?;
-    let signed = signed?;
+    let signatures = signatures?;
     let Some(token) = &minted.token else {
-        return tell_dry_run(context, &artifact, &minted);
+        return tell_dry_run(context, &artifact, &minted, &signatures);
     };
-    let provenance = signing.as_ref().and_then(|signing| signing.provenance(&signed));
+    let provenance = signing.as_ref().ok().and_then(|signing| signing.provenance(&signatures.signed));
     let options = PublishOptions { tag: tag.clone(), provenance, ..PublishOptions::default() };
     let send = send(context, &http, &minted, token, &artifact, options, with);
     let attach = async {
         match &artifact.built {
-            Some(built) => evidence::attach(context, session, &project, built, build_id, &signed).await,
+            Some(built) => {
+                evidence::attach(context, session, &project, built, build_id, &signatures.signed).await
+            }
             None => Ok(()),
         }
     };
     // What was published is told, also where its evidence then could not be attached.
     let (published, attached) = tokio::join!(send, attach);
-    tell(context, &artifact, &minted, &published?, &signed);
+    tell(context, &artifact, &minted, &published?, &signatures);
     attached
 }
 
@@ -156,7 +161,9 @@ async fn prepare(
         let path = settings.working_directory.join(path);
         let artifact = open(path, expected.as_ref())?;
         check_tag(&artifact.version, tag.or(artifact.packed.package.publish_tag()))?;
-        return Ok((Entered { session: context.log_in(http).await?, signing: None }, artifact));
+        let session = context.log_in(http).await?;
+        let signing = Err(plan.unsigned(&context.console, Unsigned::Tarball));
+        return Ok((Entered { session, signing }, artifact));
     }
     let (source, out) = settings.build(&arguments.build)?;
     let sealing = context.sealing(&arguments.build)?;
@@ -254,6 +261,7 @@ fn tell_dry_run(
     context: &Context,
     artifact: &Artifact,
     minted: &NpmTokenResponse,
+    signatures: &Signatures,
 ) -> Result<(), CommandError> {
     let Artifact { name, version, packed, .. } = artifact;
     let registry = &minted.registry_url;
@@ -267,8 +275,11 @@ fn tell_dry_run(
         registry: registry.to_string(),
         tag: None,
         status: "dry-run",
+        signed: signatures.names(),
+        unsigned: signatures.reason(),
     };
-    summarise(context, artifact, minted, &format!("Dry run: {name}@{version}"), "may be published", &[]);
+    let heading = format!("Dry run: {name}@{version}");
+    summarise(context, artifact, minted, &heading, "may be published", signatures);
     context.console.output("correlation-id", &context.correlation_id);
     context.console.result(&line, &[package]);
     Ok(())
@@ -279,7 +290,7 @@ fn tell(
     artifact: &Artifact,
     minted: &NpmTokenResponse,
     published: &Published,
-    signed: &[Signed],
+    signatures: &Signatures,
 ) {
     let Artifact { name, version, packed, built, .. } = artifact;
     let registry = &minted.registry_url;
@@ -294,6 +305,8 @@ fn tell(
         registry: registry.to_string(),
         tag: published.tagged.then_some(&published.tag),
         status,
+        signed: signatures.names(),
+        unsigned: signatures.reason(),
     };
     let console = &context.console;
     match serde_json::to_string(&[&package]) {
@@ -309,7 +322,7 @@ fn tell(
         let sbom = built.folder.join("evidence").join(crate::sbom::FILES[0]);
         console.output("sbom", &sbom.to_string_lossy());
     }
-    summarise(context, artifact, minted, &format!("{name}@{version}"), words, signed);
+    summarise(context, artifact, minted, &format!("{name}@{version}"), words, signatures);
     let tag = if published.tagged { format!(" as `{}`", published.tag) } else { String::new() };
     let line = format!("{name}@{version} {words}{tag}\n{}", packed.integrity);
     console.result(&line, &[package]);
@@ -321,7 +334,7 @@ fn summarise(
     minted: &NpmTokenResponse,
     heading: &str,
     status: &str,
-    signed: &[Signed],
+    signatures: &Signatures,
 ) {
     let Artifact { packed, built, .. } = artifact;
     let mut rows = vec![
@@ -334,17 +347,11 @@ fn summarise(
     if let Some(identity) = context.unverified_identity() {
         rows.push(("run", summary::code(&identity.describe())));
     }
-    if let Some(built) = built {
-        rows.push(("files", summary::sizes(built.source_bytes, packed.unpacked_size)));
-    }
-    let evidence = built.iter().flat_map(|built| &built.documents);
-    let evidence = evidence.map(|document| (document.kind.clone(), document.sha256.to_string())).collect();
     context.console.summary(&summary::published(&summary::Published {
         heading,
         rows,
-        pipeline: built.as_ref().map_or(&[], |built| &built.manifest.pipeline),
-        evidence,
-        signed,
+        built: built.as_ref(),
+        signatures,
         correlation_id: &context.correlation_id,
     }));
 }
