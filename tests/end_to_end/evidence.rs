@@ -69,6 +69,51 @@ fn provenance_is_filled_from_the_verified_claims() {
     assert_eq!(record["sha256"], json!(Sha256::of(file)));
 }
 
+/// The lock file that the provenance names is the one that the SBOM was read from, as the repository's root calls it.
+#[test]
+fn provenance_and_sbom_are_of_one_lock_file() {
+    let world = World::new();
+    let npm = r#"{"name": "@acme/core", "version": "1.0.0", "lockfileVersion": 3, "packages": {"": {"name": "@acme/core", "version": "1.0.0"}}}"#;
+    let yarn = "# yarn lockfile v1\n\n\n";
+    let folder = world.path("work/packages/core");
+    for file in ["package-lock.json", "packages/package-lock.json"] {
+        world.write(file, npm);
+    }
+    world.write("packages/core/package-lock.json", npm);
+    world.write("packages/core/yarn.lock", yarn);
+    fs::create_dir(world.path("work/.git")).expect("folder");
+    for (manager, name, content) in
+        [("npm@11.0.0", "package-lock.json", npm), ("yarn@1.22.22", "yarn.lock", yarn)]
+    {
+        world.write(
+            "packages/core/package.json",
+            &format!(r#"{{"name": "@acme/core", "version": "1.0.0", "main": "index.js", "packageManager": "{manager}"}}"#),
+        );
+        world.write("packages/core/index.js", "exports.answer = 42;\n");
+        let mut command = world.bare(CLI, &["protect-build", "--no-record", "--out", "../../built"]);
+        command.current_dir(&folder);
+        world.run(command).succeeded();
+        let locks = |said: &Value| -> Vec<Value> {
+            let all = said["predicate"]["buildDefinition"]["resolvedDependencies"]
+                .as_array()
+                .expect("array")
+                .clone();
+            all.into_iter().filter(|it| it["name"].as_str().is_some_and(|it| it.contains("lock"))).collect()
+        };
+        let expected =
+            json!({"name": format!("packages/core/{name}"), "digest": {"sha256": Sha256::of(content)}});
+        assert_eq!(locks(&provenance(&world, "built")), [expected], "{manager}");
+        let sbom = fs::read(world.path("work/built/evidence/sbom.cdx.json")).expect("SBOM");
+        let sbom: Value = serde_json::from_slice(&sbom).expect("JSON");
+        let property = |name: &str| {
+            let all = sbom["metadata"]["properties"].as_array().expect("properties");
+            all.iter().find(|it| it["name"] == name).map(|it| it["value"].clone())
+        };
+        assert_eq!(property("protected-registry:lock:file"), Some(json!(name)));
+        assert_eq!(property("protected-registry:lock:sha256"), Some(json!(Sha256::of(content))));
+    }
+}
+
 #[test]
 fn what_nobody_verified_is_labelled() {
     let world = World::new();

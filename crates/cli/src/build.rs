@@ -152,7 +152,7 @@ pub(crate) async fn build(
     work: Work,
     stop: Arc<AtomicBool>,
 ) -> Result<Built, CommandError> {
-    let circumstances = Circumstances::new(context.unverified_identity(), &work.package.folder)?;
+    let circumstances = Circumstances::new(context.unverified_identity());
     let default = context.settings.working_directory.join(DEFAULT_FOLDER);
     let plan = Plan::new(&context.settings, &work.package.folder)?;
     let started = Instant::now();
@@ -276,7 +276,7 @@ fn run(
     let (manifest, mut documents) = documents(&package, &packed, hardened, source);
     documents.extend(sboms);
     let names = ["integrity.json", "build-manifest.json", sbom::FILES[0], sbom::FILES[1]];
-    circumstances.finish(documents.iter().zip(names));
+    circumstances.finish(&graph, documents.iter().zip(names));
     documents.push(circumstances.say(&manifest, None));
     for (document, name) in documents.iter().zip(names.into_iter().chain([provenance::FILE])) {
         let file = evidence.join(name);

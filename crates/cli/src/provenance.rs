@@ -1,10 +1,11 @@
 //! The provenance of a build: written with the build, and once more when FractalOps has verified the run.
 
-use std::{fs, path::Path};
+use std::fs;
 
 use jiff::Timestamp;
 use protected_evidence::{
     provenance::{self, BUILD_TYPE, Build, Byproduct, Run},
+    sbom::Graph,
     statement::{PAYLOAD_TYPE, Subject},
 };
 use protected_harden::Hardened;
@@ -28,9 +29,6 @@ pub(crate) const FILE: &str = "provenance.intoto.json";
 /// What it is called in a build's record.
 pub(crate) const KIND: &str = "provenance";
 
-/// The lock files that dependencies are installed by, the first that is there counts.
-const LOCK_FILES: &[&str] = &["npm-shrinkwrap.json", "package-lock.json", "pnpm-lock.yaml", "yarn.lock"];
-
 /// What is told of a build beside its manifest.
 #[derive(Clone)]
 pub(crate) struct Circumstances {
@@ -44,21 +42,19 @@ pub(crate) struct Circumstances {
 
 impl Circumstances {
     /// Begins with what is known before the build.
-    ///
-    /// # Errors
-    /// When a lock file is there and cannot be read.
-    pub(crate) fn new(
-        unverified_identity: Option<RunIdentity>,
-        package: &Path,
-    ) -> Result<Self, CommandError> {
+    pub(crate) fn new(unverified_identity: Option<RunIdentity>) -> Self {
         let now = Timestamp::now();
-        let lock = lock(package)?;
-        Ok(Self { unverified_identity, started: now, finished: now, lock, byproducts: Vec::new() })
+        Self { unverified_identity, started: now, finished: now, lock: None, byproducts: Vec::new() }
     }
 
-    /// Notes the end, and the documents that came out under their file names.
-    pub(crate) fn finish<'a>(&mut self, documents: impl Iterator<Item = (&'a Document, &'a str)>) {
+    /// Notes the end, the lock file that the SBOM is of, and the documents that came out under their file names.
+    pub(crate) fn finish<'a>(
+        &mut self,
+        graph: &Graph,
+        documents: impl Iterator<Item = (&'a Document, &'a str)>,
+    ) {
         self.finished = Timestamp::now();
+        self.lock = graph.lock_file().map(|(path, sha256)| (path.to_owned(), sha256));
         let byproduct = |(document, name): (&Document, &str)| Byproduct {
             name: name.to_owned(),
             media_type: document.media_type.clone(),
@@ -120,27 +116,4 @@ pub(crate) fn verified(built: &mut Built, run: &RunIdentity) -> Result<(), Comma
     built.documents.retain(|other| other.kind != KIND);
     built.documents.push(document);
     Ok(())
-}
-
-/// Finds the lock file of `package`, there or above as far as the repository's root.
-fn lock(package: &Path) -> Result<Option<(String, Sha256)>, CommandError> {
-    let root = package.ancestors().find(|folder| folder.join(".git").exists()).unwrap_or(package);
-    let inside = package.ancestors().take_while(|folder| folder.starts_with(root));
-    for (folder, name) in inside.flat_map(|folder| LOCK_FILES.iter().map(move |name| (folder, name))) {
-        let file = folder.join(name);
-        match fs::read(&file) {
-            Ok(bytes) => {
-                // As it is called from the repository's root, and with `/` on every platform.
-                let path = file.strip_prefix(root).unwrap_or(&file);
-                let path: Vec<_> = path.iter().map(|part| part.to_string_lossy()).collect();
-                return Ok(Some((path.join("/"), Sha256::of(bytes))));
-            }
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Err(error) => {
-                let message = format!("cannot read the lock file `{}`: {error}", file.display());
-                return Err(CommandError::new(Kind::BadInput, message));
-            }
-        }
-    }
-    Ok(None)
 }

@@ -69,6 +69,8 @@ pub(crate) struct Component {
 pub(crate) struct LockFile {
     /// Its name.
     pub(crate) name: String,
+    /// Its path within the repository, with `/`.
+    pub(crate) path: String,
     /// Such as `package-lock.json, lockfileVersion 3`.
     pub(crate) format: String,
     pub(crate) sha256: protected_model::digest::Sha256,
@@ -110,6 +112,11 @@ impl Graph {
     /// Returns the format of the lock file that it was read from, such as `package-lock.json, lockfileVersion 3`.
     pub fn lock_format(&self) -> Option<&str> {
         self.lock.as_ref().map(|lock| lock.format.as_str())
+    }
+
+    /// Returns the path of the lock file that it was read from, within the repository, and its digest.
+    pub fn lock_file(&self) -> Option<(&str, protected_model::digest::Sha256)> {
+        self.lock.as_ref().map(|lock| (lock.path.as_str(), lock.sha256))
     }
 
     /// Returns the lock files that stand beside the one that was read.

@@ -108,6 +108,7 @@ pub fn collect(folder: &Path, root: &Path) -> Result<Graph, SbomError> {
         let found = installed.find_all(&mut lock, &folder);
         let about = LockFile {
             name: (*name).to_owned(),
+            path: within(&root, &path),
             format: lock.format.clone(),
             sha256: Sha256::of(&text),
             ignored: ignored.to_vec(),
@@ -202,6 +203,13 @@ fn read(path: &Path, limit_bytes: u64) -> Result<Option<String>, SbomError> {
 
 fn invalid(path: &Path, Fault { line, reason }: Fault) -> SbomError {
     SbomError::Invalid { path: path.to_owned(), line, reason }
+}
+
+/// Returns `path` as it is called from `root`, with `/` on every platform.
+fn within(root: &Path, path: &Path) -> String {
+    let path = path.strip_prefix(root).unwrap_or(path);
+    let parts: Vec<_> = path.iter().map(|part| part.to_string_lossy()).collect();
+    parts.join("/")
 }
 
 /// Says where `top` is from `folder`, without a path of this machine.
