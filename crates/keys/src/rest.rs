@@ -35,8 +35,28 @@ pub(crate) async fn answer(
     said: Said,
     secrets: &[&str],
 ) -> Result<Response, KeyError> {
+    succeeded(key, sent(key, request).await?, said, secrets)
+}
+
+/// Sends a request, and returns the answer, whatever it is.
+///
+/// # Errors
+/// When the service cannot be asked.
+pub(crate) async fn sent(key: &KeyRef, request: Request) -> Result<Response, KeyError> {
     let request = request.timeout(ATTEMPT).retry(RETRY).max_bytes(MAX_BYTES);
-    let answer = request.send().await.map_err(|source| failed(key, source))?;
+    request.send().await.map_err(|source| failed(key, source))
+}
+
+/// Returns the answer of a service that did as asked.
+///
+/// # Errors
+/// When the service says no.
+pub(crate) fn succeeded(
+    key: &KeyRef,
+    answer: Response,
+    said: Said,
+    secrets: &[&str],
+) -> Result<Response, KeyError> {
     if answer.is_success() {
         return Ok(answer);
     }
