@@ -3,6 +3,7 @@
 //! The key never leaves its service. A reference to a service that is not in the table is refused: a bundle is never
 //! left unsealed instead, and a package never unsigned.
 
+mod azure_key_vault;
 mod local_file;
 mod openbao;
 mod rest;
@@ -32,7 +33,7 @@ const SERVICES: &[(KeyProvider, Option<Connect>, Option<ConnectToSign>)] = &[
     (KeyProvider::OpenBao, Some(openbao::connect), Some(openbao::connect_to_sign)),
     (KeyProvider::AwsKms, None, None),
     (KeyProvider::GcpKms, None, None),
-    (KeyProvider::AzureKeyVault, None, None),
+    (KeyProvider::AzureKeyVault, Some(azure_key_vault::connect), Some(azure_key_vault::connect_to_sign)),
 ];
 
 type Connect = fn(&KeyRef, &Settings, &Client) -> Result<Box<dyn KeyService>, KeyError>;
@@ -281,12 +282,17 @@ impl KeyError {
     /// Says what can be done about it.
     pub fn hint(&self) -> Option<Hint> {
         let text = match self {
-            Self::Unsupported(_) => "this version seals and opens with openbao:// and local-file://",
-            Self::CannotSign(_) => "this version signs with openbao:// and local-file://",
+            Self::Unsupported(_) => {
+                "this version seals and opens with openbao://, azure-keyvault:// and local-file://"
+            }
+            Self::CannotSign(_) => "this version signs with openbao://, azure-keyvault:// and local-file://",
             Self::NotConfigured { hint, .. } => hint,
             Self::Http { source, .. } => return source.hint(),
             Self::Service { status: 403, key, .. } if key.provider() == KeyProvider::OpenBao => {
                 "the token needs `read` on the key, <mount>/keys/<key>, to sign or to seal, and `update` on <mount>/<what>/<key>: sign, encrypt, decrypt or rewrap"
+            }
+            Self::Service { status: 403, key, .. } if key.provider() == KeyProvider::AzureKeyVault => {
+                "a role on the key allows it: keys/read and keys/wrap/action to seal, keys/unwrap/action to open, keys/read and keys/sign/action to sign, roleAssignments/* and vaults/read to grant; a new role may take ten minutes to arrive"
             }
             Self::NoGrants { .. } => {
                 "grant without --materialize-grant, and hand over the key's file by a way of your own"
@@ -380,7 +386,6 @@ mod tests {
         for text in [
             "aws-kms://arn:aws:kms:us-east-1:123456789012:alias/acme",
             "gcp-kms://projects/acme-prod/locations/global/keyRings/r/cryptoKeys/k",
-            "azure-keyvault://acme-vault/core/0123456789abcdef0123456789abcdef",
         ] {
             let key: KeyRef = text.parse().expect("reference");
             let error = connect(&key, &settings, &client()).err().expect("refused");

@@ -61,6 +61,10 @@ secret! {
     RegistryToken
 }
 secret! {
+    /// The secret of an application in the directory of a key service.
+    ClientSecret
+}
+secret! {
     /// What the choices of a hardened build follow from, together with its source.
     BuildSecret
 }

