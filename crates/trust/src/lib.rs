@@ -20,4 +20,5 @@ pub mod replay;
 pub mod verify;
 
 mod compact;
+mod rsa_key;
 mod shown;
