@@ -23,6 +23,7 @@ mod sigstore;
 mod store;
 #[cfg(test)]
 mod tests;
+mod x509;
 
 pub use app::ServeError;
 pub use config::{Config, ConfigError, Limits, Server};
@@ -30,3 +31,4 @@ pub use openapi::openapi;
 pub use server::serve;
 pub use sigstore::AuthorityError;
 pub use store::StoreError;
+pub use x509::X509Error;

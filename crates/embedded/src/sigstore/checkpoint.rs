@@ -2,11 +2,8 @@
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 
-use super::{
-    AuthorityError,
-    key::{Key, PublicKey},
-    merkle::Hash,
-};
+use super::{AuthorityError, merkle::Hash};
+use crate::x509::{Key, PublicKey};
 
 /// How many bytes of a key's id stand before its signature.
 const HINT_BYTES: usize = 4;

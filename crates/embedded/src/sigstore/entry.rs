@@ -6,16 +6,11 @@ use jiff::Timestamp;
 use protected_model::{api::problem::Code, time::numeric_date};
 use x509_cert::{Certificate, ext::pkix::ExtendedKeyUsage};
 
-use super::{
-    Authority, AuthorityError, ca,
-    certificate::{self, CODE_SIGNING},
-    invalid,
-    key::PublicKey,
-    log,
-};
+use super::{Authority, AuthorityError, invalid, log};
 use crate::{
     app::App,
     problem::{Answer, Refusal},
+    x509::{self, CODE_SIGNING, PublicKey},
 };
 
 /// Whoever signed, as the entry names them.
@@ -66,7 +61,7 @@ impl Verifier {
     /// Returns it in PEM as Rekor writes it, whatever the client's line length was: clients compare the bytes.
     pub(super) fn pem(&self) -> Result<String, AuthorityError> {
         let (label, der) = self.der()?;
-        ca::to_pem(label, &der)
+        Ok(x509::to_pem(label, &der)?)
     }
 }
 
@@ -75,7 +70,7 @@ fn check(authority: &Authority, certificate: &Certificate, now: Timestamp) -> An
     let issuer = |issuer: &Certificate| {
         issuer.tbs_certificate.subject == certificate.tbs_certificate.issuer
             && PublicKey::of(&issuer.tbs_certificate.subject_public_key_info)
-                .is_ok_and(|key| certificate::is_signed_by(certificate, &key))
+                .is_ok_and(|key| x509::is_signed_by(certificate, &key))
     };
     if !keys.issuers().any(issuer) {
         return Err(refused(format!(

@@ -25,14 +25,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use x509_cert::request::CertReq;
 
-use super::{
-    authority, base64, ca,
-    certificate::ECDSA_WITH_SHA256,
-    identity::Certified,
-    invalid, json,
-    key::{PublicKey, PublicKeyError},
-    pem,
-};
+use super::{authority, base64, ca, identity::Certified, invalid, json, pem};
 use crate::{
     app::App,
     audit::{self, NewEvent},
@@ -41,6 +34,7 @@ use crate::{
     fractalops::{decide, exchange, no_store, replay},
     problem::{Answer, Refusal},
     request::{RequestInfo, read_body},
+    x509::{self, ECDSA_WITH_SHA256, PublicKey, PublicKeyError},
 };
 
 /// The audience of an ID token that asks for a certificate, as every Sigstore client asks its platform for it.
@@ -130,7 +124,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
 
 async fn trust_bundle(State(app): State<Arc<App>>) -> Answer<Json<TrustBundle>> {
     let keys = authority(&app)?.keys();
-    let chain = |issuer| Ok(Chain { certificates: vec![ca::pem(issuer)?, ca::pem(&keys.root)?] });
+    let chain = |issuer| Ok(Chain { certificates: vec![x509::pem(issuer)?, x509::pem(&keys.root)?] });
     let chains: Result<_, super::AuthorityError> = keys.issuers().map(chain).collect();
     Ok(Json(TrustBundle { chains: chains? }))
 }

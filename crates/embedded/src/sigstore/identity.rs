@@ -17,8 +17,11 @@ use x509_cert::ext::{
     pkix::{SubjectAltName, name::GeneralName},
 };
 
-use super::{AuthorityError, certificate};
-use crate::problem::{Answer, Refusal};
+use super::AuthorityError;
+use crate::{
+    problem::{Answer, Refusal},
+    x509,
+};
 
 /// The arc of Fulcio's extensions.
 const FULCIO: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.57264.1");
@@ -102,13 +105,13 @@ impl Certified {
     /// Returns the extensions of the certificate.
     pub(super) fn extensions(&self) -> Result<Vec<Extension>, AuthorityError> {
         let name = GeneralName::UniformResourceIdentifier(der::asn1::Ia5String::new(&self.uri)?);
-        let mut extensions = vec![certificate::extension(true, &SubjectAltName(vec![name]))?];
+        let mut extensions = vec![x509::extension(true, &SubjectAltName(vec![name]))?];
         for (arc, value) in &self.claims {
             let value = match *arc < FIRST_IN_DER {
                 true => value.as_bytes().to_vec(),
                 false => Utf8StringRef::new(value)?.to_der()?,
             };
-            extensions.push(certificate::plain_extension(
+            extensions.push(x509::plain_extension(
                 FULCIO.push_arc(*arc).map_err(der::Error::from)?,
                 false,
                 value,

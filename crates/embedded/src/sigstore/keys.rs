@@ -8,18 +8,14 @@
 use std::path::{Path, PathBuf};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use der::{Decode as _, Encode as _};
 use jiff::Timestamp;
 use protected_model::time::{after, numeric_date, whole_seconds};
 use protected_trust::{mint::KeyFileError, private_file};
 use serde::{Deserialize, Serialize};
 use x509_cert::Certificate;
 
-use super::{
-    AuthorityError,
-    certificate::{self, CODE_SIGNING, Subject, TIME_STAMPING},
-    key::{Key, PublicKey},
-};
+use super::AuthorityError;
+use crate::x509::{self, CODE_SIGNING, Issuer, KeptIssuer, Key, PublicKey, Subject, TIME_STAMPING};
 
 /// How long a generation signs.
 ///
@@ -69,12 +65,6 @@ pub(super) struct Generation {
     pub(super) timestamps: Issuer,
 }
 
-/// A key with its certificate.
-pub(super) struct Issuer {
-    pub(super) key: Key,
-    pub(super) certificate: Certificate,
-}
-
 /// What once signed.
 #[derive(Clone)]
 pub(super) struct Past {
@@ -95,15 +85,6 @@ struct Kept {
     timestamp_root: KeptIssuer,
     signing: KeptGeneration,
     past: Vec<KeptPast>,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct KeptIssuer {
-    /// PKCS #8 in base64.
-    pkcs8: String,
-    /// DER in base64.
-    certificate: String,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -260,49 +241,28 @@ impl Keys {
 }
 
 fn root(what: &str, now: Timestamp) -> Result<Issuer, AuthorityError> {
-    let key = Key::generate()?;
-    let name = certificate::name(what, key.public())?;
-    let subject = Subject {
-        name: name.clone(),
-        key: key.public(),
-        not_before: now,
-        not_after: after(now, ROOT_SECONDS),
-    };
-    let extensions = certificate::of_authority(key.public(), None, 1, None)?;
-    let certificate = certificate::signed(certificate::unsigned(subject, name, extensions)?, &key)?;
-    Ok(Issuer { key, certificate })
+    Ok(Issuer::root(what, 1, now, after(now, ROOT_SECONDS))?)
 }
 
 fn generation(root: &Issuer, timestamp_root: &Issuer, now: Timestamp) -> Result<Generation, AuthorityError> {
     let below = |root: &Issuer, what: &str, key: &Key, extensions| {
         let subject = Subject {
-            name: certificate::name(what, key.public())?,
-            key: key.public(),
+            name: x509::name(what, key.public().spki())?,
+            key: key.public().spki(),
             not_before: now,
             not_after: after(now, GENERATION_SECONDS),
         };
-        let issuer = root.certificate.tbs_certificate.subject.clone();
-        certificate::signed(certificate::unsigned(subject, issuer, extensions)?, &root.key)
+        root.issue(subject, extensions)
     };
     let key = Key::generate()?;
-    let extensions = certificate::of_authority(key.public(), Some(root.key.public()), 0, Some(CODE_SIGNING))?;
+    let extensions = x509::of_authority(key.public().spki(), Some(root.spki()), 0, Some(CODE_SIGNING))?;
     let certificate = below(root, "Sigstore intermediate", &key, extensions)?;
     let issuer = Issuer { key, certificate };
     let key = Key::generate()?;
-    let extensions = certificate::of_leaf(key.public(), timestamp_root.key.public(), TIME_STAMPING)?;
+    let extensions = x509::of_leaf(key.public().spki(), timestamp_root.spki(), Some(TIME_STAMPING))?;
     let certificate = below(timestamp_root, "timestamp authority", &key, extensions)?;
     let timestamps = Issuer { key, certificate };
     Ok(Generation { since: now, issuer, sct: Key::generate()?, log: Key::generate()?, timestamps })
-}
-
-impl KeptIssuer {
-    fn of(issuer: &Issuer) -> Result<Self, AuthorityError> {
-        Ok(Self { pkcs8: issuer.key.keep(), certificate: STANDARD.encode(issuer.certificate.to_der()?) })
-    }
-
-    fn open(self) -> Option<Issuer> {
-        Some(Issuer { key: Key::open(&self.pkcs8)?, certificate: certificate(&self.certificate)? })
-    }
 }
 
 impl KeptPast {
@@ -310,10 +270,10 @@ impl KeptPast {
         Ok(Self {
             since: past.since,
             until: past.until,
-            issuer: STANDARD.encode(past.issuer.to_der()?),
+            issuer: x509::keep(&past.issuer)?,
             sct: STANDARD.encode(past.sct.spki()),
             log: STANDARD.encode(past.log.spki()),
-            timestamps: STANDARD.encode(past.timestamps.to_der()?),
+            timestamps: x509::keep(&past.timestamps)?,
         })
     }
 
@@ -322,14 +282,10 @@ impl KeptPast {
         Some(Past {
             since: self.since,
             until: self.until,
-            issuer: certificate(&self.issuer)?,
+            issuer: x509::open(&self.issuer)?,
             sct: key(&self.sct)?,
             log: key(&self.log)?,
-            timestamps: certificate(&self.timestamps)?,
+            timestamps: x509::open(&self.timestamps)?,
         })
     }
-}
-
-fn certificate(kept: &str) -> Option<Certificate> {
-    Certificate::from_der(&STANDARD.decode(kept).ok()?).ok()
 }

@@ -11,13 +11,13 @@ use redb::{ReadTransaction, ReadableTable, TableDefinition, WriteTransaction};
 use super::{
     Authority, AuthorityError,
     checkpoint::Head,
-    key::{Key, PublicKey},
     keys::{Keys, LogName},
     merkle::{self, Hash, Nodes},
 };
 use crate::{
     audit::opened,
     store::{Store, StoreError},
+    x509::{Key, PublicKey},
 };
 
 /// Each entry by its index: when it came, in seconds since 1970, and its canonical body.

@@ -9,12 +9,10 @@
 //! else kept a checkpoint; it is no independent witness.
 
 mod ca;
-mod certificate;
 mod checkpoint;
 mod entry;
 mod fulcio;
 mod identity;
-mod key;
 mod keys;
 mod log;
 mod merkle;
@@ -46,6 +44,7 @@ use crate::{
     endpoint::{Endpoint, register},
     problem::{Answer, Refusal},
     store::{Store, StoreError},
+    x509::{PublicKey, X509Error},
 };
 use keys::{KeyFile, Keys};
 
@@ -64,9 +63,9 @@ pub enum AuthorityError {
     /// A certificate, a token or a time that DER cannot hold.
     #[error("cannot encode what is to be signed")]
     Encoding(#[from] der::Error),
-    /// A key that cannot be put into a certificate.
-    #[error("cannot encode a key")]
-    PublicKey(#[from] x509_cert::spki::Error),
+    /// A certificate.
+    #[error("cannot make a certificate")]
+    X509(#[from] X509Error),
     /// The data folder.
     #[error("cannot read or write the log")]
     Store(#[from] StoreError),
@@ -177,7 +176,7 @@ pub(crate) fn public_key(text: &str) -> Result<Vec<u8>, String> {
     if label != "PUBLIC KEY" {
         return Err(format!("the PEM is a `{label}`, expected `PUBLIC KEY`"));
     }
-    let key = key::PublicKey::from_spki(&der).map_err(|error| error.to_string())?;
+    let key = PublicKey::from_spki(&der).map_err(|error| error.to_string())?;
     Ok(key.spki().to_vec())
 }
 

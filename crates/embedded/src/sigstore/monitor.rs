@@ -16,13 +16,14 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    authority, ca, invalid,
+    AuthorityError, authority, invalid,
     log::{self, Signed},
 };
 use crate::{
     app::App,
     endpoint::Endpoint,
     problem::{Answer, Refusal},
+    x509,
 };
 
 /// `LogInfo` of Rekor's API version 1.
@@ -116,7 +117,7 @@ async fn proof(
 
 async fn public_key(State(app): State<Arc<App>>) -> Answer {
     let keys = authority(&app)?.keys();
-    let pem = ca::to_pem("PUBLIC KEY", keys.signing.log.public().spki())?;
+    let pem = x509::to_pem("PUBLIC KEY", keys.signing.log.public().spki()).map_err(AuthorityError::X509)?;
     Ok(([(header::CONTENT_TYPE, "application/x-pem-file")], pem).into_response())
 }
 

@@ -21,8 +21,8 @@ use super::{
     Authority, AuthorityError, authority, base64,
     entry::{self, Verifier, check_digest_signature},
     invalid, json,
-    key::KEY_DETAILS,
     log::{Added, Logged},
+    root::KEY_DETAILS,
 };
 use crate::{app::App, endpoint::Endpoint, problem::Answer, request::read_body};
 

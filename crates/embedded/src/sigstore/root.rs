@@ -14,13 +14,11 @@ use protected_model::time::after;
 use serde_json::{Value, json};
 use x509_cert::Certificate;
 
-use super::{
-    AuthorityError, authority,
-    ca::CERTIFICATE_SECONDS,
-    key::{KEY_DETAILS, PublicKey},
-    keys::Keys,
-};
-use crate::{app::App, endpoint::Endpoint, problem::Answer};
+use super::{AuthorityError, authority, ca::CERTIFICATE_SECONDS, keys::Keys};
+use crate::{app::App, endpoint::Endpoint, problem::Answer, x509::PublicKey};
+
+/// How Sigstore's documents name keys of the kind that there are here.
+pub(super) const KEY_DETAILS: &str = "PKIX_ECDSA_P256_SHA_256";
 
 pub(super) fn endpoints() -> Vec<Endpoint> {
     let root = "Get what verifies bundles signed here: Sigstore's trusted root";

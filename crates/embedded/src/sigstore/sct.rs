@@ -20,10 +20,8 @@ use x509_cert::{
     },
 };
 
-use super::{
-    AuthorityError, certificate,
-    key::{Key, PublicKey},
-};
+use super::AuthorityError;
+use crate::x509::{self, Key, PublicKey};
 
 /// Returns the extension that completes a certificate, of which `unsigned` is all the rest.
 pub(super) fn extension(
@@ -61,5 +59,5 @@ pub(super) fn extension(
         .ok()
         .and_then(|sct| SignedCertificateTimestampList::new(&[sct]).ok())
         .ok_or(AuthorityError::Key)?;
-    certificate::extension(false, &list)
+    Ok(x509::extension(false, &list)?)
 }

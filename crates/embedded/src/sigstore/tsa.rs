@@ -16,11 +16,8 @@ use protected_model::digest::Sha256;
 use x509_cert::{attr::Attribute, spki::AlgorithmIdentifierOwned};
 use x509_tsp::{MessageImprint, TspVersion, TstInfo};
 
-use super::{
-    AuthorityError,
-    certificate::{self, ECDSA_WITH_SHA256, serial, since_1970},
-    keys::Issuer,
-};
+use super::AuthorityError;
+use crate::x509::{self, ECDSA_WITH_SHA256, Issuer, serial, since_1970};
 
 /// The policy under which timestamps are made, as Sigstore's own authority names it.
 pub(super) const POLICY: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.57264.2");
@@ -117,7 +114,7 @@ pub(super) fn timestamp(
     let signed = SetOfVec::try_from(vec![
         attribute(CONTENT_TYPE, Any::new(Tag::ObjectIdentifier, TST_INFO.as_bytes())?)?,
         attribute(MESSAGE_DIGEST, Any::new(Tag::OctetString, Sha256::of(&info).as_bytes().as_slice())?)?,
-        attribute(SIGNING_TIME, Any::encode_from(&certificate::time(now)?)?)?,
+        attribute(SIGNING_TIME, Any::encode_from(&x509::time(now)?)?)?,
         attribute(SIGNING_CERTIFICATE_V2, Any::encode_from(&SigningCertificate { certificates: vec![id] })?)?,
     ])?;
     let signature = authority.key.sign(&signed.to_der()?)?;

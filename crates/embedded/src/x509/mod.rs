@@ -1,4 +1,9 @@
-//! X.509 certificates (RFC 5280) as the authority makes them: one place for their encoding.
+//! X.509 certificates (RFC 5280) as they are made here, by P-256 keys: one place for their encoding.
+//!
+//! A certificate may be for any key, so the functions here take a key as its `SubjectPublicKeyInfo` in DER.
+
+mod issuer;
+mod key;
 
 use std::{str::FromStr, time::Duration};
 
@@ -9,6 +14,7 @@ use der::{
     oid::AssociatedOid,
 };
 use jiff::Timestamp;
+use protected_model::digest::Sha256;
 use x509_cert::{
     Certificate, TbsCertificate, Version,
     ext::{
@@ -24,36 +30,48 @@ use x509_cert::{
     time::{Time, Validity},
 };
 
-use super::{
-    AuthorityError,
-    key::{Key, PublicKey},
-};
+pub(crate) use issuer::{Issuer, KeptIssuer, keep, open};
+pub(crate) use key::{Key, PublicKey, PublicKeyError};
 
 /// `ecdsa-with-SHA256` (RFC 5758 section 3.2).
-pub(super) const ECDSA_WITH_SHA256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.4.3.2");
+pub(crate) const ECDSA_WITH_SHA256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.4.3.2");
 /// `id-kp-codeSigning` (RFC 5280 section 4.2.1.12).
-pub(super) const CODE_SIGNING: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.3");
+pub(crate) const CODE_SIGNING: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.3");
 /// `id-kp-timeStamping` (RFC 5280 section 4.2.1.12).
-pub(super) const TIME_STAMPING: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.8");
+pub(crate) const TIME_STAMPING: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.8");
 
 /// The first year that UTCTime cannot hold (RFC 5280 section 4.1.2.5).
 const GENERALIZED_FROM: u16 = 2050;
 
+/// Why a certificate cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum X509Error {
+    /// A key cannot be made, or cannot sign.
+    #[error("cannot make a key or sign with it")]
+    Key,
+    /// A value that DER cannot hold.
+    #[error("cannot encode what is to be signed")]
+    Encoding(#[from] der::Error),
+    /// A key that cannot be put into a certificate.
+    #[error("cannot encode a key")]
+    PublicKey(#[from] x509_cert::spki::Error),
+}
+
 /// What a certificate says, beside its extensions.
-pub(super) struct Subject<'a> {
+pub(crate) struct Subject<'a> {
     /// Empty for a certificate whose subject is its alternative name.
-    pub(super) name: Name,
-    pub(super) key: &'a PublicKey,
-    pub(super) not_before: Timestamp,
-    pub(super) not_after: Timestamp,
+    pub(crate) name: Name,
+    pub(crate) key: &'a [u8],
+    pub(crate) not_before: Timestamp,
+    pub(crate) not_after: Timestamp,
 }
 
 /// Returns the part of a certificate that its issuer signs.
-pub(super) fn unsigned(
+pub(crate) fn unsigned(
     subject: Subject<'_>,
     issuer: Name,
     extensions: Vec<Extension>,
-) -> Result<TbsCertificate, AuthorityError> {
+) -> Result<TbsCertificate, X509Error> {
     Ok(TbsCertificate {
         version: Version::V3,
         serial_number: SerialNumber::new(&serial()?)?,
@@ -69,7 +87,7 @@ pub(super) fn unsigned(
 }
 
 /// Signs it.
-pub(super) fn signed(unsigned: TbsCertificate, issuer: &Key) -> Result<Certificate, AuthorityError> {
+pub(crate) fn signed(unsigned: TbsCertificate, issuer: &Key) -> Result<Certificate, X509Error> {
     let signature = issuer.sign(&unsigned.to_der()?)?;
     Ok(Certificate {
         tbs_certificate: unsigned,
@@ -79,7 +97,7 @@ pub(super) fn signed(unsigned: TbsCertificate, issuer: &Key) -> Result<Certifica
 }
 
 /// Returns whether `issuer` signed the certificate.
-pub(super) fn is_signed_by(certificate: &Certificate, issuer: &PublicKey) -> bool {
+pub(crate) fn is_signed_by(certificate: &Certificate, issuer: &PublicKey) -> bool {
     certificate.signature_algorithm.oid == ECDSA_WITH_SHA256
         && certificate.tbs_certificate.to_der().is_ok_and(|message| {
             issuer.verifies(&message, certificate.signature.as_bytes().unwrap_or_default())
@@ -87,12 +105,12 @@ pub(super) fn is_signed_by(certificate: &Certificate, issuer: &PublicKey) -> boo
 }
 
 /// Returns the extensions of a certificate authority; `below` is how many authorities may follow before a leaf.
-pub(super) fn of_authority(
-    key: &PublicKey,
-    issuer: Option<&PublicKey>,
+pub(crate) fn of_authority(
+    key: &[u8],
+    issuer: Option<&[u8]>,
     below: u8,
     usage: Option<ObjectIdentifier>,
-) -> Result<Vec<Extension>, AuthorityError> {
+) -> Result<Vec<Extension>, X509Error> {
     let constraints = BasicConstraints { ca: true, path_len_constraint: Some(below) };
     let mut extensions = vec![
         extension(true, &constraints)?,
@@ -105,22 +123,22 @@ pub(super) fn of_authority(
     Ok(extensions)
 }
 
-/// Returns the extensions of a certificate that signs one kind of thing. The usage of a timestamping certificate is
-/// critical (RFC 3161 section 2.3).
-pub(super) fn of_leaf(
-    key: &PublicKey,
-    issuer: &PublicKey,
-    usage: ObjectIdentifier,
-) -> Result<Vec<Extension>, AuthorityError> {
-    let mut extensions = vec![
-        extension(true, &KeyUsage(FlagSet::from(KeyUsages::DigitalSignature)))?,
-        extension(usage == TIME_STAMPING, &ExtendedKeyUsage(vec![usage]))?,
-    ];
+/// Returns the extensions of a certificate that signs one kind of thing; without `usage`, whatever whoever trusts its
+/// issuer takes it for. The usage of a timestamping certificate is critical (RFC 3161 section 2.3).
+pub(crate) fn of_leaf(
+    key: &[u8],
+    issuer: &[u8],
+    usage: Option<ObjectIdentifier>,
+) -> Result<Vec<Extension>, X509Error> {
+    let mut extensions = vec![extension(true, &KeyUsage(FlagSet::from(KeyUsages::DigitalSignature)))?];
+    if let Some(usage) = usage {
+        extensions.push(extension(usage == TIME_STAMPING, &ExtendedKeyUsage(vec![usage]))?);
+    }
     extensions.extend(identifiers(key, Some(issuer))?);
     Ok(extensions)
 }
 
-fn identifiers(key: &PublicKey, issuer: Option<&PublicKey>) -> Result<Vec<Extension>, AuthorityError> {
+fn identifiers(key: &[u8], issuer: Option<&[u8]>) -> Result<Vec<Extension>, X509Error> {
     let mut extensions = vec![extension(false, &SubjectKeyIdentifier(key_identifier(key)?))?];
     if let Some(issuer) = issuer {
         let identifier = AuthorityKeyIdentifier {
@@ -133,50 +151,62 @@ fn identifiers(key: &PublicKey, issuer: Option<&PublicKey>) -> Result<Vec<Extens
 }
 
 /// Returns what a key is called in certificates: 160 bits of its SHA-256 (RFC 7093 section 2, method 4).
-fn key_identifier(key: &PublicKey) -> Result<OctetString, AuthorityError> {
-    Ok(OctetString::new(&key.id().as_bytes()[..20])?)
+fn key_identifier(key: &[u8]) -> Result<OctetString, X509Error> {
+    Ok(OctetString::new(&Sha256::of(key).as_bytes()[..20])?)
 }
 
 /// Makes an extension of a type that knows its OID.
-pub(super) fn extension<T: AssociatedOid + Encode>(
+pub(crate) fn extension<T: AssociatedOid + Encode>(
     critical: bool,
     value: &T,
-) -> Result<Extension, AuthorityError> {
+) -> Result<Extension, X509Error> {
     plain_extension(T::OID, critical, value.to_der()?)
 }
 
 /// Makes an extension of bytes.
-pub(super) fn plain_extension(
+pub(crate) fn plain_extension(
     extn_id: ObjectIdentifier,
     critical: bool,
     value: Vec<u8>,
-) -> Result<Extension, AuthorityError> {
+) -> Result<Extension, X509Error> {
     Ok(Extension { extn_id, critical, extn_value: OctetString::new(value)? })
 }
 
 /// Returns the name of an authority: what it is, and of which key, so that two never share one.
-pub(super) fn name(what: &str, key: &PublicKey) -> Result<Name, AuthorityError> {
-    Ok(Name::from_str(&format!("CN={what} {},O=FractalOps", hex::encode(&key.id().as_bytes()[..4])))?)
+pub(crate) fn name(what: &str, key: &[u8]) -> Result<Name, X509Error> {
+    Ok(Name::from_str(&format!("CN={what} {},O=FractalOps", hex::encode(&Sha256::of(key).as_bytes()[..4])))?)
 }
 
-pub(super) fn public_key_info(key: &PublicKey) -> Result<SubjectPublicKeyInfoOwned, AuthorityError> {
-    Ok(SubjectPublicKeyInfoOwned::try_from(key.spki())?)
+pub(crate) fn public_key_info(key: &[u8]) -> Result<SubjectPublicKeyInfoOwned, X509Error> {
+    Ok(SubjectPublicKeyInfoOwned::try_from(key)?)
 }
 
 fn ecdsa() -> AlgorithmIdentifierOwned {
     AlgorithmIdentifierOwned { oid: ECDSA_WITH_SHA256, parameters: None }
 }
 
+/// Writes a certificate as PEM, 64 columns and a line feed at the end: byte for byte what Rekor writes, since
+/// clients compare the text.
+pub(crate) fn pem(certificate: &Certificate) -> Result<String, X509Error> {
+    to_pem("CERTIFICATE", &certificate.to_der()?)
+}
+
+/// [`pem`] for any label.
+pub(crate) fn to_pem(label: &str, der: &[u8]) -> Result<String, X509Error> {
+    der::pem::encode_string(label, der::pem::LineEnding::LF, der)
+        .map_err(|error| X509Error::Encoding(error.into()))
+}
+
 /// Returns 126 random bits as a positive number whose first byte is never zero, so that its length is fixed.
-pub(super) fn serial() -> Result<[u8; 16], AuthorityError> {
+pub(crate) fn serial() -> Result<[u8; 16], X509Error> {
     let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes).map_err(|_| AuthorityError::Key)?;
+    getrandom::fill(&mut bytes).map_err(|_| X509Error::Key)?;
     bytes[0] = 0x40 | (bytes[0] & 0x3f);
     Ok(bytes)
 }
 
 /// Writes a time as RFC 5280 section 4.1.2.5 wants it.
-pub(super) fn time(at: Timestamp) -> Result<Time, AuthorityError> {
+pub(crate) fn time(at: Timestamp) -> Result<Time, X509Error> {
     let generalized = GeneralizedTime::from_unix_duration(since_1970(at))?;
     let date = generalized.to_date_time();
     Ok(match date.year() < GENERALIZED_FROM {
@@ -186,6 +216,6 @@ pub(super) fn time(at: Timestamp) -> Result<Time, AuthorityError> {
 }
 
 /// Returns a time in whole seconds since 1970.
-pub(super) fn since_1970(at: Timestamp) -> Duration {
+pub(crate) fn since_1970(at: Timestamp) -> Duration {
     Duration::from_secs(protected_model::time::numeric_date(at))
 }

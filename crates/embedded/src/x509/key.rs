@@ -1,4 +1,4 @@
-//! A P-256 key that signs what the authority makes, and the check of what others signed with one.
+//! A P-256 key, and the check of what others signed with one.
 
 use aws_lc_rs::{
     digest::{self, Digest},
@@ -13,28 +13,25 @@ use der::{Decode as _, Encode as _, asn1::ObjectIdentifier};
 use protected_model::digest::Sha256;
 use x509_cert::spki::SubjectPublicKeyInfoOwned;
 
-use super::AuthorityError;
+use super::X509Error;
 
 /// `id-ecPublicKey` (RFC 5480 section 2.1.1).
 const EC_PUBLIC_KEY: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
 /// `secp256r1` (RFC 5480 section 2.1.1.1).
 const P256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7");
 
-/// How Sigstore's documents name keys of this kind.
-pub(super) const KEY_DETAILS: &str = "PKIX_ECDSA_P256_SHA_256";
-
 /// A private key. It has no `Debug`.
-pub(super) struct Key {
+pub(crate) struct Key {
     pair: EcdsaKeyPair,
     pkcs8: Vec<u8>,
     public: PublicKey,
 }
 
 impl Key {
-    pub(super) fn generate() -> Result<Self, AuthorityError> {
+    pub(crate) fn generate() -> Result<Self, X509Error> {
         let pkcs8 = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &SystemRandom::new())
-            .map_err(|_| AuthorityError::Key)?;
-        Self::from_pkcs8(pkcs8.as_ref()).ok_or(AuthorityError::Key)
+            .map_err(|_| X509Error::Key)?;
+        Self::from_pkcs8(pkcs8.as_ref()).ok_or(X509Error::Key)
     }
 
     fn from_pkcs8(pkcs8: &[u8]) -> Option<Self> {
@@ -45,29 +42,29 @@ impl Key {
     }
 
     /// Reads what [`Self::keep`] wrote.
-    pub(super) fn open(kept: &str) -> Option<Self> {
+    pub(crate) fn open(kept: &str) -> Option<Self> {
         Self::from_pkcs8(&STANDARD.decode(kept).ok()?)
     }
 
     /// Returns the private key for the key file: PKCS #8 in base64.
-    pub(super) fn keep(&self) -> String {
+    pub(crate) fn keep(&self) -> String {
         STANDARD.encode(&self.pkcs8)
     }
 
     /// Signs a message: ECDSA with SHA-256, in DER.
-    pub(super) fn sign(&self, message: &[u8]) -> Result<Vec<u8>, AuthorityError> {
-        let signature = self.pair.sign(&SystemRandom::new(), message).map_err(|_| AuthorityError::Key)?;
+    pub(crate) fn sign(&self, message: &[u8]) -> Result<Vec<u8>, X509Error> {
+        let signature = self.pair.sign(&SystemRandom::new(), message).map_err(|_| X509Error::Key)?;
         Ok(signature.as_ref().to_vec())
     }
 
-    pub(super) fn public(&self) -> &PublicKey {
+    pub(crate) fn public(&self) -> &PublicKey {
         &self.public
     }
 }
 
 /// Why a public key is not used.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum PublicKeyError {
+pub(crate) enum PublicKeyError {
     /// It is not a `SubjectPublicKeyInfo`.
     #[error("it is no SubjectPublicKeyInfo (RFC 5280): {0}")]
     Malformed(#[from] der::Error),
@@ -81,18 +78,18 @@ pub(super) enum PublicKeyError {
 
 /// A P-256 public key.
 #[derive(Clone, PartialEq, Eq)]
-pub(super) struct PublicKey {
+pub(crate) struct PublicKey {
     spki: Vec<u8>,
     point: Vec<u8>,
 }
 
 impl PublicKey {
     /// Reads a `SubjectPublicKeyInfo` (RFC 5280 section 4.1.2.7) in DER.
-    pub(super) fn from_spki(spki: &[u8]) -> Result<Self, PublicKeyError> {
+    pub(crate) fn from_spki(spki: &[u8]) -> Result<Self, PublicKeyError> {
         Self::of(&SubjectPublicKeyInfoOwned::from_der(spki)?)
     }
 
-    pub(super) fn of(key: &SubjectPublicKeyInfoOwned) -> Result<Self, PublicKeyError> {
+    pub(crate) fn of(key: &SubjectPublicKeyInfoOwned) -> Result<Self, PublicKeyError> {
         let curve = key.algorithm.parameters.as_ref().and_then(|it| it.decode_as::<ObjectIdentifier>().ok());
         if key.algorithm.oid != EC_PUBLIC_KEY || curve != Some(P256) {
             let curve = curve.map_or_else(String::new, |curve| format!(" with {curve}"));
@@ -107,22 +104,22 @@ impl PublicKey {
     }
 
     /// Returns the `SubjectPublicKeyInfo` in DER.
-    pub(super) fn spki(&self) -> &[u8] {
+    pub(crate) fn spki(&self) -> &[u8] {
         &self.spki
     }
 
     /// Returns the SHA-256 of the `SubjectPublicKeyInfo`: the id of a log (RFC 6962 section 3.2).
-    pub(super) fn id(&self) -> Sha256 {
+    pub(crate) fn id(&self) -> Sha256 {
         Sha256::of(&self.spki)
     }
 
     /// Returns whether `signature` (ECDSA with SHA-256, in DER) is this key's for `message`.
-    pub(super) fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
+    pub(crate) fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
         self.key().verify(message, signature).is_ok()
     }
 
     /// [`Self::verifies`] for a message of which only the SHA-256 is known.
-    pub(super) fn verifies_digest(&self, sha256: &[u8; 32], signature: &[u8]) -> bool {
+    pub(crate) fn verifies_digest(&self, sha256: &[u8; 32], signature: &[u8]) -> bool {
         Digest::import_less_safe(sha256, &digest::SHA256)
             .and_then(|digest| self.key().verify_digest(&digest, signature))
             .is_ok()
