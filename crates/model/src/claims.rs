@@ -8,6 +8,7 @@ use crate::{
     digest::Integrity,
     identity::RunIdentity,
     name::{EntitlementSnapshotId, PackageName, PackageScope, ProjectSlug, TenantId},
+    oci::Access,
     version::PackageVersion,
 };
 
@@ -15,6 +16,8 @@ use crate::{
 pub const SESSION_TOKEN_TYPE: &str = "fo-session+jwt";
 /// `typ` of an npm token.
 pub const NPM_TOKEN_TYPE: &str = "fo-npm+jwt";
+/// `typ` of a token for a Docker registry.
+pub const OCI_TOKEN_TYPE: &str = "fo-oci+jwt";
 /// `aud` of a CI session token.
 pub const SESSION_AUDIENCE: &str = "fractalops-api";
 /// Life of a CI session token, in seconds.
@@ -23,6 +26,8 @@ pub const SESSION_SECONDS: u64 = 900;
 pub const INSTALL_SECONDS: u64 = 900;
 /// Life of a token that may publish, in seconds.
 pub const PUBLISH_SECONDS: u64 = 300;
+/// Life of a token for a Docker registry, in seconds. The registry never asks whether it was revoked.
+pub const OCI_SECONDS: u64 = 300;
 
 /// The claims of a CI session token: who is asking, and no right to any package.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -87,6 +92,29 @@ pub struct RegistryClaims {
     /// The run that asked; absent for a person.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub publisher: Option<Publisher>,
+}
+
+/// The claims of a token for a Docker registry: what distribution reads, and the tenant.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OciClaims {
+    /// The FractalOps that minted it.
+    pub iss: String,
+    /// The registry's `service`; one string, since distribution 2 takes no list.
+    pub aud: String,
+    /// Who asked.
+    pub sub: String,
+    /// Seconds since 1970.
+    pub iat: u64,
+    /// Seconds since 1970.
+    pub nbf: u64,
+    /// Seconds since 1970.
+    pub exp: u64,
+    /// Unique.
+    pub jti: String,
+    /// The tenant.
+    pub tenant_id: TenantId,
+    /// What it allows; perhaps nothing.
+    pub access: Vec<Access>,
 }
 
 /// The run behind a token or a record, by what does not change afterwards.

@@ -16,6 +16,7 @@ pub mod identity;
 pub mod integrity;
 pub mod key_ref;
 pub mod name;
+pub mod oci;
 pub mod pattern;
 pub mod secret;
 pub mod service_url;

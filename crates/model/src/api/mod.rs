@@ -7,4 +7,5 @@ pub mod entitlement;
 pub mod evidence;
 pub mod npm_token;
 pub mod oauth;
+pub mod oci_token;
 pub mod problem;
