@@ -2,7 +2,8 @@
 //!
 //! An ID token goes through [`verify`], with the keys of its issuer from [`jwks`]; [`platform`] reduces its claims
 //! to one shape, and [`policy`] says which trusted publishers that run is. [`mint`] signs and verifies our own
-//! tokens, [`registry_key`] signs what a registry took, and [`local_issuer`] imitates a CI platform on this machine.
+//! tokens, [`oci`] those for a Docker registry, [`registry_key`] signs what a registry took, and [`local_issuer`]
+//! imitates a CI platform on this machine.
 //!
 //! Nothing here keeps a ledger of used ID tokens: [`verify`] says under which key one is kept and until when, and
 //! whoever mints inserts it in the same transaction.
@@ -12,6 +13,7 @@ pub mod jwks;
 pub mod key;
 pub mod local_issuer;
 pub mod mint;
+pub mod oci;
 pub mod platform;
 pub mod policy;
 pub mod private_file;

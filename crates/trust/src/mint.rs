@@ -240,25 +240,12 @@ impl SigningKeys {
     /// When a claim that every token has is missing, when it would live longer than its kind may, or when it would
     /// be too large to be read again.
     pub fn sign(&self, typ: &str, claims: &impl Serialize) -> Result<String, SignError> {
-        let claims = serde_json::to_value(claims).map_err(SignError::Claims)?;
-        let Some(object) = claims.as_object() else {
-            return Err(SignError::Unacceptable("the claims are not an object".to_owned()));
-        };
-        Times::of(typ, object).map_err(|error| SignError::Unacceptable(error.to_string()))?;
-        for claim in ["iss", "aud", "sub", "jti"] {
-            if object.get(claim).and_then(Value::as_str).is_none_or(str::is_empty) {
-                return Err(SignError::Unacceptable(format!("`{claim}` is missing")));
-            }
-        }
+        let claims = acceptable(claims, |claims| longest(typ, claims))?;
         let keys = self.keys();
         let key = keys.iter().find(|key| key.kept.replaced.is_none()).ok_or(SignError::Key)?;
         let header = json!({"alg": "EdDSA", "typ": typ, "kid": key.id});
         let sign = |message: &str| key.signing.try_sign(message.as_bytes()).map(|it| it.as_ref().to_vec());
-        let token = compact::write(&header, &claims, sign).map_err(|_| SignError::Key)?;
-        if token.len() > MAX_TOKEN_BYTES {
-            return Err(SignError::Unacceptable(format!("it would have {} bytes", token.len())));
-        }
-        Ok(token)
+        bounded(compact::write(&header, &claims, sign).map_err(|_| SignError::Key)?)
     }
 
     /// Verifies a token of ours and returns its claims. Whether it was revoked is for the caller to ask, each time.
@@ -278,20 +265,7 @@ impl SigningKeys {
             return Err(TokenError::NotOurs);
         }
         self.check_signature(token, text("kid"), &unverified, now)?;
-        let wrong =
-            |member, expected: &str| Err(TokenError::WrongType { member, expected: expected.to_owned() });
-        if text("typ") != Some(expect.typ) {
-            return wrong("typ", expect.typ);
-        }
-        let claims = unverified.unverified_claims;
-        for (member, expected) in [("iss", expect.issuer), ("aud", expect.audience)] {
-            if claims.get(member).and_then(Value::as_str) != Some(expected) {
-                return wrong(member, expected);
-            }
-        }
-        Times::of(expect.typ, &claims)?.check(numeric_date(now))?;
-        serde_json::from_value(Value::Object(claims))
-            .map_err(|_| malformed("its claims are not those of its kind"))
+        signed_claims(unverified, expect, |claims| longest(expect.typ, claims), now)
     }
 
     /// Checks that the key `kid`, while it verifies, has signed `token`. A signature that did is remembered until the
@@ -341,6 +315,56 @@ impl SigningKeys {
     }
 }
 
+/// Returns claims as they are signed, if whoever verifies them would take them; `longest` says how long such a token
+/// may live.
+pub(crate) fn acceptable(
+    claims: &impl Serialize,
+    longest: impl FnOnce(&Map<String, Value>) -> Result<u64, TokenError>,
+) -> Result<Value, SignError> {
+    let claims = serde_json::to_value(claims).map_err(SignError::Claims)?;
+    let Some(object) = claims.as_object() else {
+        return Err(SignError::Unacceptable("the claims are not an object".to_owned()));
+    };
+    let times = longest(object).and_then(|longest| Times::of(object, longest));
+    times.map_err(|error| SignError::Unacceptable(error.to_string()))?;
+    for claim in ["iss", "aud", "sub", "jti"] {
+        if object.get(claim).and_then(Value::as_str).is_none_or(str::is_empty) {
+            return Err(SignError::Unacceptable(format!("`{claim}` is missing")));
+        }
+    }
+    Ok(claims)
+}
+
+/// Returns a token that is not too large to be read again.
+pub(crate) fn bounded(token: String) -> Result<String, SignError> {
+    match token.len() > MAX_TOKEN_BYTES {
+        true => Err(SignError::Unacceptable(format!("it would have {} bytes", token.len()))),
+        false => Ok(token),
+    }
+}
+
+/// Checks a token whose signature is verified, and returns its claims; `longest` says how long such a token may live.
+pub(crate) fn signed_claims<C: DeserializeOwned>(
+    signed: Unverified<'_>,
+    expect: Expect<'_>,
+    longest: impl FnOnce(&Map<String, Value>) -> Result<u64, TokenError>,
+    now: Timestamp,
+) -> Result<C, TokenError> {
+    let wrong = |member, expected: &str| Err(TokenError::WrongType { member, expected: expected.to_owned() });
+    if signed.unverified_header.get("typ").and_then(Value::as_str) != Some(expect.typ) {
+        return wrong("typ", expect.typ);
+    }
+    let claims = signed.unverified_claims;
+    for (member, expected) in [("iss", expect.issuer), ("aud", expect.audience)] {
+        if claims.get(member).and_then(Value::as_str) != Some(expected) {
+            return wrong(member, expected);
+        }
+    }
+    Times::of(&claims, longest(&claims)?)?.check(numeric_date(now))?;
+    serde_json::from_value(Value::Object(claims))
+        .map_err(|_| malformed("its claims are not those of its kind"))
+}
+
 fn malformed(text: &str) -> TokenError {
     TokenError::Malformed(text.to_owned())
 }
@@ -353,14 +377,13 @@ struct Times {
 }
 
 impl Times {
-    /// Reads the times, and refuses a life that a token of this kind never has.
+    /// Reads the times, and refuses a life that is longer than a token of this kind ever has.
     ///
     /// Attack: whoever once gets at the key makes tokens that last; and a bug in the mint would as well.
-    fn of(typ: &str, claims: &Map<String, Value>) -> Result<Self, TokenError> {
+    fn of(claims: &Map<String, Value>, longest: u64) -> Result<Self, TokenError> {
         let date =
             |claim| claims.get(claim).and_then(Value::as_u64).ok_or_else(|| malformed("a time is missing"));
         let times = Self { iat: date("iat")?, nbf: date("nbf")?, exp: date("exp")? };
-        let longest = longest(typ, claims)?;
         match times.exp.checked_sub(times.iat) {
             Some(life) if (1..=longest).contains(&life) && times.nbf <= times.exp => Ok(times),
             _ => Err(malformed("it lives longer than its kind may")),
@@ -378,7 +401,7 @@ impl Times {
     }
 }
 
-/// Returns how long a token of a kind may live, in seconds. One line for each kind there is.
+/// Returns how long a token of a kind may live, in seconds. One line for each kind that these keys sign.
 fn longest(typ: &str, claims: &Map<String, Value>) -> Result<u64, TokenError> {
     match typ {
         SESSION_TOKEN_TYPE => Ok(SESSION_SECONDS),

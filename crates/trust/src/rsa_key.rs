@@ -1,7 +1,7 @@
 //! An RSA key that signs with RS256 (RFC 7518 section 3.3).
 
 use aws_lc_rs::{
-    encoding::{AsDer, Pkcs8V1Der},
+    encoding::{AsDer, Pkcs8V1Der, PublicKeyX509Der},
     error::Unspecified,
     rand::SystemRandom,
     rsa::KeySize,
@@ -17,6 +17,7 @@ use crate::{compact, private_file::KeyFileError};
 pub(crate) struct RsaKey {
     modulus: String,
     exponent: String,
+    spki: Vec<u8>,
     signing: RsaKeyPair,
 }
 
@@ -26,22 +27,29 @@ impl RsaKey {
         let pair = RsaKeyPair::generate(KeySize::Rsa2048).map_err(|_| KeyFileError::Generate)?;
         let pkcs8: Pkcs8V1Der<'_> = pair.as_der().map_err(|_| KeyFileError::Generate)?;
         let pkcs8 = pkcs8.as_ref().to_vec();
-        Ok((Self::of(pair), pkcs8))
+        Ok((Self::of(pair).map_err(|_| KeyFileError::Generate)?, pkcs8))
     }
 
     /// Reads PKCS #8 (RFC 5208).
     pub(crate) fn from_pkcs8(pkcs8: &[u8]) -> Option<Self> {
-        RsaKeyPair::from_pkcs8(pkcs8).ok().map(Self::of)
+        Self::of(RsaKeyPair::from_pkcs8(pkcs8).ok()?).ok()
     }
 
-    fn of(signing: RsaKeyPair) -> Self {
+    fn of(signing: RsaKeyPair) -> Result<Self, Unspecified> {
         let number = |number: &[u8]| URL_SAFE_NO_PAD.encode(number);
         let public = signing.public_key();
-        Self {
+        let spki: PublicKeyX509Der<'_> = public.as_der()?;
+        Ok(Self {
             modulus: number(public.modulus().big_endian_without_leading_zero()),
             exponent: number(public.exponent().big_endian_without_leading_zero()),
+            spki: spki.as_ref().to_vec(),
             signing,
-        }
+        })
+    }
+
+    /// Returns the `SubjectPublicKeyInfo` in DER.
+    pub(crate) fn spki(&self) -> &[u8] {
+        &self.spki
     }
 
     /// Returns the thumbprint of the public key (RFC 7638 section 3.2).

@@ -3,5 +3,6 @@
 mod id_token;
 mod jwks;
 mod mint;
+mod oci;
 mod policy;
 mod support;

@@ -312,7 +312,7 @@ fn a_stolen_key_makes_no_token_that_lasts() {
     }
     let token = stolen(&folder, "fo-oci+jwt", &claims);
     let oci = Expect { typ: "fo-oci+jwt", ..NPM };
-    assert!(keys.verify::<RegistryClaims>(&token, oci, now()).is_err(), "a kind that does not exist");
+    assert!(keys.verify::<RegistryClaims>(&token, oci, now()).is_err(), "a kind that other keys sign");
 }
 
 #[test]
