@@ -94,6 +94,7 @@ fn session() -> serde_json::Value {
         "issued_token_type": "urn:ietf:params:oauth:token-type:access_token",
         "token_type": "Bearer",
         "expires_in": 900,
+        "tenant_id": "acme",
         "identity": {"platform": "github-actions", "issuer": "https://issuer.example", "subject": "x"},
         "policies": ["acme-core"],
         "decision_id": "d",

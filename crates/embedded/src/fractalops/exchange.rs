@@ -131,6 +131,7 @@ async fn exchanged(
         token_type: "Bearer".to_owned(),
         expires_in: claims.exp - claims.iat,
         scope: None,
+        tenant_id: claims.tenant_id,
         identity: claims.identity,
         policies,
         decision_id: event.decision_id,

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     identity::RunIdentity,
+    name::TenantId,
     secret::{AccessToken, IdToken, reveal_some_on_the_wire},
 };
 
@@ -63,6 +64,8 @@ pub struct TokenExchangeResponse {
     /// The scope asked for, when one was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scope: Option<String>,
+    /// Whose project the run publishes to: its trusted publishers are all of one tenant.
+    pub tenant_id: TenantId,
     /// The run as verified.
     pub identity: RunIdentity,
     /// The trusted publishers that it matched, by id.
