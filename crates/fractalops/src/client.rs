@@ -9,6 +9,7 @@ use protected_model::{
     api::{
         audit::{self, AuditPage},
         build::{self, BuildRecordRequest, BuildRecordResponse},
+        delivery::{self, Bundle, Grant, GrantRequest},
         evidence::{
             self, AttachmentRequest, AttachmentResponse, EvidenceManifest, EvidencePage, EvidenceRecord,
         },
@@ -16,8 +17,9 @@ use protected_model::{
         oauth::{self, Metadata, TokenExchangeResponse},
         problem::{CORRELATION_HEADER, IDEMPOTENCY_HEADER},
     },
+    delivery::DeliveryManifest,
     digest::Sha256,
-    name::{PackageName, ProjectSlug},
+    name::{BundleId, PackageName, ProjectSlug},
     secret::{AccessToken, IdToken, Secret},
     service_url::ServiceUrl,
     version::PackageVersion,
@@ -308,6 +310,67 @@ impl FractalOps {
         let answer = self.send(self.get(&with_query(evidence::MANIFEST_PATH, &query)).bearer(token)).await?;
         let manifest: EvidenceManifest = self.parse(&answer)?;
         if manifest.is_whole() { Ok(manifest) } else { Err(self.odd(&answer, Oddity::TornManifest)) }
+    }
+
+    /// Puts a sealed delivery on record. What is on record with the same manifest stays as it is.
+    ///
+    /// # Errors
+    /// See [`FractalOpsError`].
+    pub async fn register_delivery(
+        &self,
+        token: &AccessToken,
+        manifest: &DeliveryManifest,
+    ) -> Result<Bundle, FractalOpsError> {
+        // A delivery of many files has a manifest of megabytes, and is known again by its content at any time.
+        let request = self.post(delivery::BUNDLES_PATH)?.bearer(token).json(manifest);
+        let answer = self.send(request.timeout(DOCUMENTS_ATTEMPT).retry(DOCUMENTS_RETRY)).await?;
+        let recorded: Bundle = self.parse(&answer)?;
+        if recorded.manifest == *manifest {
+            Ok(recorded)
+        } else {
+            Err(self.odd(&answer, Oddity::OtherDelivery))
+        }
+    }
+
+    /// Reads a delivery with its grants.
+    ///
+    /// # Errors
+    /// See [`FractalOpsError`].
+    pub async fn delivery(&self, token: &impl Secret, id: &BundleId) -> Result<Bundle, FractalOpsError> {
+        let answer = self.send(self.get(&format!("{}/{id}", delivery::BUNDLES_PATH)).bearer(token)).await?;
+        let found: Bundle = self.parse(&answer)?;
+        if found.manifest.bundle_id == *id {
+            Ok(found)
+        } else {
+            Err(self.odd(&answer, Oddity::OtherDelivery))
+        }
+    }
+
+    /// Records that somebody may open a delivery. The same grant is recorded once.
+    ///
+    /// # Errors
+    /// See [`FractalOpsError`].
+    pub async fn grant_delivery(
+        &self,
+        token: &AccessToken,
+        request: &GrantRequest,
+    ) -> Result<Grant, FractalOpsError> {
+        let answer = self.send(self.post(delivery::GRANTS_PATH)?.bearer(token).json(request)).await?;
+        let grant: Grant = self.parse(&answer)?;
+        if (&grant.bundle_id, &grant.grantee) == (&request.bundle_id, &request.grantee) {
+            Ok(grant)
+        } else {
+            Err(self.odd(&answer, Oddity::OtherDelivery))
+        }
+    }
+
+    /// Takes a grant back. One that is revoked already stays as it is.
+    ///
+    /// # Errors
+    /// See [`FractalOpsError`].
+    pub async fn revoke_grant(&self, token: &AccessToken, id: &str) -> Result<Grant, FractalOpsError> {
+        let request = self.http.delete(self.base.join(&format!("{}/{id}", delivery::GRANTS_PATH)));
+        self.read(self.common(request).bearer(token)).await
     }
 
     fn get(&self, path: &str) -> Request {
