@@ -236,8 +236,11 @@ fn write(archive: &mut impl Read, content: &Content, place: &Path) -> Result<(),
 }
 
 /// Gives the folder, which only its owner could enter, the permissions that a new folder has.
+///
+/// # Errors
+/// When they cannot be read or set.
 #[cfg(unix)]
-pub(crate) fn open_up(folder: &Path) -> io::Result<()> {
+pub fn open_up(folder: &Path) -> io::Result<()> {
     use std::os::unix::fs::PermissionsExt;
     // The umask is what a new folder shows of it.
     let probe = folder.join(".probe");
@@ -247,20 +250,32 @@ pub(crate) fn open_up(folder: &Path) -> io::Result<()> {
     fs::set_permissions(folder, fs::Permissions::from_mode(mode & 0o777))
 }
 
+/// Does nothing: a new folder has the permissions of the one around it.
+///
+/// # Errors
+/// Never.
 #[cfg(not(unix))]
-pub(crate) fn open_up(_: &Path) -> io::Result<()> {
+pub fn open_up(_: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Makes sure that what was renamed in a folder is there after a loss of power.
+///
+/// # Errors
+/// When the folder cannot be read.
 #[cfg(unix)]
-pub(crate) fn sync_folder(folder: Option<&Path>) -> io::Result<()> {
+pub fn sync_folder(folder: Option<&Path>) -> io::Result<()> {
     match folder {
         Some(folder) if folder != Path::new("") => fs::File::open(folder)?.sync_all(),
         _ => Ok(()),
     }
 }
 
+/// Does nothing: a folder cannot be opened to be written through.
+///
+/// # Errors
+/// Never.
 #[cfg(not(unix))]
-pub(crate) fn sync_folder(_: Option<&Path>) -> io::Result<()> {
+pub fn sync_folder(_: Option<&Path>) -> io::Result<()> {
     Ok(())
 }

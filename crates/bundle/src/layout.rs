@@ -498,7 +498,10 @@ impl Delivery {
         }
         let manifests = Manifests::of_index(&place.document("index.json")?)?;
         let bundle = &manifests.bundle;
-        let [_, descriptor, content] = blobs_of_bundle(bundle, &place.blob(bundle)?)?;
+        let [config, descriptor, content] = blobs_of_bundle(bundle, &place.blob(bundle)?)?;
+        if place.blob(&config)? != b"{}" {
+            return Err(LayoutError::Form("its configuration is not empty".to_owned()));
+        }
         let descriptor = Descriptor::parse(&place.blob(&descriptor)?)
             .map_err(|error| LayoutError::Document("descriptor", error))?;
         let [_, layer] = blobs_of_keys(&manifests.keys, &place.blob(&manifests.keys)?, bundle)?;
