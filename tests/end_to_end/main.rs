@@ -4,6 +4,7 @@ mod attach;
 mod cancel;
 mod clients;
 mod crash;
+mod deliver;
 mod document;
 mod evidence;
 mod faults;

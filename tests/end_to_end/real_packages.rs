@@ -80,7 +80,7 @@ const WITH_EXAMPLES: &[(&str, &str)] = &[
 ];
 
 /// Installs packages from the npm registry into a folder, without running their scripts.
-fn install(world: &World, folder: &Path, packages: &[&str]) {
+pub(crate) fn install(world: &World, folder: &Path, packages: &[&str]) {
     let mut npm = world.bare("npm", &["install", "--ignore-scripts", "--no-audit", "--no-fund", "--no-save"]);
     npm.args(packages).env("PATH", path_with(&[tool("npm-11")])).current_dir(folder);
     pass_on(&mut npm);

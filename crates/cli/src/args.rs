@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use protected_evidence::verify::Pattern;
 use protected_model::{
-    name::{DeliveryLabel, PackageName, ProjectSlug},
+    name::{BundleId, CustomerSlug, DeliveryLabel, PackageName, ProjectSlug, TenantId},
     service_url::ServiceUrl,
     version::{DistTag, PackageVersion},
 };
@@ -69,6 +69,9 @@ pub(crate) enum Command {
     Publish(Publish),
     Install(Install),
     ProtectBuild(ProtectBuild),
+    Deliver(Box<Deliver>),
+    SubmitBundle(SubmitBundle),
+    OpenBundle(OpenBundle),
     Verify(Box<Verify>),
     Trace(Trace),
     Token(Token),
@@ -268,6 +271,67 @@ pub(crate) struct ProtectBuild {
     /// Mark this copy as that of one delivery, such as acme-1.2.0; such a copy is not put on record
     #[arg(long, value_name = "DELIVERY")]
     pub(crate) mark: Option<DeliveryLabel>,
+}
+
+/// Seal a protected artifact for one customer, and put the delivery on record
+#[derive(Debug, Args)]
+pub(crate) struct Deliver {
+    /// Package that is delivered; what the build says when not given
+    pub(crate) package: Option<PackageName>,
+    /// Project in FractalOps that the package belongs to
+    #[arg(long, value_name = "SLUG")]
+    pub(crate) project: Option<ProjectSlug>,
+    /// Customer who gets it
+    #[arg(long, value_name = "SLUG")]
+    pub(crate) customer: Option<CustomerSlug>,
+    /// Version that is delivered; what the build says when not given
+    #[arg(long)]
+    pub(crate) version: Option<PackageVersion>,
+    /// Build of protect-build, its tarball, or any file or folder; once for each
+    #[arg(long, value_name = "PATH")]
+    pub(crate) artifact: Vec<PathBuf>,
+    /// Document or folder of documents besides those of the build; once for each
+    #[arg(long, value_name = "PATH")]
+    pub(crate) evidence: Vec<PathBuf>,
+    /// Key to seal under, such as openbao://<mount>/<key>
+    #[arg(long, value_name = "KEY_REF")]
+    pub(crate) key_ref: Option<UnverifiedKeyRef>,
+    /// Folder for the delivery; protected-delivery/<customer>/<name>-<version> when not given
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+    /// Write the bundle as one tar file
+    #[arg(long)]
+    pub(crate) one_file: bool,
+    /// Name of the delivery; a new one when not given
+    #[arg(long, value_name = "ID")]
+    pub(crate) bundle_id: Option<BundleId>,
+    /// Seal only: no identity is needed and FractalOps is not asked
+    #[arg(long)]
+    pub(crate) no_submit: bool,
+    /// Tenant in FractalOps whose project it is; what FractalOps says when not given
+    #[arg(long, value_name = "ID")]
+    pub(crate) tenant: Option<TenantId>,
+}
+
+/// Put a delivery on record that was sealed before
+#[derive(Debug, Args)]
+pub(crate) struct SubmitBundle {
+    /// Manifest of the delivery
+    #[arg(long, value_name = "FILE")]
+    pub(crate) manifest: Option<PathBuf>,
+}
+
+/// Open a delivery with a granted key
+#[derive(Debug, Args)]
+pub(crate) struct OpenBundle {
+    /// Folder of the delivery, or its bundle: a folder or a tar file
+    pub(crate) bundle: Option<PathBuf>,
+    /// Folder for its files; it must not exist
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+    /// Key to open it with, where it is sealed for several; each is tried when not given
+    #[arg(long, value_name = "KEY_REF")]
+    pub(crate) key_ref: Option<UnverifiedKeyRef>,
 }
 
 /// Check a package against its signed documents, its build manifest, or what its source gives when it is built again

@@ -72,6 +72,10 @@ impl Kind {
     }
 }
 
+/// Codes that say: it is there already, and is something else.
+const CONFLICTS: &[Code] =
+    &[Code::BUILD_CONFLICT, Code::VERSION_EXISTS, Code::BUNDLE_CONFLICT, Code::GRANT_CONFLICT];
+
 /// Why a command did not do what it was asked to.
 #[derive(Debug)]
 pub(crate) struct CommandError {
@@ -130,7 +134,7 @@ impl CommandError {
         match error {
             FractalOpsError::Refused(problem) => {
                 let kind = match &problem.code {
-                    code if *code == Code::BUILD_CONFLICT || *code == Code::VERSION_EXISTS => Kind::Conflict,
+                    code if CONFLICTS.contains(code) => Kind::Conflict,
                     // Another address than that of FractalOps.
                     code if *code == Code::NOT_FOUND => Kind::Usage,
                     _ => Kind::Refused,

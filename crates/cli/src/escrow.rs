@@ -11,7 +11,7 @@ use flate2::{Compression, read::GzDecoder, write::GzEncoder};
 use protected_bundle::{DataKey, OpenError, Opener, Sealer};
 use protected_harden::retrace;
 use protected_http::Client;
-use protected_keys::{KeyError, KeyService};
+use protected_keys::KeyService;
 use protected_model::{
     build,
     digest::Sha256,
@@ -23,7 +23,10 @@ use protected_model::{
 };
 use sha2::Digest as _;
 
-use crate::error::{CommandError, Kind};
+use crate::{
+    error::{CommandError, Kind},
+    key_service,
+};
 
 /// The sealed escrow and its manifest, in a build's private folder.
 const SEALED: &str = "escrow.cob";
@@ -51,7 +54,7 @@ impl Sealing {
         settings: &protected_keys::Settings,
         http: &Client,
     ) -> Result<Self, CommandError> {
-        let service = connect(&key_ref, settings, http, "sealing the escrow")?;
+        let service = key_service::connect(&key_ref, settings, http, "sealing the escrow")?;
         Ok(Self { key_ref, service })
     }
 
@@ -89,7 +92,7 @@ impl Sealing {
         let context = descriptor.key_context();
         let wrapped = tokio::runtime::Handle::current()
             .block_on(self.service.wrap(&key, &context))
-            .map_err(|error| key_error("sealing the escrow", &error))?
+            .map_err(|error| key_service::failed("sealing the escrow", &error))?
             .text;
         let place = private.join(SEALED);
         let sealed = create(&place)
@@ -273,10 +276,10 @@ pub(crate) async fn open(
             let manifest = manifest(&path)?;
             let sealed = path.with_file_name(&manifest.bundle.file);
             let doing = format!("opening the escrow `{}`", sealed.display());
-            let service = connect(&manifest.key_ref, settings, http, &doing)?;
+            let service = key_service::connect(&manifest.key_ref, settings, http, &doing)?;
             let wrapped = &manifest.key_provider.wrapped_key;
             let key = service.unwrap(wrapped, &manifest.descriptor.key_context()).await;
-            let key = key.map_err(|error| key_error(&doing, &error))?;
+            let key = key.map_err(|error| key_service::failed(&doing, &error))?;
             crate::context::compute(move || unseal(&sealed, &manifest, &key)).await
         }
     }
@@ -285,24 +288,6 @@ pub(crate) async fn open(
 /// Says that an escrow cannot be used.
 pub(crate) fn broken(name: &str, error: &retrace::EscrowError) -> CommandError {
     CommandError::from_error(Kind::BadInput, &format!("reading the escrow `{name}`"), error)
-}
-
-fn connect(
-    key: &KeyRef,
-    settings: &protected_keys::Settings,
-    http: &Client,
-    doing: &str,
-) -> Result<Box<dyn KeyService>, CommandError> {
-    protected_keys::connect(key, settings, http).map_err(|error| key_error(doing, &error))
-}
-
-fn key_error(doing: &str, error: &KeyError) -> CommandError {
-    let kind = match error {
-        KeyError::Refused(_) => Kind::Refused,
-        KeyError::Wrap { .. } => Kind::Failed,
-        _ => Kind::Usage,
-    };
-    CommandError::from_error(kind, doing, error).hint(error.hint())
 }
 
 fn unseal(path: &Path, manifest: &EscrowManifest, key: &DataKey) -> Result<retrace::Escrow, CommandError> {

@@ -9,7 +9,7 @@ use std::{
 use protected_model::{
     environment::Environment,
     key_ref::KeyRef,
-    name::{PackageName, ProjectSlug},
+    name::{CustomerSlug, PackageName, ProjectSlug},
     service_url::ServiceUrl,
     version::DistTag,
 };
@@ -43,6 +43,9 @@ pub(crate) struct ConfigFile {
     /// How packages are installed.
     #[serde(default)]
     pub(crate) install: InstallSection,
+    /// How packages are sealed for customers.
+    #[serde(default)]
+    pub(crate) deliver: DeliverSection,
     /// How packages are hardened.
     #[serde(default)]
     pub(crate) harden: HardenSection,
@@ -86,6 +89,19 @@ pub(crate) struct PublishSection {
 pub(crate) struct InstallSection {
     /// Package manager.
     pub(crate) with: Option<InstallWith>,
+}
+
+/// `[deliver]`
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct DeliverSection {
+    /// Customer who gets deliveries when the command line names none.
+    pub(crate) customer: Option<CustomerSlug>,
+    /// Key to seal under, such as `openbao://<mount>/<key>`.
+    #[schemars(with = "Option<KeyRef>")]
+    pub(crate) key_ref: Option<UnverifiedKeyRef>,
+    /// Folder for the delivery, relative to this file.
+    pub(crate) out: Option<PathBuf>,
 }
 
 /// Everything that settings come from.
@@ -319,6 +335,21 @@ impl Settings {
         Ok(self.value(flag, "OUT", file)?.map(|path| self.working_directory.join(path)))
     }
 
+    /// Settles paths that may be several: the flags, else the variable, which holds one a line.
+    ///
+    /// # Errors
+    /// Never in practice: any text is a path.
+    pub(crate) fn paths(&self, flags: &[PathBuf], name: &str) -> Result<Vec<PathBuf>, CommandError> {
+        let given = match flags {
+            [] => {
+                let text: Option<String> = self.value(None, name, None)?;
+                text.unwrap_or_default().lines().map(PathBuf::from).collect()
+            }
+            given => given.to_vec(),
+        };
+        Ok(given.iter().map(|path| self.working_directory.join(path)).collect())
+    }
+
     /// Returns where a path in the configuration file leads.
     pub(crate) fn path_of_file(&self, path: &Path) -> PathBuf {
         self.base.join(path)
@@ -335,11 +366,25 @@ impl Settings {
     /// Settles the key that the escrow is sealed under.
     ///
     /// # Errors
-    /// When it is no key reference. The text is not repeated: it may be a key.
+    /// When it is no key reference.
     pub(crate) fn escrow_key(&self, flag: Option<UnverifiedKeyRef>) -> Result<Option<KeyRef>, CommandError> {
-        let text = self.value(flag, "ESCROW_KEY", self.file.harden.escrow_key.clone())?;
+        self.key_ref("the key of the escrow", flag, "ESCROW_KEY", self.file.harden.escrow_key.clone())
+    }
+
+    /// Settles a reference to a key.
+    ///
+    /// # Errors
+    /// When it is none. The text is not repeated: it may be a key.
+    pub(crate) fn key_ref(
+        &self,
+        what: &str,
+        flag: Option<UnverifiedKeyRef>,
+        name: &str,
+        file: Option<UnverifiedKeyRef>,
+    ) -> Result<Option<KeyRef>, CommandError> {
+        let text = self.value(flag, name, file)?;
         text.map(|text| text.0.parse()).transpose().map_err(|error| {
-            CommandError::usage(format!("the key of the escrow: {error}"))
+            CommandError::usage(format!("{what}: {error}"))
                 .advise("name the key, as in local-file://<name>; its bytes stay where they are")
         })
     }

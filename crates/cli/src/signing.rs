@@ -14,7 +14,7 @@ use protected_evidence::{
     verify::Trust,
 };
 use protected_http::Client;
-use protected_keys::{KeyError, SigningKey};
+use protected_keys::SigningKey;
 use protected_model::{
     api::oauth::Metadata, digest::Sha256, environment::Environment, key_ref::KeyRef, secret::Secret,
     service_url::ServiceUrl,
@@ -27,7 +27,7 @@ use crate::{
     console::Console,
     context::{Context, Session},
     error::{CommandError, Kind},
-    provenance,
+    key_service, provenance,
     settings::{FILE_NAME, Settings},
 };
 
@@ -480,10 +480,8 @@ impl Ready {
     async fn keyed(&self, context: &Context, http: &Client, key: &KeyRef) -> Result<Signer, CommandError> {
         let settings = context.keys()?;
         let connect = protected_keys::connect_to_sign(key, &settings, http);
-        let found = context.cancel.or(connect).await?.map_err(|error| {
-            let kind = key_kind(&error);
-            CommandError::from_error(kind, "signing", &error).hint(error.hint())
-        })?;
+        let found = context.cancel.or(connect).await?;
+        let found = found.map_err(|error| key_service::failed("signing", &error))?;
         let key = Box::new(InService { reference: key.to_string(), key: found });
         Signer::keyed(http.clone(), self.services.clone(), self.trust()?, key).map_err(failed("signing"))
     }
@@ -674,13 +672,5 @@ fn failed(doing: &'static str) -> impl Fn(SignError) -> CommandError {
             Kind::Failed
         };
         CommandError::from_error(kind, doing, &error).hint(error.hint())
-    }
-}
-
-fn key_kind(error: &KeyError) -> Kind {
-    match error {
-        _ if error.is_transient() => Kind::Unavailable,
-        KeyError::Service { .. } => Kind::Refused,
-        _ => Kind::Usage,
     }
 }

@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use protected_model::delivery::DeliveryManifest;
+
 use crate::{
     build::Built,
     console::{human_size, one_line},
@@ -63,6 +65,37 @@ pub(crate) fn published(published: &Published<'_>) -> String {
                 &mut text,
                 &[&signed.name, &code(&signed.sha256.to_string()), &or_none(log), &or_none(time)],
             );
+        }
+    }
+    text.push('\n');
+    text
+}
+
+/// Tells what was delivered, and to whom.
+pub(crate) fn delivered(
+    manifest: &DeliveryManifest,
+    audit_event_id: Option<&str>,
+    correlation_id: &str,
+) -> String {
+    let heading = format!("{}@{} for {}", manifest.package_name, manifest.version, manifest.customer_slug);
+    let mut text = format!("### {}\n\n| | |\n|---|---|\n", cell(&heading));
+    let sealed = format!("{} in {} files", human_size(manifest.bundle.size), manifest.contents.len());
+    let recorded = audit_event_id.map_or_else(|| "no".to_owned(), |id| format!("audit event {}", code(id)));
+    for (name, value) in [
+        ("delivery", code(manifest.bundle_id.as_str())),
+        ("project", code(&format!("{}/{}", manifest.tenant_id, manifest.project_slug))),
+        ("sealed", sealed),
+        ("under the key", code(&manifest.key_ref.to_string())),
+        ("bundle", code(&format!("sha256:{}", manifest.bundle.sha256))),
+        ("on record", recorded),
+        ("correlation id", code(correlation_id)),
+    ] {
+        line(&mut text, &[name, &value]);
+    }
+    if !manifest.evidence.is_empty() {
+        text.push_str("\n| evidence | SHA-256 |\n|---|---|\n");
+        for document in &manifest.evidence {
+            line(&mut text, &[&cell(&document.kind), &code(&document.sha256.to_string())]);
         }
     }
     text.push('\n');

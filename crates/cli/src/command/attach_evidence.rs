@@ -100,7 +100,7 @@ fn read(path: &Path, expected: Option<EvidenceType>) -> Result<Document, Command
 }
 
 /// Tells what a document is by what every one of its kind says of itself.
-fn recognised(document: &Value) -> Option<(EvidenceType, &'static str)> {
+pub(crate) fn recognised(document: &Value) -> Option<(EvidenceType, &'static str)> {
     let text = |key: &str| document.get(key).and_then(Value::as_str).unwrap_or_default();
     if text("bomFormat") == "CycloneDX" {
         return Some((EvidenceType::Sbom, CYCLONEDX));
@@ -130,7 +130,7 @@ fn recognised(document: &Value) -> Option<(EvidenceType, &'static str)> {
 }
 
 /// Returns what FractalOps calls a type.
-fn name(kind: EvidenceType) -> &'static str {
+pub(crate) fn name(kind: EvidenceType) -> &'static str {
     match kind {
         EvidenceType::Sbom => "sbom",
         EvidenceType::Provenance => "provenance",

@@ -1,13 +1,16 @@
 //! The commands, one file each.
 
-mod attach_evidence;
+pub(crate) mod attach_evidence;
 pub(crate) mod completions;
+mod deliver;
 mod doctor;
 mod install;
+mod open_bundle;
 mod protect_build;
 mod publish;
 mod retrace;
 mod revoke;
+mod submit_bundle;
 mod token;
 mod trace;
 mod verify;
@@ -23,6 +26,9 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<(), Comma
         Command::Publish(arguments) => publish::run(context, arguments).await,
         Command::Install(arguments) => install::run(context, arguments).await,
         Command::ProtectBuild(arguments) => protect_build::run(context, arguments).await,
+        Command::Deliver(arguments) => deliver::run(context, *arguments).await,
+        Command::SubmitBundle(arguments) => submit_bundle::run(context, arguments).await,
+        Command::OpenBundle(arguments) => open_bundle::run(context, arguments).await,
         Command::Verify(arguments) => verify::run(context, *arguments).await,
         Command::Trace(arguments) => trace::run(context, arguments).await,
         Command::Token(arguments) => token::run(context, arguments).await,
@@ -45,6 +51,9 @@ impl Command {
             Self::Publish(_) => "publish",
             Self::Install(_) => "install",
             Self::ProtectBuild(_) => "protect-build",
+            Self::Deliver(_) => "deliver",
+            Self::SubmitBundle(_) => "submit-bundle",
+            Self::OpenBundle(_) => "open-bundle",
             Self::Verify(_) => "verify",
             Self::Trace(_) => "trace",
             Self::Token(_) => "token",

@@ -148,17 +148,7 @@ pub(crate) async fn run(context: &Context, arguments: Verify) -> Result<(), Comm
     let packed = Packed::from_tarball(&place.tarball).map_err(|error| reading(&place.tarball, &error))?;
     let contents = packed.contents().map_err(|error| reading(&place.tarball, &error))?;
     let served = Served::read(&place.folder)?;
-    let named = match arguments.bundle.as_slice() {
-        // A variable holds one text: a path a line.
-        [] => settings
-            .value::<String>(None, "BUNDLE", None)?
-            .unwrap_or_default()
-            .lines()
-            .map(PathBuf::from)
-            .collect(),
-        given => given.to_vec(),
-    };
-    let named: Vec<PathBuf> = named.iter().map(|path| settings.working_directory.join(path)).collect();
+    let named = settings.paths(&arguments.bundle, "BUNDLE")?;
     let documents = Documents::read(&place, &named)?;
     let undocumented = documents.is_empty() && policy.require.is_empty();
     if manifest.is_none() && rebuild.is_none() && served.is_none() && undocumented {

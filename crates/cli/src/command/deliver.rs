@@ -1,0 +1,258 @@
+//! `deliver`: a protected artifact, sealed for one customer and put on record, in one process.
+
+use std::{
+    fs,
+    io::{self, Write},
+    path::{Path, PathBuf},
+    time::Instant,
+};
+
+use protected_model::{
+    delivery::DeliveryManifest,
+    key_ref::{KeyRef, looks_like_key_material},
+    name::{BundleId, CustomerSlug, ProjectSlug, TenantId},
+};
+use serde_json::json;
+
+use super::submit_bundle::submit;
+use crate::{
+    args::Deliver,
+    console::human_size,
+    context::{self, Context},
+    delivery::{self, BUNDLE, BUNDLE_TAR, Contents, MANIFEST, Order, Wanted},
+    error::{CommandError, Kind},
+    key_service, summary,
+};
+
+/// Where deliveries go when nothing else is said, below the working directory.
+const DEFAULT_FOLDER: &str = "protected-delivery";
+
+/// Seals one delivery.
+///
+/// The same command again goes on where the last one ended: what is sealed already is not sealed anew, and what is on
+/// record stays as it is.
+///
+/// # Errors
+/// At the first thing that goes wrong; no half of a delivery is left behind then.
+pub(crate) async fn run(context: &Context, arguments: Deliver) -> Result<(), CommandError> {
+    let settings = &context.settings;
+    settings.no_dry_run("deliver")?;
+    let section = &settings.file.deliver;
+    let submits = !settings.switch(arguments.no_submit, "NO_SUBMIT")?;
+    let one_file = settings.switch(arguments.one_file, "ONE_FILE")?;
+    let project = settings.project(arguments.project)?;
+    let customer = settings.value(arguments.customer, "CUSTOMER", section.customer.clone())?;
+    let customer = customer.ok_or_else(|| {
+        CommandError::usage("nothing says which customer gets the delivery").advise("give --customer")
+    })?;
+    let key_ref =
+        settings.key_ref("the key of the delivery", arguments.key_ref, "KEY_REF", section.key_ref.clone())?;
+    let key_ref = key_ref.ok_or_else(|| {
+        CommandError::usage("nothing says under which key the delivery is sealed")
+            .advise("give --key-ref, such as openbao://<mount>/<key>: nothing is ever delivered unsealed")
+    })?;
+    let tenant: Option<TenantId> = settings.value(arguments.tenant, "TENANT", None)?;
+    if !submits && tenant.is_none() {
+        return Err(CommandError::usage("nothing says which tenant of FractalOps the project is of")
+            .advise("give --tenant, for FractalOps is not asked with --no-submit"));
+    }
+    let bundle_id: Option<BundleId> = settings.value(arguments.bundle_id, "BUNDLE_ID", None)?;
+    for (what, name) in
+        [("customer", Some(customer.as_str())), ("bundle id", bundle_id.as_ref().map(BundleId::as_str))]
+    {
+        if name.is_some_and(looks_like_key_material) {
+            return Err(CommandError::usage(format!(
+                "the {what} looks like a key or a token, and is refused"
+            )));
+        }
+    }
+    let wanted = Wanted {
+        package: settings.package(arguments.package)?,
+        version: settings.value(arguments.version, "VERSION", None)?,
+        artifacts: settings.paths(&arguments.artifact, "ARTIFACT")?,
+        evidence: settings.paths(&arguments.evidence, "EVIDENCE")?,
+    };
+    if wanted.artifacts.is_empty() {
+        return Err(CommandError::usage("nothing says what is delivered").advise(
+            "name it with --artifact: a build of protect-build, its tarball, or any file or folder",
+        ));
+    }
+    let http = context.http()?;
+    if submits {
+        context.fractalops(&http)?;
+    }
+    let service = key_service::connect(&key_ref, &context.keys()?, &http, "sealing the delivery")?;
+
+    let started = Instant::now();
+    let stop = context.cancel.shared_flag();
+    let contents = context::compute(move || delivery::collect(&wanted, &stop)).await;
+    context.cancel.check()?;
+    let contents = contents?;
+    let bytes: u64 = contents.files.iter().map(|file| file.size).sum();
+    let what = format!("{}@{}", contents.package, contents.version);
+    context.console.say(format!("{what} for {customer}"));
+    context.console.step("files", format!("{}, {}", contents.files.len(), human_size(bytes)), started);
+    for file in &contents.unproven {
+        context.console.warn(
+            "Not a protected build",
+            &format!("no build manifest stands beside `{file}`: nothing shows that it is protected"),
+        );
+    }
+    let session = if submits { Some(context.log_in(&http).await?) } else { None };
+    let tenant = match (tenant, session.as_ref().map(|session| &session.exchange.tenant_id)) {
+        (Some(given), Some(own)) if given != *own => {
+            let message = format!("the tenant `{given}` was asked for, and this run delivers for `{own}`");
+            return Err(CommandError::new(Kind::Refused, message));
+        }
+        (given, own) => given.or(own.cloned()),
+    };
+    let tenant_id = tenant.ok_or_else(|| CommandError::usage("nothing says which tenant it is"))?;
+
+    let base = contents.package.as_str().replace('/', "-").replace('@', "");
+    let out = match settings.value(
+        arguments.out,
+        "OUT",
+        section.out.as_ref().map(|path| settings.path_of_file(path)),
+    )? {
+        Some(out) => settings.working_directory.join(out),
+        None => default_folder(context)?.join(customer.as_str()).join(format!("{base}-{}", contents.version)),
+    };
+    let asked = Asked { bundle_id, tenant_id, project, customer, key_ref };
+    let started = Instant::now();
+    let files = contents.files.len();
+    let (manifest, status) = match out.symlink_metadata() {
+        Ok(_) => (sealed_before(&out, &asked, &contents)?, "already-sealed"),
+        Err(_) => {
+            let order = asked.order(&contents, out.clone(), one_file)?;
+            (delivery::seal(context, order, contents, service.as_ref()).await?, "sealed")
+        }
+    };
+    let how = if status == "sealed" { "under" } else { "before, under" };
+    let sealed = human_size(manifest.bundle.size);
+    context.console.step("seal", format!("{sealed} {how} {}", manifest.key_ref), started);
+
+    let place = out.join(MANIFEST);
+    context.console.output("bundle-id", manifest.bundle_id.as_str());
+    context.console.output("bundle-manifest", &place.to_string_lossy());
+    context.console.output("correlation-id", &context.correlation_id);
+    let recorded = match &session {
+        None => None,
+        Some(session) => {
+            let recorded = submit(context, session, &manifest).await;
+            let again = "the delivery is sealed: the same command again, or `submit-bundle` with its manifest, puts it on record";
+            Some(recorded.map_err(|error| error.advise(format!("{again} ({})", place.display())))?)
+        }
+    };
+    let bundle = [BUNDLE, BUNDLE_TAR].map(|name| out.join(name)).into_iter().find(|path| path.exists());
+    let on_record = recorded.as_ref().map(|bundle| bundle.audit_event_id.clone());
+    context.console.summary(&summary::delivered(&manifest, on_record.as_deref(), &context.correlation_id));
+    let document = json!({
+        "bundle_id": manifest.bundle_id,
+        "package": manifest.package_name,
+        "version": manifest.version,
+        "tenant": manifest.tenant_id,
+        "project": manifest.project_slug,
+        "customer": manifest.customer_slug,
+        "key_ref": manifest.key_ref,
+        "files": files,
+        "bundle": bundle,
+        "bundle_sha256": manifest.bundle.sha256,
+        "manifest": place,
+        "status": status,
+        "submitted": recorded.is_some(),
+    });
+    context.console.result(&format!("{}\n{}", out.display(), manifest.bundle_id), &document);
+    Ok(())
+}
+
+/// What decides whether a delivery that is there is the one that is asked for.
+struct Asked {
+    bundle_id: Option<BundleId>,
+    tenant_id: TenantId,
+    project: ProjectSlug,
+    customer: CustomerSlug,
+    key_ref: KeyRef,
+}
+
+impl Asked {
+    fn order(self, contents: &Contents, out: PathBuf, one_file: bool) -> Result<Order, CommandError> {
+        let bundle_id = match self.bundle_id {
+            Some(id) => id,
+            None => fresh()?,
+        };
+        Ok(Order {
+            bundle_id,
+            tenant_id: self.tenant_id,
+            project_slug: self.project,
+            customer_slug: self.customer,
+            package_name: contents.package.clone(),
+            version: contents.version.clone(),
+            build_id: None,
+            key_ref: self.key_ref,
+            out,
+            uri: None,
+            one_file,
+        })
+    }
+}
+
+/// Makes a name that no other delivery has.
+fn fresh() -> Result<BundleId, CommandError> {
+    ulid::Ulid::generate()
+        .to_string()
+        .parse()
+        .map_err(|error| CommandError::from_error(Kind::Failed, "making a name for the delivery", &error))
+}
+
+/// Reads the delivery that is there, if it is the one that is asked for.
+fn sealed_before(out: &Path, asked: &Asked, contents: &Contents) -> Result<DeliveryManifest, CommandError> {
+    let found = delivery::find(out)?;
+    let other = |why: String| {
+        let message = format!("`{}` holds another delivery: {why}", out.display());
+        CommandError::new(Kind::Conflict, message)
+            .advise("give another --out, or remove that folder when it was delivered to nobody")
+    };
+    let Some(manifest) = found.manifest else {
+        return Err(other(format!("it has no {MANIFEST}")));
+    };
+    let manifest = delivery::read_manifest(&manifest)?;
+    if let Some(field) = delivery::contradiction(&manifest, &delivery::open(&found.bundle)?) {
+        return Err(other(format!("`{field}` of its manifest is not what its bundle says")));
+    }
+    let expect = |what: &str, expected: &str, found: &str| {
+        if expected == found {
+            Ok(())
+        } else {
+            Err(other(format!("{what} `{expected}` was asked for, and it has `{found}`")))
+        }
+    };
+    if let Some(id) = &asked.bundle_id {
+        expect("the bundle id", id.as_str(), manifest.bundle_id.as_str())?;
+    }
+    expect("the tenant", asked.tenant_id.as_str(), manifest.tenant_id.as_str())?;
+    expect("the project", asked.project.as_str(), manifest.project_slug.as_str())?;
+    expect("the customer", asked.customer.as_str(), manifest.customer_slug.as_str())?;
+    expect("the package", contents.package.as_str(), manifest.package_name.as_str())?;
+    expect("the version", &contents.version.to_string(), &manifest.version.to_string())?;
+    expect("the key", &asked.key_ref.to_string(), &manifest.key_ref.to_string())?;
+    if manifest.contents != contents.files {
+        return Err(other("its files are others".to_owned()));
+    }
+    Ok(manifest)
+}
+
+/// Makes the folder of deliveries, which is never committed by accident.
+fn default_folder(context: &Context) -> Result<PathBuf, CommandError> {
+    let folder = context.settings.working_directory.join(DEFAULT_FOLDER);
+    let ignore = folder.join(".gitignore");
+    let made = fs::create_dir_all(&folder)
+        // Never through a link that somebody left there.
+        .and_then(|()| fs::File::create_new(&ignore))
+        .and_then(|mut file| file.write_all(b"*\n"));
+    match made {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            Err(CommandError::new(Kind::Failed, format!("cannot write `{}`: {error}", ignore.display())))
+        }
+        _ => Ok(folder),
+    }
+}

@@ -1,0 +1,80 @@
+//! `submit-bundle`: a delivery that was sealed before, put on record.
+
+use std::{path::PathBuf, time::Instant};
+
+use protected_model::{api::delivery::Bundle, delivery::DeliveryManifest};
+use serde_json::json;
+
+use crate::{
+    args::SubmitBundle,
+    context::{Context, Session},
+    delivery::{self, MANIFEST},
+    error::{CommandError, Kind},
+    summary,
+};
+
+/// Submits one manifest.
+///
+/// # Errors
+/// When it is not a manifest, holds what looks like a key, is not that of the bundle beside it, and when FractalOps
+/// refuses.
+pub(crate) async fn run(context: &Context, arguments: SubmitBundle) -> Result<(), CommandError> {
+    let settings = &context.settings;
+    settings.no_dry_run("submit-bundle")?;
+    let path: Option<PathBuf> = settings.value(arguments.manifest, "MANIFEST", None)?;
+    let path = path.ok_or_else(|| {
+        CommandError::usage("no manifest is named")
+            .advise(format!("name it with --manifest: `{MANIFEST}` in the folder of the delivery"))
+    })?;
+    let path = settings.working_directory.join(path);
+    let manifest = delivery::read_manifest(&path)?;
+    // Where the bundle is not at hand, what FractalOps has on record names it by digest all the same.
+    if let Some(folder) = path.parent()
+        && let Ok(found) = delivery::find(folder)
+        && let Some(field) = delivery::contradiction(&manifest, &delivery::open(&found.bundle)?)
+    {
+        let message = format!(
+            "`{field}` of the manifest `{}` is not what `{}` says",
+            path.display(),
+            found.bundle.display()
+        );
+        return Err(CommandError::new(Kind::BadInput, message));
+    }
+    let http = context.http()?;
+    context.fractalops(&http)?;
+    let session = context.log_in(&http).await?;
+    let recorded = submit(context, &session, &manifest).await?;
+    context.console.output("bundle-id", manifest.bundle_id.as_str());
+    context.console.output("bundle-manifest", &path.to_string_lossy());
+    context.console.output("correlation-id", &context.correlation_id);
+    let event = Some(recorded.audit_event_id.as_str());
+    context.console.summary(&summary::delivered(&manifest, event, &context.correlation_id));
+    let document = json!({
+        "bundle_id": manifest.bundle_id,
+        "status": recorded.status,
+        "created_at": recorded.created_at,
+        "audit_event_id": recorded.audit_event_id,
+        "evidence": recorded.evidence,
+    });
+    context.console.result(&format!("{} is on record", manifest.bundle_id), &document);
+    Ok(())
+}
+
+/// Puts a delivery on record.
+///
+/// # Errors
+/// When FractalOps refuses, or has another one under this name.
+pub(super) async fn submit(
+    context: &Context,
+    session: &Session,
+    manifest: &DeliveryManifest,
+) -> Result<Bundle, CommandError> {
+    let started = Instant::now();
+    let work = session.fractalops.register_delivery(&session.token, manifest);
+    let doing = format!("putting the delivery `{}` on record", manifest.bundle_id);
+    let recorded = context.cancel.or(work).await?;
+    let recorded = recorded.map_err(|error| CommandError::from_fractalops(&doing, error))?;
+    let how = format!("{} since {}", manifest.bundle_id, recorded.created_at);
+    context.console.step("record", how, started);
+    Ok(recorded)
+}
