@@ -190,7 +190,7 @@ impl Login {
             role: given("PROTECTED_REGISTRY_OPENBAO_ROLE")?,
             identity: settings.id_tokens.clone()?,
             path: given("PROTECTED_REGISTRY_OPENBAO_AUTH_PATH").unwrap_or_else(|| AUTH_PATH.to_owned()),
-            audience: given("PROTECTED_REGISTRY_OPENBAO_AUDIENCE").unwrap_or_else(|| address.to_string()),
+            audience: given("PROTECTED_REGISTRY_OPENBAO_AUDIENCE").unwrap_or_else(|| address.audience()),
         })
     }
 }
@@ -498,17 +498,22 @@ impl WrappingKey {
             "path \"{mount}/decrypt/{key}\" {{ capabilities=[\"update\"] allowed_parameters={{\"ciphertext\"=[] \"context\"=[\"{}\"]}} required_parameters=[\"context\"] }}",
             transit_context(terms.context)
         );
-        let found: Option<Policy> = self.service.find(&policy_path(name)).await?;
-        if found.as_ref().is_some_and(|found| found.policy == policy && found.expiration == terms.expires_at)
-        {
-            return Ok(());
+        for last in [false, true] {
+            let found: Option<Policy> = self.service.find(&policy_path(name)).await?;
+            if found.as_ref().is_some_and(|it| it.policy == policy && it.expiration == terms.expires_at) {
+                return Ok(());
+            }
+            // Compare and set: of two publishers at once the slower one looks again.
+            let mut body = json!({"policy": policy, "cas": found.map_or(0, |found| found.version)});
+            if let Some(end) = terms.expires_at {
+                body["expiration"] = json!(end);
+            }
+            let request = self.service.http.post(self.service.url(&policy_path(name))).json(&body);
+            match self.service.send(request).await {
+                Err(KeyError::Service { status: 400, .. }) if !last => {}
+                other => return other.map(drop),
+            }
         }
-        // Compare and set: of two publishers at once the slower one is told, and repeats.
-        let mut body = json!({"policy": policy, "cas": found.map_or(0, |found| found.version)});
-        if let Some(end) = terms.expires_at {
-            body["expiration"] = json!(end);
-        }
-        self.service.send(self.service.http.post(self.service.url(&policy_path(name))).json(&body)).await?;
         Ok(())
     }
 }

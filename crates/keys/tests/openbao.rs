@@ -86,8 +86,9 @@ impl Bao {
 
     /// A token that may do what `policy` says.
     async fn token(&self, policy: &str) -> String {
-        self.post("sys/policies/acl/customer", json!({"policy": policy})).await;
-        let wanted = json!({"policies": ["customer"], "no_default_policy": true});
+        let name = format!("test-{}", policy.len());
+        self.post(&format!("sys/policies/acl/{name}"), json!({"policy": policy})).await;
+        let wanted = json!({"policies": [name], "no_default_policy": true});
         let made = self.post("auth/token/create", wanted).await;
         made["auth"]["client_token"].as_str().expect("token").to_owned()
     }
@@ -231,6 +232,13 @@ async fn a_customer_whose_policy_names_one_bundle_opens_that_one() {
     assert!(!error.to_string().contains("no-such-token") && error.hint().is_some(), "{error}");
 }
 
+/// The policies of docs/keys.md: who seals, and who grants.
+fn documented_policies() -> [&'static str; 2] {
+    let page = include_str!("../../../docs/keys.md");
+    let mut policies = page.split("```hcl\n").skip(1).map(|rest| rest.split("```").next().expect("end"));
+    [policies.next().expect("sealing"), policies.next().expect("granting")]
+}
+
 fn terms<'a>(
     bundle: &'a BundleId,
     context: &'a KeyContext,
@@ -244,7 +252,8 @@ fn terms<'a>(
 async fn a_granted_customer_opens_one_delivery_until_it_is_taken_back() {
     let bao = Bao::start().await;
     bao.key("acme", json!({})).await;
-    let publisher = bao.connect("acme", ROOT);
+    let [seal, grant] = documented_policies();
+    let publisher = bao.connect("acme", &bao.token(&format!("{seal}{grant}")).await);
     assert!(publisher.limits().one_bundle && publisher.limits().expires);
     let key = DataKey::generate().expect("key");
     let (one, two) = (context("one"), context("two"));
@@ -311,6 +320,26 @@ async fn a_grant_ends_at_its_time_and_is_renewed() {
 }
 
 #[tokio::test]
+async fn of_two_publishers_at_once_neither_fails_and_bundles_that_differ_in_case_stay_apart() {
+    let bao = Bao::start().await;
+    bao.key("acme", json!({})).await;
+    bao.customer("globex").await;
+    let publisher = bao.connect("acme", ROOT);
+    let grantee: Grantee = "globex".parse().expect("grantee");
+    let (upper, lower): (BundleId, BundleId) = ("01JA".parse().expect("id"), "01ja".parse().expect("id"));
+    let (one, two) = (context("one"), context("two"));
+    let (first, second) = (terms(&upper, &one, &grantee, None), terms(&lower, &two, &grantee, None));
+    let at_once = [&first, &second, &first, &second, &first, &first].map(|terms| publisher.grant(terms));
+    for granted in futures_util::future::join_all(at_once).await {
+        granted.expect("granted");
+    }
+    let found = publisher.grants(&upper, &one).await.expect("found");
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(publisher.revoke(&first).await.expect("revoked"));
+    assert_eq!(publisher.grants(&lower, &two).await.expect("found").len(), 1, "the other went with it");
+}
+
+#[tokio::test]
 async fn nobody_is_granted_who_is_no_entity() {
     let bao = Bao::start().await;
     bao.key("acme", json!({})).await;
@@ -359,10 +388,10 @@ async fn a_job_logs_in_with_its_identity() {
     let pem = format!("-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----", STANDARD.encode(der));
     let config = json!({"jwt_validation_pubkeys": [pem], "bound_issuer": "https://ci.example"});
     bao.post("auth/jwt/config", config).await;
-    let seal = "path \"transit/encrypt/acme\" { capabilities=[\"update\"] } path \"transit/keys/acme\" { capabilities=[\"read\"] }";
+    let [seal, _] = documented_policies();
     bao.post("sys/policies/acl/seal", json!({"policy": seal})).await;
     let role = json!({
-        "role_type": "jwt", "user_claim": "sub", "bound_audiences": [bao.url.to_string()],
+        "role_type": "jwt", "user_claim": "sub", "bound_audiences": [bao.url.audience()],
         "bound_claims": {"repository": "acme/core"}, "token_policies": ["seal"], "token_ttl": "5m",
     });
     bao.post("auth/jwt/role/publisher", role).await;
