@@ -39,6 +39,13 @@ pub const MANIFEST: &str = "application/vnd.fractalops.delivery.manifest.v1+json
 /// The most files of a delivery.
 pub const MAX_FILES: usize = 10_000;
 
+/// The most characters of a wrapped key. The longest that a service makes is some thousands: an RSA key of 16 384 bits
+/// wraps in 2 732 digits of base64, and AWS allows 6 144 bytes.
+pub const MAX_WRAPPED: usize = 16_384;
+
+/// How many bytes a record of tar has.
+pub const RECORD: u64 = 512;
+
 /// The most wrapped keys of a delivery.
 pub const MAX_KEYS: usize = 1_000;
 
@@ -237,12 +244,23 @@ pub enum DeliveryError {
     /// A value looks like a key.
     #[error("`{0}` looks like a key, which never stands in a document of a delivery")]
     KeyMaterial(String),
+    /// A wrapped key is in no writing of a key service.
+    #[error("`{0}` is no wrapped key: at most {MAX_WRAPPED} letters, digits and `+/=_.:-`")]
+    Wrapped(&'static str),
     /// It is not written as it has to be.
     #[error("it is not canonical JSON (RFC 8785) of what it says")]
     NotCanonical,
     /// It is no such document at all.
     #[error("it cannot be read: {0}")]
     Json(String),
+}
+
+/// Returns how many bytes an archive of these files has before it is compressed, if that is a number of 64 bits: for
+/// each a record and its bytes in whole records, and two records at the end.
+pub fn archive_bytes(contents: &[Content]) -> Option<u64> {
+    contents.iter().try_fold(2 * RECORD, |total, content| {
+        total.checked_add(RECORD)?.checked_add(content.size.checked_next_multiple_of(RECORD)?)
+    })
 }
 
 impl Descriptor {
@@ -271,7 +289,12 @@ impl Descriptor {
             ("media_type", &self.media_type, CONTENT),
         ])?;
         count("contents", self.contents.len(), MAX_FILES)?;
-        distinct(&self.contents)
+        // Attack: a small number for whoever asks whether there is room, and files that fill the disk.
+        if archive_bytes(&self.contents) != Some(self.archive_bytes) {
+            return Err(DeliveryError::Contradiction("archive_bytes"));
+        }
+        distinct(&self.contents)?;
+        no_key_material(&json(self)?)
     }
 
     /// Returns its digest as it is written.
@@ -328,6 +351,11 @@ impl Keys {
         count("keys", self.keys.len(), MAX_KEYS)?;
         for key in &self.keys {
             wrapped("keys", &key.key_ref, key.provider, &key.wrapped_key, &key.wrapped_key_sha256)?;
+            // As in a reference, names stand in it apart.
+            let version = key.key_version.as_deref().unwrap_or_default();
+            if version.len() > MAX_WRAPPED || version.split(['/', ':']).any(looks_like_key_material) {
+                return Err(DeliveryError::KeyMaterial("keys.key_version".to_owned()));
+            }
         }
         let mut references: Vec<&KeyRef> = self.keys.iter().map(|key| &key.key_ref).collect();
         references.sort();
@@ -358,6 +386,9 @@ impl DeliveryManifest {
         if self.integrity.sha256 != Sha256::of(canonical(&self.contents)) {
             return Err(DeliveryError::Contradiction("integrity.sha256"));
         }
+        if archive_bytes(&self.contents) != Some(self.integrity.size) {
+            return Err(DeliveryError::Contradiction("integrity.size"));
+        }
         let provider = &self.key_provider;
         wrapped(
             "key_provider.wrapped_key",
@@ -382,8 +413,7 @@ impl DeliveryManifest {
         if !agrees {
             return Err(DeliveryError::Contradiction("key_provider.context"));
         }
-        let json = serde_json::to_value(self).map_err(|error| DeliveryError::Json(error.to_string()))?;
-        no_key_material(&json)
+        no_key_material(&json(self)?)
     }
 }
 
@@ -419,11 +449,15 @@ fn walk(value: &Value, at: &mut String) -> Result<(), DeliveryError> {
         Value::String(text) => {
             // A digest is as long as a key: the members that hold one are known by their names.
             let member = at.rsplit('.').next().unwrap_or(at);
-            let digest = member.ends_with("sha256") && text.parse::<Sha256>().is_ok();
-            if !digest && member != "wrapped_key" && looks_like_key_material(text) {
-                return found(at);
-            }
-            Ok(())
+            let key = match member {
+                "wrapped_key" => false,
+                // A path is as long as a key as well, and `/` is a digit of base64. Files have names of any kind.
+                "path" if text.contains('/') => text.parse::<ContentPath>().is_err(),
+                "uri" if text.contains('/') => text.split('/').any(looks_like_key_material),
+                _ if member.ends_with("sha256") && text.parse::<Sha256>().is_ok() => false,
+                _ => looks_like_key_material(text),
+            };
+            if key { found(at) } else { Ok(()) }
         }
         Value::Array(values) => values
             .iter()
@@ -458,6 +492,10 @@ fn parse<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, DeliveryError> {
     // Line and column say enough; the message could repeat a value.
     serde_json::from_slice(bytes)
         .map_err(|error| DeliveryError::Json(format!("line {}, column {}", error.line(), error.column())))
+}
+
+fn json(document: &impl Serialize) -> Result<Value, DeliveryError> {
+    serde_json::to_value(document).map_err(|error| DeliveryError::Json(error.to_string()))
 }
 
 fn kinds(found: &[(&'static str, &String, &'static str)]) -> Result<(), DeliveryError> {
@@ -501,6 +539,10 @@ fn wrapped(
     }
     if !is_wrapped(wrapped_key) {
         return Err(DeliveryError::KeyMaterial(field.to_owned()));
+    }
+    let written = |byte: u8| byte.is_ascii_alphanumeric() || b"+/=_.:-".contains(&byte);
+    if wrapped_key.len() > MAX_WRAPPED || !wrapped_key.bytes().all(written) {
+        return Err(DeliveryError::Wrapped(field));
     }
     Ok(())
 }
@@ -677,12 +719,41 @@ mod tests {
             json.replacen("core-1.2.3.tgz", "c\\u006fre-1.2.3.tgz", 1),
             json.replacen("evidence/sbom.cdx.json", "CORE-1.2.3.TGZ", 1),
             json.replacen("evidence/sbom.cdx.json", "core-1.2.3.tgz/x", 1),
+            // One name in two normal forms of Unicode, and one that looks like it.
+            json.replacen("core-1.2.3.tgz", "caf\u{e9}", 1),
+            json.replacen("core-1.2.3.tgz", "cafe\u{301}", 1),
+            json.replacen("globex", "gl\u{43e}bex", 1),
+            json.replacen(r#"{"archive_bytes":3072,"#, "{", 1).replacen('}', r#","archive_bytes":3072}"#, 1),
+            json.replacen(r#""path":"core-1.2.3.tgz","#, "", 1).replacen(
+                r#""size":7"#,
+                r#""size":7,"path":"core-1.2.3.tgz""#,
+                1,
+            ),
+            json.replacen("3072", "3584", 1),
+            json.replacen("3072", "0", 1),
+            json.replacen(r#""size":7"#, r#""size":513"#, 1),
+            json.replacen(r#""size":7"#, r#""size":18446744073709551615"#, 1),
+            json.replacen("cobblestone-256", "none", 1),
+            json.replacen("zstd+cobblestone256", "zstd", 1),
+            json.replacen("01JDELIVERY", "AKIAIOSFODNN7EXAMPLE", 1),
+            json.replacen("3072", &"[".repeat(100_000), 1),
+            json.replacen('{', &format!(r#"{{"a":{}1{},"#, "[".repeat(500), "]".repeat(500)), 1),
             twice,
             "[".repeat(100_000),
             String::new(),
         ] {
             assert!(Descriptor::parse(bad.as_bytes()).is_err(), "{bad:.200}");
         }
+        let other =
+            canonical(&Descriptor { customer_slug: "initech".parse().expect("slug"), ..descriptor() });
+        Descriptor::parse(&other)
+            .expect("what the writings above were made from can be read when it is right");
+        let mut many = descriptor();
+        many.contents = (0..=MAX_FILES).map(|index| content(&format!("{index}"), "")).collect();
+        assert!(matches!(
+            Descriptor::parse(&canonical(&many)),
+            Err(DeliveryError::Count { found: 10_001, most: MAX_FILES, .. })
+        ));
         let mut empty = descriptor();
         empty.contents.clear();
         assert!(matches!(Descriptor::parse(&canonical(&empty)), Err(DeliveryError::Count { found: 0, .. })));
@@ -710,6 +781,46 @@ mod tests {
             refused(|bad| bad.keys[0].provider = KeyProvider::AwsKms),
             DeliveryError::Contradiction(_)
         ));
+        let wrapped = |text: String| {
+            let mut bad = good.clone();
+            bad.keys[0].wrapped_key_sha256 = Sha256::of(&text);
+            bad.keys[0].wrapped_key = text;
+            Keys::parse(&canonical(&bad), &descriptor)
+        };
+        wrapped("vault:v1:".to_owned() + &"q83vASNF/+Z4".repeat(8) + "==").expect("as OpenBao writes it");
+        wrapped("w".repeat(MAX_WRAPPED)).expect("the longest");
+        for bad in [
+            "w".repeat(MAX_WRAPPED + 1),
+            "w".repeat(1 << 20),
+            wrapped_key("w\n"),
+            wrapped_key("w "),
+            wrapped_key("\u{fe}"),
+        ] {
+            assert_eq!(wrapped(bad), Err(DeliveryError::Wrapped("keys")));
+        }
+        for bad in [String::new(), "A".repeat(59), format!("-----BEGIN KEY-----{}", wrapped_key("w"))] {
+            assert!(matches!(wrapped(bad), Err(DeliveryError::KeyMaterial(_))));
+        }
+        assert!(matches!(
+            refused(|bad| bad.keys[0].key_version = Some("hvs.CAESIJlU02LQZq".to_owned())),
+            DeliveryError::KeyMaterial(_)
+        ));
+        let mut many = good.clone();
+        many.keys = (0..=MAX_KEYS)
+            .map(|index| WrappedDataKey {
+                key_ref: format!("openbao://transit/key{index}").parse().expect("reference"),
+                key_version: Some(format!(
+                    "projects/acme-prod/locations/europe-west1/keyRings/R/cryptoKeys/k/cryptoKeyVersions/{index}"
+                )),
+                ..good.keys[0].clone()
+            })
+            .collect();
+        assert_eq!(
+            many.check(&descriptor),
+            Err(DeliveryError::Count { field: "keys", found: MAX_KEYS + 1, most: MAX_KEYS })
+        );
+        many.keys.pop();
+        many.check(&descriptor).expect("as many as may be");
         let error = refused(|bad| {
             bad.keys[0].wrapped_key = "q83vASNFZ4mrze8BI0VniavN7wEjRWeJq83vASNFZ4k=".to_owned();
             bad.keys[0].wrapped_key_sha256 = Sha256::of(&bad.keys[0].wrapped_key);
@@ -731,6 +842,7 @@ mod tests {
         for change in [
             (|bad| bad.protection.encrypted = false) as fn(&mut DeliveryManifest),
             |bad| bad.integrity.sha256 = Sha256::of("other"),
+            |bad| bad.integrity.size += 512,
             |bad| bad.contents[0].size += 1,
             |bad| bad.key_ref = "local-file://globex".parse().expect("reference"),
             |bad| bad.customer_slug = "initech".parse().expect("slug"),
@@ -761,6 +873,21 @@ mod tests {
                 "{text}"
             );
         }
+        for uri in ["q83vASNFZ4mrze8BI0VniavN7wEjRWeJq83vASNFZ4k", "deliveries/hvs.CAESIJlU02LQZq"] {
+            let mut bad = manifest();
+            bad.bundle.uri = Some(uri.to_owned());
+            assert_eq!(bad.check(), Err(DeliveryError::KeyMaterial("bundle.uri".to_owned())));
+        }
+        let mut bad = manifest();
+        bad.contents[0] = content("q83vASNFZ4mrze8BI0VniavN7wEjRWeJq83vASNFZ4k", "tarball");
+        bad.integrity.sha256 = Sha256::of(canonical(&bad.contents));
+        assert!(matches!(bad.check(), Err(DeliveryError::KeyMaterial(_))));
+        // Names that are long, and have capitals and digits, as names have.
+        let mut named = manifest();
+        named.bundle.uri = Some("deliveries/globex-industries/01JB5Z3K9QW8XYRT2V4M6N7P8S".to_owned());
+        named.contents[0] = content("node_modules/React18/Component3/LICENSE-third-party", "tarball");
+        named.integrity.sha256 = Sha256::of(canonical(&named.contents));
+        named.check().expect("no key in it");
         let mut later = manifest();
         later.other.insert("note".to_owned(), Value::from("what a later version says"));
         later.check().expect("unknown members are kept");
