@@ -106,6 +106,8 @@ impl<R: Read> Opener<R> {
     /// # Errors
     /// As [`open`].
     pub fn chunk(&mut self) -> Result<Option<&[u8]>, OpenError> {
+        // What was read in part is not read on from another chunk.
+        self.rest = 0..0;
         match self.state {
             State::Ended => return Ok(None),
             State::Broken => return Err(OpenError::Chunk(self.next)),

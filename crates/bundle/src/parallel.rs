@@ -19,7 +19,7 @@ use crate::{
     CHUNK, DataKey, HEADER, OpenError, SealError, TAG,
     key::Message,
     open::{State, fill},
-    seal::start,
+    seal::{broken, start},
 };
 
 /// How many chunks travel together.
@@ -241,11 +241,6 @@ impl<W: Write + Send + 'static> ParallelSealer<W> {
             _ => broken(),
         }
     }
-}
-
-/// What is said of a sealer that failed before.
-fn broken() -> SealError {
-    SealError::Write(io::Error::other("the writing ended before"))
 }
 
 impl<W> SealerThreads<W> {

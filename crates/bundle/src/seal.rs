@@ -64,10 +64,20 @@ pub fn seal(
 
 /// Starts a message: a fresh salt, what follows from it, and the header.
 pub(crate) fn start(key: &DataKey, context: &[u8]) -> Result<(Message, [u8; HEADER]), SealError> {
+    start_with(key, context, getrandom::fill)
+}
+
+/// Attack: a salt that is used twice under one key, which gives two messages the same nonces. So nobody brings one,
+/// none is kept for later (what forks or is cloned asks the system itself), and without random numbers nothing starts.
+fn start_with(
+    key: &DataKey,
+    context: &[u8],
+    fill: impl FnOnce(&mut [u8]) -> Result<(), getrandom::Error>,
+) -> Result<(Message, [u8; HEADER]), SealError> {
     let mut header = [0; HEADER];
     let (salt, commitment) = header.split_at_mut(SALT);
     let Ok(salt) = <&mut [u8; SALT]>::try_from(salt) else { unreachable!("a header starts with its salt") };
-    getrandom::fill(salt).map_err(SealError::Random)?;
+    fill(salt).map_err(SealError::Random)?;
     let message = Message::derive(key, salt, context);
     commitment.copy_from_slice(&message.commitment);
     Ok((message, header))
@@ -81,6 +91,11 @@ pub struct Sealer<W: Write> {
     next: u64,
     /// The chunk that is being filled.
     chunk: Zeroizing<Vec<u8>>,
+    /// Whether a chunk was not written.
+    ///
+    /// Attack: a writer that fails once. The chunk is sealed in its place, and sealed again with the same nonce it is
+    /// clear text: whoever tries once more, as a buffer does when it is dropped, would write that.
+    broken: bool,
 }
 
 impl<W: Write> Sealer<W> {
@@ -91,7 +106,8 @@ impl<W: Write> Sealer<W> {
     pub fn new(key: &DataKey, context: &[u8], mut sealed: W) -> Result<Self, SealError> {
         let (message, header) = start(key, context)?;
         sealed.write_all(&header).map_err(SealError::Write)?;
-        Ok(Self { sealed, message, next: 0, chunk: Zeroizing::new(Vec::with_capacity(CHUNK)) })
+        let chunk = Zeroizing::new(Vec::with_capacity(CHUNK));
+        Ok(Self { sealed, message, next: 0, chunk, broken: false })
     }
 
     /// Seals the last chunk and returns the writer beneath, flushed.
@@ -117,14 +133,23 @@ impl<W: Write> Sealer<W> {
     }
 
     fn seal_chunk(&mut self) -> Result<(), SealError> {
+        if std::mem::replace(&mut self.broken, true) {
+            return Err(broken());
+        }
         let number = self.next;
         let tag = self.message.seal(number, &mut self.chunk).map_err(|_| SealError::Cipher(number))?;
         self.sealed.write_all(&self.chunk).map_err(SealError::Write)?;
         self.sealed.write_all(&tag).map_err(SealError::Write)?;
         self.chunk.clear();
         self.next += 1;
+        self.broken = false;
         Ok(())
     }
+}
+
+/// What is said of a sealer that failed before.
+pub(crate) fn broken() -> SealError {
+    SealError::Write(io::Error::other("the writing ended before"))
 }
 
 impl<W: Write> Write for Sealer<W> {
@@ -136,5 +161,17 @@ impl<W: Write> Write for Sealer<W> {
     /// Flushes what is sealed: the chunk that is being filled waits for its end.
     fn flush(&mut self) -> io::Result<()> {
         self.sealed.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_starts_without_random_numbers() {
+        let key = DataKey::try_from([1; 32].as_slice()).expect("key");
+        let refused = start_with(&key, b"context", |_| Err(getrandom::Error::UNEXPECTED));
+        assert!(matches!(refused.err(), Some(SealError::Random(_))));
     }
 }
