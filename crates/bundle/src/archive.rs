@@ -11,13 +11,12 @@ use std::{
 };
 
 use protected_model::{
-    delivery::{Content, ContentPath, Descriptor},
+    delivery::{Content, ContentPath, Descriptor, RECORD},
     digest::Sha256,
 };
 use sha2::Digest as _;
 
-/// Bytes of a record of tar.
-const RECORD: u64 = 512;
+use crate::staging::{Staging, StagingError};
 
 /// Level 3: a fifth of the time of level 9, for a seventh more bytes.
 const LEVEL: i32 = 3;
@@ -51,13 +50,6 @@ pub enum ArchiveError {
     /// An extracted file cannot be written.
     #[error("`{}` cannot be written: {error}", .0.display(), error = .1)]
     Extract(PathBuf, io::Error),
-}
-
-/// Returns how many bytes an archive of these files has before it is compressed, if that is a number of 64 bits.
-pub fn archive_bytes(contents: &[Content]) -> Option<u64> {
-    contents.iter().try_fold(2 * RECORD, |total, content| {
-        total.checked_add(RECORD)?.checked_add(content.size.checked_next_multiple_of(RECORD)?)
-    })
 }
 
 /// The header of a file: its path and size, and nothing of the machine that it comes from (POSIX.1-1988, ustar).
@@ -120,10 +112,7 @@ fn padding(size: u64) -> usize {
 
 /// The files of an archive in a private folder, which goes when this does, until they [appear](Self::appear).
 #[derive(Debug)]
-pub struct Staged {
-    folder: tempfile::TempDir,
-    to: PathBuf,
-}
+pub struct Staged(Staging);
 
 impl Staged {
     /// Moves the files to their place, all at once.
@@ -131,16 +120,16 @@ impl Staged {
     /// # Errors
     /// When something is there, or came to be there meanwhile.
     pub fn appear(self) -> Result<(), ArchiveError> {
-        let Self { folder, to } = self;
-        if to.symlink_metadata().is_ok() {
-            return Err(ArchiveError::Exists(to));
+        self.0.appear().map_err(ArchiveError::from)
+    }
+}
+
+impl From<StagingError> for ArchiveError {
+    fn from(error: StagingError) -> Self {
+        match error {
+            StagingError::Exists(place) => Self::Exists(place),
+            StagingError::Write(place, error) => Self::Extract(place, error),
         }
-        let failed = |error| ArchiveError::Extract(to.clone(), error);
-        open_up(folder.path()).map_err(failed)?;
-        fs::rename(folder.path(), &to).map_err(failed)?;
-        // It has another name now, and stays.
-        let _ = folder.keep();
-        sync_folder(to.parent()).map_err(failed)
     }
 }
 
@@ -151,17 +140,9 @@ impl Staged {
 /// # Errors
 /// When `to` is there already, and when the archive is not exactly what the descriptor says.
 pub fn extract(descriptor: &Descriptor, archive: impl Read, to: &Path) -> Result<Staged, ArchiveError> {
-    if to.symlink_metadata().is_ok() {
-        return Err(ArchiveError::Exists(to.to_owned()));
-    }
-    let parent = match to.parent() {
-        Some(parent) if parent != Path::new("") => parent,
-        _ => Path::new("."),
-    };
-    let folder = tempfile::Builder::new().prefix(".opening-").tempdir_in(parent);
-    let folder = folder.map_err(|error| ArchiveError::Extract(to.to_owned(), error))?;
-    unpack(descriptor, archive, folder.path())?;
-    Ok(Staged { folder, to: to.to_owned() })
+    let staging = Staging::beside(to)?;
+    unpack(descriptor, archive, &staging.folder())?;
+    Ok(Staged(staging))
 }
 
 fn unpack(descriptor: &Descriptor, archive: impl Read, into: &Path) -> Result<(), ArchiveError> {

