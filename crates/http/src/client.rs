@@ -10,7 +10,7 @@ use reqwest::{Method, Proxy, redirect::Policy};
 use url::Url;
 
 use crate::{
-    error::{HttpError, chain},
+    error::{HttpError, RequestLine, chain},
     proxy::is_loopback,
     request::Request,
     settings::Settings,
@@ -64,6 +64,30 @@ impl Client {
     /// Starts a `PUT` to `url`.
     pub fn put(&self, url: Url) -> Request {
         Request::new(self.clone(), Method::PUT, url).body(Bytes::new(), None)
+    }
+
+    /// Starts a `HEAD` of `url`.
+    pub fn head(&self, url: Url) -> Request {
+        Request::new(self.clone(), Method::HEAD, url)
+    }
+
+    /// Starts a `PATCH` of `url`.
+    pub fn patch(&self, url: Url) -> Request {
+        Request::new(self.clone(), Method::PATCH, url).body(Bytes::new(), None)
+    }
+
+    /// Starts a request that another library has put together.
+    ///
+    /// # Errors
+    /// When `method` is none.
+    pub fn request(&self, method: &str, url: Url) -> Result<Request, HttpError> {
+        match Method::from_bytes(method.as_bytes()) {
+            Ok(method) => Ok(Request::new(self.clone(), method, url)),
+            Err(_) => Err(HttpError::Invalid {
+                request: RequestLine::new(&Method::GET, &url),
+                what: "its method is none of HTTP".to_owned(),
+            }),
+        }
     }
 
     /// Starts a `DELETE` of `url`.

@@ -4,6 +4,7 @@ use std::{io, pin::Pin, sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt, stream};
+use jiff::Timestamp;
 use protected_model::{secret::Secret, service_url::is_secure};
 use reqwest::{
     Body, Method,
@@ -16,8 +17,8 @@ use crate::{
     client::Client,
     error::{AttemptError, BodyError, HttpError, RequestLine},
     proxy::is_loopback,
-    response::Response,
-    retry::{Pace, Retry, is_transient},
+    response::{Incoming, Response},
+    retry::{self, Pace, Retry, is_transient},
 };
 
 /// How long one attempt may take when nothing else is said.
@@ -39,6 +40,7 @@ pub struct Request {
     headers: HeaderMap,
     content: Option<Content>,
     credential: bool,
+    bare_redirects: bool,
     timeout: Duration,
     max_bytes: u64,
     retry: Retry,
@@ -60,6 +62,7 @@ impl Request {
             headers: HeaderMap::new(),
             content: None,
             credential: false,
+            bare_redirects: false,
             timeout: TIMEOUT,
             max_bytes: MAX_BYTES,
             retry: Retry::none(),
@@ -114,10 +117,10 @@ impl Request {
     }
 
     /// Sends what `factory` yields, which must be `length` bytes; it is called for each attempt.
-    pub fn stream<S>(
+    pub fn stream<'a, S>(
         mut self,
         length: u64,
-        content_type: &str,
+        content_type: impl Into<Option<&'a str>>,
         factory: impl Fn() -> S + Send + Sync + 'static,
     ) -> Self
     where
@@ -125,7 +128,15 @@ impl Request {
     {
         self.content =
             Some(Content::Stream { length, factory: Arc::new(move || Box::pin(factory()) as Chunks) });
-        self.content_type(Some(content_type))
+        self.content_type(content_type.into())
+    }
+
+    /// Has redirects be followed although it carries a credential, which stays behind wherever they leave the origin.
+    ///
+    /// For a store that sends those whom it has let in elsewhere for the bytes, by an address that is one's permission.
+    pub fn bare_redirects(mut self) -> Self {
+        self.bare_redirects = true;
+        self
     }
 
     /// Sets how long one attempt may take, from its first byte out to its last byte in.
@@ -167,6 +178,28 @@ impl Request {
     /// # Errors
     /// When it cannot be sent as it is, when no answer comes, or when the answer cannot be taken.
     pub async fn send(self) -> Result<Response, HttpError> {
+        let Answer { mut head, body } = self.paced(true).await?;
+        Ok(Response {
+            status: head.status().as_u16(),
+            request: self.line(),
+            headers: std::mem::take(head.headers_mut()),
+            body,
+        })
+    }
+
+    /// Sends it, and returns the answer when its head is there. Its body is read by whoever takes it, and tried again
+    /// by nobody; the timeout is that of each of its pieces.
+    ///
+    /// # Errors
+    /// As [`Self::send`].
+    pub async fn open(self) -> Result<Incoming, HttpError> {
+        let Answer { head, .. } = self.paced(false).await?;
+        let proxy = self.client.proxy(&self.url);
+        Ok(Incoming::new(head, self.line(), proxy, self.max_bytes, self.timeout))
+    }
+
+    /// Runs an attempt, and further ones where they may fare better.
+    async fn paced(&self, whole: bool) -> Result<Answer, HttpError> {
         if let Some(what) = &self.invalid {
             return Err(HttpError::Invalid { request: self.line(), what: what.clone() });
         }
@@ -180,13 +213,13 @@ impl Request {
         let mut pace = Pace::start(self.retry);
         loop {
             let limit = pace.attempt(self.timeout);
-            let outcome = match tokio::time::timeout(limit, self.attempt(limit)).await {
+            let outcome = match tokio::time::timeout(limit, self.attempt(whole, limit)).await {
                 Ok(outcome) => outcome,
                 Err(_) => Err(Stop::Attempt(AttemptError::timeout(limit))),
             };
             let (asked, what) = match &outcome {
-                Ok(response) if is_transient(response.status) => {
-                    (response.retry_after(), format!("answered {}", response.status))
+                Ok(answer) if is_transient(answer.head.status().as_u16()) => {
+                    (answer.retry_after(), format!("answered {}", answer.head.status().as_u16()))
                 }
                 Err(Stop::Attempt(error)) if error.failure.is_transient() => {
                     (None, error.failure.to_string())
@@ -199,7 +232,7 @@ impl Request {
         }
     }
 
-    fn finish(&self, outcome: Result<Response, Stop>, pace: &Pace) -> Result<Response, HttpError> {
+    fn finish(&self, outcome: Result<Answer, Stop>, pace: &Pace) -> Result<Answer, HttpError> {
         outcome.map_err(|stop| match stop {
             Stop::Error(error) => error,
             Stop::Attempt(AttemptError { failure, cause }) => HttpError::Failed {
@@ -213,27 +246,42 @@ impl Request {
         })
     }
 
+    /// Sends it once, and reads the answer's body where it is wanted.
+    async fn attempt(&self, whole: bool, limit: Duration) -> Result<Answer, Stop> {
+        let mut head = self.head(limit).await?;
+        if head.content_length().is_some_and(|length| length > self.max_bytes) {
+            return Err(self.too_large().into());
+        }
+        let body = if whole { self.read(&mut head, limit).await? } else { Bytes::new() };
+        Ok(Answer { head, body })
+    }
+
     /// Sends it once, and follows redirects where that is allowed.
-    async fn attempt(&self, limit: Duration) -> Result<Response, Stop> {
+    async fn head(&self, limit: Duration) -> Result<reqwest::Response, Stop> {
         let mut url = self.url.clone();
+        let mut headers = self.headers.clone();
         for _ in 0..=MAX_REDIRECTS {
             let answer = self
                 .client
                 .connections(&url)?
-                .execute(self.build(url.clone()))
+                .execute(self.build(url.clone(), headers.clone()))
                 .await
                 .map_err(|error| Stop::Attempt(AttemptError::new(&error, limit)))?;
-            match self.redirect(&url, &answer)? {
-                Some(target) => url = target,
-                None => return self.read(answer, limit).await,
+            let Some(target) = self.redirect(&url, &answer)? else { return Ok(answer) };
+            // Attack: a store that sends us elsewhere to have the credential. Who left its origin has none any more,
+            // also when sent back.
+            if target.origin() != url.origin() {
+                let bare = headers.iter().filter(|(_, value)| !value.is_sensitive());
+                headers = bare.map(|(name, value)| (name.clone(), value.clone())).collect();
             }
+            url = target;
         }
         Err(self.no_redirect(302, &url, "which is one redirect too many"))
     }
 
-    fn build(&self, url: Url) -> reqwest::Request {
+    fn build(&self, url: Url, headers: HeaderMap) -> reqwest::Request {
         let mut request = reqwest::Request::new(self.method.clone(), url);
-        *request.headers_mut() = self.headers.clone();
+        *request.headers_mut() = headers;
         match &self.content {
             None => {}
             Some(Content::Whole(bytes)) => {
@@ -265,10 +313,10 @@ impl Request {
                 what: format!("the answer {status} redirects to something that is not a URL"),
             }));
         };
-        if self.credential {
+        if self.credential && !self.bare_redirects {
             return Err(self.no_redirect(status, &target, "and a credential is not carried along"));
         }
-        if self.method != Method::GET {
+        if ![Method::GET, Method::HEAD].contains(&self.method) {
             return Err(self.no_redirect(status, &target, "and what was sent is not sent again elsewhere"));
         }
         if from.scheme() == "https" && target.scheme() != "https" {
@@ -291,29 +339,35 @@ impl Request {
         Stop::Error(HttpError::Redirect { request: self.line(), status, target, reason })
     }
 
+    fn too_large(&self) -> HttpError {
+        HttpError::TooLarge { request: self.line(), limit_bytes: self.max_bytes }
+    }
+
     /// Reads the body of `answer` up to the cap.
-    async fn read(&self, mut answer: reqwest::Response, limit: Duration) -> Result<Response, Stop> {
-        let too_large =
-            || Stop::Error(HttpError::TooLarge { request: self.line(), limit_bytes: self.max_bytes });
-        if answer.content_length().is_some_and(|length| length > self.max_bytes) {
-            return Err(too_large());
-        }
+    async fn read(&self, answer: &mut reqwest::Response, limit: Duration) -> Result<Bytes, Stop> {
         let mut body = BytesMut::new();
         loop {
             let chunk =
                 answer.chunk().await.map_err(|error| Stop::Attempt(AttemptError::new(&error, limit)))?;
-            let Some(chunk) = chunk else { break };
+            let Some(chunk) = chunk else { return Ok(body.freeze()) };
             if (body.len() + chunk.len()) as u64 > self.max_bytes {
-                return Err(too_large());
+                return Err(self.too_large().into());
             }
             body.extend_from_slice(&chunk);
         }
-        Ok(Response {
-            status: answer.status().as_u16(),
-            request: self.line(),
-            headers: std::mem::take(answer.headers_mut()),
-            body: body.freeze(),
-        })
+    }
+}
+
+/// An answer, with its body where that was wanted.
+struct Answer {
+    head: reqwest::Response,
+    body: Bytes,
+}
+
+impl Answer {
+    fn retry_after(&self) -> Option<Duration> {
+        let header = |name| self.head.headers().get(name)?.to_str().ok();
+        retry::retry_after(header("retry-after"), header("date"), Timestamp::now())
     }
 }
 

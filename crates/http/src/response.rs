@@ -1,14 +1,14 @@
 //! What a server answered.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use jiff::Timestamp;
 use reqwest::header::HeaderMap;
 use serde::de::DeserializeOwned;
 
 use crate::{
-    error::{HttpError, RequestLine},
+    error::{AttemptError, HttpError, RequestLine},
     retry,
 };
 
@@ -63,6 +63,85 @@ impl Response {
             status: self.status,
             reason: describe(&error),
         })
+    }
+}
+
+/// An answer whose body is still to come.
+pub struct Incoming {
+    /// The HTTP status.
+    pub status: u16,
+    request: RequestLine,
+    proxy: Option<String>,
+    answer: reqwest::Response,
+    max_bytes: u64,
+    /// How long a piece may take to come.
+    timeout: Duration,
+    started: Instant,
+    read: u64,
+}
+
+impl Incoming {
+    pub(crate) fn new(
+        answer: reqwest::Response,
+        request: RequestLine,
+        proxy: Option<String>,
+        max_bytes: u64,
+        timeout: Duration,
+    ) -> Self {
+        let status = answer.status().as_u16();
+        Self { status, request, proxy, answer, max_bytes, timeout, started: Instant::now(), read: 0 }
+    }
+
+    /// Returns the request that was answered, as messages show it.
+    pub fn request(&self) -> &RequestLine {
+        &self.request
+    }
+
+    /// Returns the first header called `name`, or `None` when there is none that is text.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.answer.headers().get(name)?.to_str().ok()
+    }
+
+    /// Returns every header.
+    pub fn headers(&self) -> &HeaderMap {
+        self.answer.headers()
+    }
+
+    /// Returns the next piece of the body, or nothing behind its end.
+    ///
+    /// # Errors
+    /// When it does not come, or the body is larger than is read of it.
+    pub async fn piece(&mut self) -> Result<Option<Bytes>, HttpError> {
+        let piece = match tokio::time::timeout(self.timeout, self.answer.chunk()).await {
+            Ok(piece) => piece.map_err(|error| AttemptError::new(&error, self.timeout)),
+            Err(_) => Err(AttemptError::timeout(self.timeout)),
+        };
+        let piece = piece.map_err(|AttemptError { failure, cause }| HttpError::Failed {
+            request: self.request.clone(),
+            proxy: self.proxy.clone(),
+            failure,
+            attempts: 1,
+            elapsed: self.started.elapsed(),
+            source: cause,
+        })?;
+        self.read += piece.as_ref().map_or(0, |piece| piece.len() as u64);
+        if self.read > self.max_bytes {
+            let limit_bytes = self.max_bytes;
+            return Err(HttpError::TooLarge { request: self.request.clone(), limit_bytes });
+        }
+        Ok(piece)
+    }
+
+    /// Reads a small body whole.
+    ///
+    /// # Errors
+    /// As [`Self::piece`].
+    pub async fn into_body(mut self) -> Result<Bytes, HttpError> {
+        let mut body = BytesMut::new();
+        while let Some(piece) = self.piece().await? {
+            body.extend_from_slice(&piece);
+        }
+        Ok(body.freeze())
     }
 }
 

@@ -150,3 +150,40 @@ async fn credentials_do_not_travel_in_clear() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_large_answer_comes_piece_by_piece() {
+    let whole = || Act::Answer("200 OK", vec![("x-a".to_owned(), "b".to_owned())], vec![b'x'; 1_000_000]);
+    let peer = Peer::start(vec![answer("503 Service Unavailable"), whole()]).await;
+    let mut answer = client().get(peer.url("/")).retry(tries(2)).open().await.expect("answer");
+    assert_eq!((answer.status, answer.header("x-a")), (200, Some("b")));
+    let mut read = 0;
+    while let Some(piece) = answer.piece().await.expect("piece") {
+        read += piece.len();
+    }
+    assert_eq!(read, 1_000_000);
+    let peer = Peer::start(vec![whole(), Act::EndlessBody]).await;
+    let told = client().get(peer.url("/")).max_bytes(999_999).open().await.err().expect("refused");
+    assert!(matches!(told, HttpError::TooLarge { .. }), "{told}");
+    let endless = client().get(peer.url("/")).max_bytes(999_999).open().await.expect("answer");
+    let error = endless.into_body().await.expect_err("refused");
+    assert!(matches!(error, HttpError::TooLarge { limit_bytes: 999_999, .. }), "{error}");
+}
+
+#[tokio::test]
+async fn an_answer_that_stops_in_the_middle_is_told_from_one_that_ends() {
+    let cut = b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nabc";
+    let peer = Peer::start(vec![Act::Raw(cut.to_vec()), Act::Stall(cut)]).await;
+    for expected in ["interrupted", "no complete answer came within 0.2 s"] {
+        let request =
+            client().get(peer.url("/?secret=hunter2")).timeout(std::time::Duration::from_millis(200));
+        let mut answer = request.open().await.expect("answer");
+        let mut error = None;
+        while error.is_none() {
+            error = answer.piece().await.map(|piece| assert!(piece.is_some(), "it ended")).err();
+        }
+        let error = error.expect("error");
+        assert!(error.is_transient() && error.to_string().contains(expected), "{error}");
+        assert!(!error.to_string().contains(SECRET), "{error}");
+    }
+}

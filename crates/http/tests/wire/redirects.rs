@@ -81,3 +81,40 @@ async fn a_redirect_to_nowhere_is_an_answer() {
         assert_eq!(response.status.to_string(), status[..3]);
     }
 }
+
+#[tokio::test]
+async fn a_credential_stays_behind_where_redirects_are_followed_bare() {
+    let store = Peer::start(vec![answer("200 OK")]).await;
+    // Elsewhere, and from there back again.
+    let there = format!("http://{}/blob", store.address);
+    let peer = Peer::start(vec![answer_with("307 Temporary Redirect", "location", &there)]).await;
+    let request =
+        client().get(peer.url("/")).bearer(&token()).header("accept", "a/b").header("x-token", "hunter2");
+    let response = request.bare_redirects().send().await.expect("response");
+    assert_eq!(response.status, 200);
+    assert!(peer.seen()[0].has_header("authorization: Bearer hunter2"), "{}", peer.seen()[0].head);
+    let seen = store.seen().remove(0);
+    assert!(seen.has_header("accept: a/b"), "{}", seen.head);
+    assert!(!seen.head.contains("hunter2"), "{}", seen.head);
+    // Within the origin it is the same service.
+    let peer = Peer::start(vec![answer_with("302 Found", "location", "/there"), answer("200 OK")]).await;
+    client().get(peer.url("/")).bearer(&token()).bare_redirects().send().await.expect("response");
+    assert!(peer.seen()[1].has_header("authorization: Bearer hunter2"), "{}", peer.seen()[1].head);
+    // What is sent is sent nowhere else.
+    let peer = Peer::start(vec![answer_with("307 Temporary Redirect", "location", "/there")]).await;
+    let error = refused(client().put(peer.url("/")).bearer(&token()).bare_redirects().send().await);
+    assert!(matches!(error, HttpError::Redirect { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn who_sends_us_away_and_back_does_not_get_the_credential_again() {
+    let peer = Peer::start(vec![answer("200 OK")]).await;
+    let home = format!("http://localhost:{}/blob", peer.address.port());
+    let away = Peer::start(vec![answer_with("302 Found", "location", &home)]).await;
+    let there = format!("http://{}/", away.address);
+    let first = Peer::start(vec![answer_with("302 Found", "location", &there)]).await;
+    client().get(first.url("/")).bearer(&token()).bare_redirects().send().await.expect("response");
+    for seen in [away.seen().remove(0), peer.seen().remove(0)] {
+        assert!(!seen.head.contains("hunter2"), "{}", seen.head);
+    }
+}
