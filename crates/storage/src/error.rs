@@ -1,9 +1,9 @@
 //! Why a delivery was not stored or fetched.
 
-use std::{io, path::PathBuf};
+use std::{io, path::PathBuf, sync::Arc};
 
 use protected_bundle::layout::{Digest, LayoutError};
-use protected_http::HttpError;
+use protected_http::{HttpError, RequestLine};
 use protected_model::hint::Hint;
 
 use crate::area::{AreaRef, DeliveryRef};
@@ -11,9 +11,6 @@ use crate::area::{AreaRef, DeliveryRef};
 /// Why a delivery was not stored or fetched. Holds no credential.
 #[derive(Debug, thiserror::Error)]
 pub enum StorageError {
-    /// The form is known and not supported yet.
-    #[error("the delivery area `{0}` cannot be used: this version stores in folders")]
-    Unsupported(Box<AreaRef>),
     /// The delivery on this machine is not right, or cannot be written here.
     #[error(transparent)]
     Layout(#[from] LayoutError),
@@ -89,9 +86,101 @@ pub enum StorageError {
         area: Box<AreaRef>,
         /// What happened.
         #[source]
-        source: Box<HttpError>,
+        source: Arc<HttpError>,
+    },
+    /// The service said no.
+    #[error("the delivery area `{area}` cannot be used: {refused}")]
+    Refused {
+        /// The area.
+        area: Box<AreaRef>,
+        /// What it said.
+        refused: Refused,
+    },
+    /// The service answered nothing that can be used.
+    #[error("the delivery area `{area}` does not answer as it should: {said}")]
+    Service {
+        /// The area.
+        area: Box<AreaRef>,
+        /// What is wrong with it.
+        said: String,
+    },
+    /// Something about the area is not said.
+    #[error("nothing says {what} for the delivery area `{area}`")]
+    NotConfigured {
+        /// The area.
+        area: Box<AreaRef>,
+        /// What is missing.
+        what: &'static str,
+        /// How it is given.
+        hint: &'static str,
+    },
+    /// What is said about the area cannot be used.
+    #[error("the settings of the delivery area `{area}` cannot be used: {reason}")]
+    Settings {
+        /// The area.
+        area: Box<AreaRef>,
+        /// What they are to be.
+        reason: &'static str,
     },
 }
+
+/// What a service says when it refuses a request.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{request} was answered {status}{}", self.said().map(|said| format!(", {said}")).unwrap_or_default())]
+pub struct Refused {
+    /// The HTTP status.
+    pub status: u16,
+    /// The request, without its query.
+    pub request: String,
+    /// The service's own word for it, such as `NoSuchBucket`.
+    pub code: Option<String>,
+    /// What it said to a person.
+    pub message: Option<String>,
+}
+
+impl Refused {
+    /// Reads the answer of an object store: XML with `Code` and `Message`.
+    pub(crate) fn new(status: u16, request: &RequestLine, code: Option<&str>, said: &[u8]) -> Self {
+        let said = String::from_utf8_lossy(said);
+        let within = |name: &str| {
+            let (_, rest) = said.split_once(&format!("<{name}>"))?;
+            let (text, _) = rest.split_once(&format!("</{name}>"))?;
+            (!text.trim().is_empty()).then(|| one_line(text))
+        };
+        let code = code.map(one_line).or_else(|| within("Code"));
+        Self { status, request: request.to_string(), code, message: within("Message") }
+    }
+
+    /// Returns what the service said, in one line.
+    pub(crate) fn said(&self) -> Option<String> {
+        match (&self.code, &self.message) {
+            (Some(code), Some(message)) => Some(format!("{code}: {message}")),
+            (Some(said), None) | (None, Some(said)) => Some(said.clone()),
+            (None, None) => None,
+        }
+    }
+
+    /// Returns whether the bucket, the container or the repository is not there.
+    pub(crate) fn is_of_no_area(&self) -> bool {
+        let code = self.code.as_deref().unwrap_or_default();
+        ["NoSuchBucket", "ContainerNotFound", "NAME_UNKNOWN"].contains(&code)
+    }
+}
+
+/// The longest text of a service that is repeated, in characters.
+const LONGEST_TEXT: usize = 200;
+
+/// Makes what a service said one line that a terminal can show.
+pub(crate) fn one_line(text: &str) -> String {
+    let plain = |c: char| if c.is_control() { ' ' } else { c };
+    let line: String = text.chars().map(plain).take(LONGEST_TEXT).collect();
+    line.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Wraps what our client said, so that it is found again among the causes of another library's error.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub(crate) struct Unanswered(pub(crate) Arc<HttpError>);
 
 fn what_it_said(message: Option<&str>) -> String {
     message.map(|message| format!(": {message}")).unwrap_or_default()
@@ -102,6 +191,8 @@ impl StorageError {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Http { source, .. } => source.is_transient(),
+            Self::Refused { refused, .. } => matches!(refused.status, 408 | 429 | 500 | 502..),
+            Self::Service { .. } => true,
             _ => false,
         }
     }
@@ -113,6 +204,23 @@ impl StorageError {
             Self::NoArea { area, .. } if matches!(**area, AreaRef::Folder(_)) => {
                 "create the folder, or mount it: a delivery area is not made by a delivery"
             }
+            Self::NoArea { area, .. } if matches!(**area, AreaRef::Oci(_)) => {
+                "check the name of the repository, and whether these credentials may see it"
+            }
+            Self::NoArea { .. } => "create it, or check its name, the region and the account",
+            Self::NotConfigured { hint, .. } => hint,
+            Self::Refused { refused, .. } => match (refused.status, refused.code.as_deref()) {
+                (_, Some("ExpiredToken" | "RequestTimeTooSkewed")) => {
+                    "get the credentials anew just before the command, and check the clock of this machine"
+                }
+                (400 | 401 | 403, _) => {
+                    "let these credentials read and write objects below the area's prefix; docs/delivery-storage.md lists what is needed"
+                }
+                (501, _) => {
+                    "this store cannot write only what is new; where nobody else writes, set AWS_CONDITIONAL_PUT to `disabled`"
+                }
+                _ => return None,
+            },
             Self::OtherDelivery { .. } => "give the delivery a bundle id of its own",
             Self::OtherKeys { .. } => "fetch the delivery again, and wrap the keys of that one anew",
             Self::Bad { .. } | Self::Size { .. } => {

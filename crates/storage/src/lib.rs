@@ -12,9 +12,13 @@
 //! delivery, and what was interrupted goes on where it was.
 
 mod area;
+mod azure;
 mod error;
 mod files;
 mod folder;
+mod gcs;
+mod objects;
+mod s3;
 mod source;
 
 use std::path::Path;
@@ -24,7 +28,7 @@ use protected_http::Client;
 use protected_model::{digest::Sha256, environment::Environment};
 
 pub use area::{Address, AreaRef, AreaRefError, Bucket, DeliveryRef, Repository};
-pub use error::StorageError;
+pub use error::{Refused, StorageError};
 
 use files::Files;
 
@@ -76,11 +80,23 @@ impl Area {
     ///
     /// # Errors
     /// When it cannot be used here, such as for want of credentials.
-    pub fn connect(area: &AreaRef, _settings: &Settings, _http: &Client) -> Result<Self, StorageError> {
-        let store = match area {
-            AreaRef::Folder(folder) => Store::Files(Box::new(folder::Folder::new(folder))),
-            other => return Err(StorageError::Unsupported(other.clone().into())),
+    pub fn connect(area: &AreaRef, settings: &Settings, http: &Client) -> Result<Self, StorageError> {
+        let files: Box<dyn Files> = match area {
+            AreaRef::Folder(folder) => Box::new(folder::Folder::new(folder)),
+            AreaRef::S3(bucket) => Box::new(s3::connect(area, bucket, settings, http)?),
+            AreaRef::Gcs(bucket) => Box::new(gcs::connect(area, bucket, settings, http)?),
+            AreaRef::Azure { account, container } => {
+                Box::new(azure::connect(area, account, container, settings, http)?)
+            }
+            AreaRef::Oci(_) => {
+                let area = area.clone().into();
+                return Err(StorageError::Settings {
+                    area,
+                    reason: "it is of a kind that this version knows",
+                });
+            }
         };
+        let store = Store::Files(files);
         Ok(Self { reference: area.clone(), store })
     }
 

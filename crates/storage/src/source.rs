@@ -32,6 +32,11 @@ impl Source {
         Ok(Self { blob: blob.clone(), state: Some(state) })
     }
 
+    /// Returns how many bytes the blob has.
+    pub(crate) fn size(&self) -> u64 {
+        self.blob.size
+    }
+
     /// Returns up to `most` bytes: fewer at the end alone, and none behind it.
     pub(crate) async fn next(&mut self, most: usize) -> Result<Bytes, StorageError> {
         let Some(mut state) = self.state.take() else { return Ok(Bytes::new()) };

@@ -182,6 +182,12 @@ const TOOLS: &[Tool] = &[
             ],
         },
     },
+    // Azure Blob Storage, in which deliveries lie.
+    Tool {
+        folder: "azurite",
+        purpose: Purpose::Tests,
+        source: npm("azurite", "3.37.0", &[("azurite-blob", "dist/src/blob/main.js")]),
+    },
     Tool {
         folder: "verdaccio",
         purpose: Purpose::Benchmarks,

@@ -1,6 +1,8 @@
 //! Delivery areas of every kind, each with a peer that nobody here wrote where there is one.
 
 mod folder;
+mod objects;
+mod peers;
 mod sample;
 
 use protected_http::Client;
