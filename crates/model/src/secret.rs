@@ -65,6 +65,10 @@ secret! {
     ClientSecret
 }
 secret! {
+    /// What somebody at a cloud keeps and logs in with: a private key in PEM, a refresh token, a header with a bearer.
+    CloudCredential
+}
+secret! {
     /// What the choices of a hardened build follow from, together with its source.
     BuildSecret
 }

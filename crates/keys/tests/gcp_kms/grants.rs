@@ -1,0 +1,276 @@
+//! Who may open, until when, and what happens when two change that at once.
+
+use jiff::{SignedDuration, Timestamp};
+use protected_keys::{GrantLimits, KeyError};
+use protected_model::key_ref::KeyProvider;
+use serde_json::{Value, json};
+
+use crate::{
+    GLOBEX, INITECH, PUBLISHER, RING, SYMMETRIC, Terms, World, context, data_key, fake::Pace, named,
+};
+
+const DECRYPTER: &str = "roles/cloudkms.cryptoKeyDecrypter";
+
+/// The bindings that stand in the key's policy beside what the publisher needs.
+fn bindings(world: &World) -> Vec<Value> {
+    let policy = world.fake.cloud().policy(&named("acme"));
+    let bindings = policy["bindings"].as_array().expect("bindings").clone();
+    bindings.into_iter().filter(|binding| binding["members"] != json!([PUBLISHER])).collect()
+}
+
+#[tokio::test]
+async fn a_customer_opens_until_it_ends_and_nobody_else_does() {
+    let world = World::new();
+    let service = world.connect("acme", PUBLISHER);
+    let key = data_key();
+    let one = service.wrap(&key, &context("one")).await.expect("wrapped");
+    let globex = world.connect("acme", GLOBEX);
+    let initech = world.connect("acme", INITECH);
+    let is_forbidden = |error: KeyError| matches!(error, KeyError::Service { status: 403, .. });
+    assert!(is_forbidden(globex.unwrap(&one.text, &context("one")).await.expect_err("before")));
+
+    let end = "2099-01-01T00:00:00Z".parse().expect("time");
+    let terms = Terms::new("one", GLOBEX, Some(end));
+    let given = terms.get();
+    let made = service.grant(&given).await.expect("granted");
+    assert_eq!((made.provider, made.status.as_str()), (KeyProvider::GcpKms, "materialized"));
+    assert_eq!(made.operation, "SetIamPolicy");
+    assert_eq!(made.materialized_at, given.now);
+    assert_eq!(
+        bindings(&world),
+        [json!({
+            "role": DECRYPTER,
+            "members": [GLOBEX],
+            "condition": {
+                "title": "protected-registry/one",
+                "expression": "request.time < timestamp(\"2099-01-01T00:00:00Z\")",
+            },
+        })]
+    );
+    let opened = globex.unwrap(&one.text, &context("one")).await.expect("opened");
+    assert_eq!(opened.reveal(), key.reveal());
+    assert!(is_forbidden(initech.unwrap(&one.text, &context("one")).await.expect_err("another customer")));
+    assert!(is_forbidden(globex.wrap(&key, &context("one")).await.expect_err("wrapping")));
+    let error = globex.grant(&Terms::new("one", INITECH, None).get()).await.expect_err("granting");
+    assert!(is_forbidden(error));
+
+    // What it says of itself is so: the key, and not the bundle.
+    let two = service.wrap(&data_key(), &context("two")).await.expect("wrapped");
+    assert!(globex.unwrap(&two.text, &context("two")).await.is_ok());
+    assert!(matches!(service.limits(), GrantLimits { one_bundle: false, expires: true, .. }));
+
+    // The same again is the same, and is not written again.
+    let writes = || world.fake.calls().iter().filter(|call| call.path.ends_with(":setIamPolicy")).count();
+    let before = writes();
+    assert_eq!(service.grant(&given).await.expect("granted again"), made);
+    assert_eq!(writes(), before);
+    let found = service.grants(&terms.bundle, &terms.context).await.expect("grants");
+    assert_eq!(found.len(), 1);
+    assert_eq!(found[0].reference, made.reference);
+    assert_eq!(found[0].grantee.as_ref(), Some(&terms.grantee));
+    assert_eq!(found[0].expires_at, Some(end));
+
+    // When its time is over it opens nothing, though nobody did anything.
+    let later = Terms::new("one", GLOBEX, Some(Timestamp::now() + SignedDuration::from_mins(10)));
+    service.grant(&later.get()).await.expect("granted with another end");
+    assert_eq!(bindings(&world).len(), 1, "in place of the one before");
+    assert!(globex.unwrap(&one.text, &context("one")).await.is_ok());
+    world.fake.cloud().ahead = SignedDuration::from_mins(20);
+    assert!(is_forbidden(globex.unwrap(&one.text, &context("one")).await.expect_err("it is over")));
+    service.grant(&given).await.expect("granted anew");
+    assert!(globex.unwrap(&one.text, &context("one")).await.is_ok());
+
+    assert!(service.revoke(&given).await.expect("revoked"));
+    assert!(is_forbidden(globex.unwrap(&one.text, &context("one")).await.expect_err("it was taken back")));
+    assert!(!service.revoke(&given).await.expect("there is none"));
+    assert!(service.grants(&terms.bundle, &terms.context).await.expect("grants").is_empty());
+    assert!(bindings(&world).is_empty());
+}
+
+#[tokio::test]
+async fn taking_one_back_leaves_the_others() {
+    let world = World::new();
+    let service = world.connect("acme", PUBLISHER);
+    let wrapped = service.wrap(&data_key(), &context("one")).await.expect("wrapped");
+    let globex = world.connect("acme", GLOBEX);
+    let terms = [("one", GLOBEX), ("two", GLOBEX), ("one", INITECH)]
+        .map(|(bundle, grantee)| Terms::new(bundle, grantee, None));
+    for terms in &terms {
+        service.grant(&terms.get()).await.expect("granted");
+    }
+    assert_eq!(bindings(&world).len(), 2, "one for each bundle");
+    let found = service.grants(&terms[0].bundle, &terms[0].context).await.expect("grants");
+    let grantees: Vec<_> = found.iter().filter_map(|grant| grant.grantee.as_ref()).collect();
+    assert_eq!(grantees, [&terms[0].grantee, &terms[2].grantee]);
+    assert!(found.iter().all(|grant| grant.expires_at.is_none()), "9999 is never");
+
+    assert!(service.revoke(&terms[0].get()).await.expect("revoked"));
+    assert!(globex.unwrap(&wrapped.text, &context("one")).await.is_ok(), "for the grant on the other bundle");
+    assert!(service.revoke(&terms[1].get()).await.expect("revoked"));
+    assert!(globex.unwrap(&wrapped.text, &context("one")).await.is_err());
+    assert!(world.connect("acme", INITECH).unwrap(&wrapped.text, &context("one")).await.is_ok());
+}
+
+/// A grant whose record was lost is found, and taken back; what others gave is neither.
+#[tokio::test]
+async fn what_nobody_recorded_is_listed_and_what_is_not_ours_stays() {
+    let world = World::new();
+    let audit =
+        json!([{"service": "cloudkms.googleapis.com", "auditLogConfigs": [{"logType": "DATA_READ"}]}]);
+    {
+        let mut cloud = world.fake.cloud();
+        let condition = json!({
+            "title": "protected-registry/one",
+            "description": "by hand",
+            "expression": "request.time < timestamp(\"2030-01-01T00:00:00Z\")",
+        });
+        cloud.bind_if(&named("acme"), DECRYPTER, INITECH, condition.clone());
+        // The same title on another role, another title, and no condition at all.
+        cloud.bind_if(&named("acme"), "roles/cloudkms.cryptoKeyEncrypter", INITECH, condition.clone());
+        let mut other = condition;
+        other["title"] = "break glass".into();
+        cloud.bind_if(&named("acme"), DECRYPTER, INITECH, other);
+        cloud.bind(&named("acme"), DECRYPTER, INITECH);
+        cloud.audit(&named("acme"), audit.clone());
+    }
+    let service = world.connect("acme", PUBLISHER);
+    let terms = Terms::new("one", &INITECH.replace("milton", "Milton"), None);
+    let found = service.grants(&terms.bundle, &terms.context).await.expect("grants");
+    assert_eq!(found.len(), 1);
+    assert_eq!(found[0].expires_at, "2030-01-01T00:00:00Z".parse().ok());
+    let before = bindings(&world);
+    assert!(service.revoke(&terms.get()).await.expect("revoked"), "a mail address has no capitals");
+    assert_eq!(bindings(&world), before[1..]);
+    assert_eq!(world.fake.cloud().policy(&named("acme"))["auditConfigs"], audit);
+}
+
+#[tokio::test]
+async fn publishers_that_grant_at_once_lose_nothing() {
+    let world = World::new();
+    let service = world.connect("acme", PUBLISHER);
+    let terms: Vec<_> = (0..6).map(|at| Terms::new(&format!("bundle-{at}"), GLOBEX, None)).collect();
+    let grants = terms.iter().map(|terms| async { service.grant(&terms.get()).await });
+    for granted in futures_util::future::join_all(grants).await {
+        granted.expect("granted");
+    }
+    assert_eq!(bindings(&world).len(), terms.len());
+    let refused = world.fake.calls().iter().filter(|call| call.path.ends_with(":setIamPolicy")).count();
+    assert!(refused > terms.len(), "nobody was in anybody's way: {refused}");
+}
+
+/// Attack: whoever holds the policy up, so that a grant is tried for ever, or written without looking.
+#[tokio::test]
+async fn a_policy_that_always_changes_is_given_up_and_one_without_etag_is_not_written() {
+    let world = World::new();
+    let service = world.connect("acme", PUBLISHER);
+    let terms = Terms::new("one", GLOBEX, None);
+    world.fake.tamper(|call, answer| {
+        if call.path.ends_with(":getIamPolicy") {
+            answer.body["etag"] = "b2xk".into();
+        }
+    });
+    let before = world.fake.calls().len();
+    let error = service.grant(&terms.get()).await.expect_err("given up");
+    assert!(error.to_string().contains("changed by others 8 times in a row"), "{error}");
+    assert_eq!(world.fake.calls().len() - before, 16);
+
+    world.fake.tamper(|_, answer| {
+        answer.body.as_object_mut().expect("object").remove("etag");
+    });
+    let error = service.grant(&terms.get()).await.expect_err("no etag");
+    assert!(error.to_string().contains("no etag"), "{error}");
+    world.fake.tamper(|call, answer| {
+        if call.path.ends_with(":setIamPolicy") {
+            answer.body["bindings"] = json!([]);
+        }
+    });
+    let error = service.grant(&Terms::new("two", GLOBEX, None).get()).await.expect_err("not written");
+    assert!(error.to_string().contains("not the one that it was given"), "{error}");
+}
+
+/// The answer gets lost after the policy was written: asked again, it is there, once.
+#[tokio::test]
+async fn a_lost_answer_grants_once_and_takes_back_for_good() {
+    let world = World::new();
+    let service = world.connect("acme", PUBLISHER);
+    let terms = Terms::new("one", GLOBEX, None);
+    let lose_one = || {
+        let mut lost = false;
+        world.fake.tamper(move |call, answer| {
+            if call.path.ends_with(":setIamPolicy") && !lost {
+                lost = true;
+                answer.pace = Pace::Lost;
+            }
+        });
+    };
+    lose_one();
+    service.grant(&terms.get()).await.expect("granted");
+    assert_eq!(bindings(&world).len(), 1);
+    lose_one();
+    assert!(service.revoke(&terms.get()).await.expect("revoked"), "there was one");
+    assert!(bindings(&world).is_empty());
+}
+
+/// Attack: a grantee that is everybody.
+#[tokio::test]
+async fn a_grantee_is_somebody() {
+    let world = World::new();
+    let service = world.connect("acme", PUBLISHER);
+    for bad in [
+        "allUsers",
+        "allAuthenticatedUsers",
+        "domain:globex.example",
+        "projectViewer:acme-prod",
+        "deleted:user:milton@initech.example?uid=1",
+        "milton@initech.example",
+        "user:milton",
+        "principal://evil.example/subject/x",
+        "principalSet://iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/ci/*",
+    ] {
+        let error = service.grant(&Terms::new("one", bad, None).get()).await.expect_err(bad);
+        assert!(matches!(error, KeyError::Grant { .. }) && error.to_string().contains(bad), "{error}");
+    }
+    assert!(world.fake.calls().is_empty(), "nothing was asked");
+    for good in [
+        "group:readers@globex.example",
+        "principal://iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/ci/subject/globex",
+        "principalSet://iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/ci/attribute.repository/globex/app",
+    ] {
+        service.grant(&Terms::new("one", good, None).get()).await.expect(good);
+    }
+    assert_eq!(bindings(&world)[0]["members"].as_array().map(Vec::len), Some(3), "one binding");
+}
+
+#[tokio::test]
+async fn a_title_is_as_long_as_it_may_be_and_names_one_bundle() {
+    let world = World::new();
+    let service = world.connect("acme", PUBLISHER);
+    for length in [81, 82, 128] {
+        let (one, other) = ("a".repeat(length), format!("{}b", "a".repeat(length - 1)));
+        service.grant(&Terms::new(&one, GLOBEX, None).get()).await.expect("granted");
+        let other = Terms::new(&other, GLOBEX, None);
+        assert!(service.grants(&other.bundle, &other.context).await.expect("grants").is_empty());
+        assert!(!service.revoke(&other.get()).await.expect("none"));
+        assert!(service.revoke(&Terms::new(&one, GLOBEX, None).get()).await.expect("revoked"));
+    }
+}
+
+/// More ends for one customer than IAM takes: it says so, and nothing is lost.
+#[tokio::test]
+async fn the_limits_of_iam_are_said() {
+    let world = World::new();
+    world.key("busy", SYMMETRIC);
+    let service = world.connect("busy", PUBLISHER);
+    let end = |at: i64| Timestamp::from_second(4_000_000_000 + at).ok();
+    for at in 0..20 {
+        service.grant(&Terms::new(&format!("b{at}"), GLOBEX, end(at)).get()).await.expect("granted");
+    }
+    let error = service.grant(&Terms::new("b20", GLOBEX, end(20)).get()).await.expect_err("too many");
+    assert!(error.to_string().contains("more than 20 conditions"), "{error}");
+    service.grant(&Terms::new("b20", GLOBEX, end(7)).get()).await.expect("an end that is there already");
+    assert!(
+        world.fake.cloud().policy(&format!("{RING}/busy"))["bindings"]
+            .as_array()
+            .is_some_and(|all| all.len() == 24)
+    );
+}
