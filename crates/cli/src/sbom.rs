@@ -103,6 +103,7 @@ impl Plan {
             source: &source,
             artifact: Some(&artifact),
             files: &packed.files,
+            sha1: &packed.sha1,
             modules: &hardened.modules,
             shaken: &hardened.shaken,
             pipeline: &hardened.pipeline,

@@ -41,6 +41,7 @@ fn write(folder: &str, cyclonedx: &str, spdx: &str) -> Result<(), Box<dyn std::e
         source: &Source::default(),
         artifact: Some(&artifact),
         files: &[],
+        sha1: &BTreeMap::new(),
         modules: &BTreeMap::new(),
         shaken: &Default::default(),
         pipeline: &[],

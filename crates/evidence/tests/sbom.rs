@@ -10,7 +10,7 @@ use std::{
 use protected_evidence::sbom::{About, Graph, SbomError, SpecVersion, collect};
 use protected_model::{
     build::{PipelineStep, Source, StepStatus},
-    digest::{Integrity, Sha256},
+    digest::{Integrity, Sha256, Shasum},
     integrity::{ArtifactDigest, FileDigest},
 };
 use serde_json::{Value, json};
@@ -52,6 +52,7 @@ struct Build {
     source: Source,
     artifact: ArtifactDigest,
     files: Vec<FileDigest>,
+    sha1: BTreeMap<String, Shasum>,
     modules: BTreeMap<String, BTreeSet<String>>,
     shaken: BTreeSet<String>,
     pipeline: Vec<PipelineStep>,
@@ -80,6 +81,9 @@ impl Build {
                     mode: "0644".into(),
                 })
                 .into(),
+            sha1: [("dist/index.js", 2), ("package.json", 1)]
+                .map(|(path, digit)| (path.into(), Shasum::from_bytes([digit; 20])))
+                .into(),
             modules: BTreeMap::from([(
                 "dist/index.js".into(),
                 BTreeSet::from(["src/a.ts".into(), "src/index.ts".into()]),
@@ -107,6 +111,7 @@ impl Build {
             source: &self.source,
             artifact: Some(&self.artifact),
             files: &self.files,
+            sha1: &self.sha1,
             modules: &self.modules,
             shaken: &self.shaken,
             pipeline: &self.pipeline,
@@ -181,6 +186,63 @@ fn a_document_says_what_the_lock_file_and_the_build_say() {
     assert_eq!(of("pkg:npm/@s/right@1.0.0-beta.1"), json!(["pkg:npm/left@1.0.0"]), "a cycle");
     assert_eq!(of("pkg:npm/@acme/shop@1.2.3").as_array().map(Vec::len), Some(3));
     assert_eq!(bom["compositions"][0]["aggregate"], "complete");
+}
+
+/// The shipped files as CycloneDX has them, with the SHA-1 that SPDX wants of each and the one digest of them all.
+#[test]
+fn the_spdx_document_lists_what_is_shipped() {
+    let graph = graph(&[("package.json", MANIFEST), ("package-lock.json", LOCK)]);
+    let mut build = Build::new();
+    let written =
+        |build: &Build| -> Value { serde_json::from_slice(&graph.spdx(&build.about())).expect("JSON") };
+    let document = written(&build);
+    let sums = |path: &str, sha1: &str| {
+        json!([{"algorithm": "SHA1", "checksumValue": sha1.repeat(20)},
+            {"algorithm": "SHA256", "checksumValue": Sha256::of(path)}])
+    };
+    let files = document["files"].as_array().expect("files");
+    let listed: Vec<_> =
+        files.iter().map(|file| (file["fileName"].clone(), file["checksums"].clone())).collect();
+    assert_eq!(
+        listed,
+        [
+            (json!("./dist/index.js"), sums("dist/index.js", "02")),
+            (json!("./package.json"), sums("package.json", "01")),
+        ]
+    );
+    let root = &document["packages"][0];
+    assert_eq!(root["filesAnalyzed"], true);
+    // SHA-1 over both, the smaller first, as a tool of others computes it.
+    assert_eq!(
+        root["packageVerificationCode"],
+        json!({"packageVerificationCodeValue": "b8309e51bc04b6a3c596607104a8ea40696fd768"})
+    );
+    let of_others = document["packages"].as_array().expect("packages")[1..].iter();
+    assert!(of_others.clone().count() > 0);
+    for package in of_others {
+        assert_eq!(
+            (&package["filesAnalyzed"], package.get("packageVerificationCode")),
+            (&json!(false), None)
+        );
+    }
+    let contained = document["relationships"].as_array().expect("relationships").iter();
+    let contained: Vec<&Value> = contained
+        .filter(|it| it["relationshipType"] == "CONTAINS" && it["spdxElementId"] == root["SPDXID"])
+        .map(|it| &it["relatedSpdxElement"])
+        .collect();
+    assert_eq!(contained, files.iter().map(|file| &file["SPDXID"]).collect::<Vec<_>>());
+    // Two paths that are one in SPDX's letters are two identifiers.
+    for path in ["a b", "a-b"] {
+        build.files.push(FileDigest { path: path.into(), ..build.files[0].clone() });
+        build.sha1.insert(path.into(), Shasum::from_bytes([3; 20]));
+    }
+    let document = written(&build);
+    let ids = document["files"].as_array().expect("files").iter().map(|file| file["SPDXID"].as_str());
+    assert_eq!(ids.collect::<BTreeSet<_>>().len(), 4);
+    // Where the SHA-1 of one is not known, none is listed, and nothing is claimed of them.
+    build.sha1.remove("a b");
+    let document = written(&build);
+    assert_eq!((document.get("files"), &document["packages"][0]["filesAnalyzed"]), (None, &json!(false)));
 }
 
 #[test]

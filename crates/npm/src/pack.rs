@@ -59,6 +59,8 @@ pub struct Packed {
     pub shasum: Shasum,
     /// Every file, in the order of the paths' bytes.
     pub files: Vec<FileDigest>,
+    /// SHA-1 of every file by its path, which SPDX 2.3 asks for.
+    pub sha1: BTreeMap<String, Shasum>,
     /// `package.json` of the tarball.
     pub package: PackageJson,
     /// The manifest for the registry's metadata.
@@ -183,7 +185,7 @@ pub fn pack_exactly(root: &Path, files: &[FileDigest]) -> Result<Packed, PackErr
 fn archive(package: PackageJson, listed: &[PackedFile]) -> Result<Packed, PackError> {
     let mut archive = tar::Builder::new(GzEncoder::new(Hashing::default(), Compression::new(GZIP_LEVEL)));
     let mut files = Vec::with_capacity(listed.len());
-    let mut readme = None;
+    let (mut sha1, mut readme) = (BTreeMap::new(), None);
     for file in listed {
         let content = read_exactly(file)?;
         append(&mut archive, file, &content).map_err(PackError::Compress)?;
@@ -192,9 +194,10 @@ fn archive(package: PackageJson, listed: &[PackedFile]) -> Result<Packed, PackEr
         }
         let (sha256, mode) = (Sha256::of(&content), format!("{:04o}", file.mode));
         files.push(FileDigest { path: file.path.clone(), sha256, size: file.size, mode });
+        sha1.insert(file.path.clone(), shasum(&content));
     }
     let output = archive.into_inner().and_then(GzEncoder::finish).map_err(PackError::Compress)?;
-    Ok(assemble(output, package, files, readme))
+    Ok(assemble(output, package, files, sha1, readme))
 }
 
 impl Packed {
@@ -217,7 +220,9 @@ impl Packed {
         let refuse = |source| PackError::Tarball { path: path.to_owned(), source };
         let mut readme: Option<(String, String)> = None;
         let mut manifest = None;
+        let mut sha1 = BTreeMap::new();
         let files = tarball::inspect(&bytes, |name, content| {
+            sha1.insert(name.to_owned(), shasum(content));
             if name == "package.json" {
                 manifest = Some(content.to_vec());
             } else if is_better_readme(name, readme.as_ref().map(|(path, _)| path)) {
@@ -230,7 +235,7 @@ impl Packed {
         let mut output = Hashing::default();
         output.write_all(&bytes).map_err(PackError::Compress)?;
         output.bytes = Vec::new();
-        let mut packed = assemble(output, package, files, readme);
+        let mut packed = assemble(output, package, files, sha1, readme);
         packed.size = bytes.len() as u64;
         packed.bytes = bytes;
         Ok(packed)
@@ -368,6 +373,7 @@ fn assemble(
     output: Hashing,
     package: PackageJson,
     mut files: Vec<FileDigest>,
+    sha1: BTreeMap<String, Shasum>,
     readme: Option<(String, String)>,
 ) -> Packed {
     files.sort_by(|a, b| a.path.as_bytes().cmp(b.path.as_bytes()));
@@ -386,9 +392,14 @@ fn assemble(
         integrity: Integrity::from_bytes(output.sha512.finalize().into()),
         shasum: Shasum::from_bytes(sha1::Digest::finalize(output.sha1).into()),
         files,
+        sha1,
         package,
         manifest,
     }
+}
+
+fn shasum(content: &[u8]) -> Shasum {
+    Shasum::from_bytes(<sha1::Sha1 as sha1::Digest>::digest(content).into())
 }
 
 /// Returns whether `path` is the package's readme, and a better one than `known`: Markdown before plain text.

@@ -23,10 +23,11 @@ use std::{
 use jiff::Timestamp;
 use protected_model::{
     build::{PipelineStep, Source},
-    digest::Sha256,
+    digest::{Sha256, Shasum},
     integrity::{ArtifactDigest, FileDigest},
 };
 
+pub(crate) use self::spdx::verification_code;
 pub use self::{
     cyclonedx::SpecVersion,
     error::SbomError,
@@ -63,6 +64,8 @@ pub struct About<'a> {
     pub artifact: Option<&'a ArtifactDigest>,
     /// The files in it.
     pub files: &'a [FileDigest],
+    /// SHA-1 of each of them by its path.
+    pub sha1: &'a BTreeMap<String, Shasum>,
     /// The source files that each of them was made of, by its path.
     pub modules: &'a BTreeMap<String, BTreeSet<String>>,
     /// The source files that were left out because nothing reaches them.

@@ -1,10 +1,14 @@
 //! SPDX JSON 2.3 (ISO/IEC 5962 describes 2.2.1): <https://spdx.github.io/spdx-spec/v2.3/>.
 //!
-//! Shipped files stand in the CycloneDX document alone: SPDX 2.3 asks for a SHA-1 of each.
+//! The files that are shipped stand in `files`. What each was made of stands in the CycloneDX document alone: SPDX 2.3
+//! asks for a SHA-1 of every file it names, and the source is not the reader's to hash.
 
 use std::collections::{BTreeMap, HashSet};
 
-use protected_model::integrity::canonical;
+use protected_model::{
+    digest::Shasum,
+    integrity::{FileDigest, canonical},
+};
 use serde::Serialize;
 
 use super::{
@@ -31,6 +35,8 @@ struct Document {
     document_describes: Vec<String>,
     packages: Vec<Package>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
+    files: Vec<File>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     has_extracted_licensing_infos: Vec<Extracted>,
     relationships: Vec<Relationship>,
 }
@@ -55,6 +61,10 @@ struct Package {
     originator: Option<String>,
     download_location: String,
     files_analyzed: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    package_verification_code: Option<VerificationCode>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    license_info_from_files: Vec<&'static str>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     checksums: Vec<Checksum>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -66,6 +76,24 @@ struct Package {
     description: Option<String>,
     external_refs: Vec<ExternalRef>,
     primary_package_purpose: &'static str,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct VerificationCode {
+    package_verification_code_value: String,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct File {
+    #[serde(rename = "SPDXID")]
+    id: String,
+    file_name: String,
+    checksums: [Checksum; 2],
+    license_concluded: &'static str,
+    license_info_in_files: [&'static str; 1],
+    copyright_text: &'static str,
 }
 
 #[derive(Serialize)]
@@ -103,7 +131,9 @@ impl Graph {
     /// Writes an SPDX document as canonical JSON (RFC 8785).
     pub fn spdx(&self, about: &About<'_>) -> Vec<u8> {
         let root = self.root();
-        let ids = ids(&self.components);
+        let mut taken = HashSet::new();
+        let ids: Vec<String> = self.components.iter().map(|component| id(component, &mut taken)).collect();
+        let files = files(about, &mut taken);
         let mut extracted: BTreeMap<String, String> = BTreeMap::new();
         let packages = self.components.iter().zip(&ids).enumerate();
         let packages: Vec<Package> = packages
@@ -114,6 +144,13 @@ impl Graph {
                         Checksum { algorithm: "SHA256", checksum_value: artifact.sha256.to_string() },
                         Checksum { algorithm: "SHA512", checksum_value: artifact.integrity.hex() },
                     ];
+                }
+                if index == 0 && !files.is_empty() {
+                    package.files_analyzed = true;
+                    let package_verification_code_value = verification_code(about.sha1);
+                    package.package_verification_code =
+                        Some(VerificationCode { package_verification_code_value });
+                    package.license_info_from_files = vec![UNKNOWN];
                 }
                 package
             })
@@ -143,7 +180,8 @@ impl Graph {
                 .into_iter()
                 .map(|(license_id, text)| Extracted { license_id, name: text.clone(), extracted_text: text })
                 .collect(),
-            relationships: self.relationships(&ids),
+            relationships: self.relationships(&ids, &files),
+            files,
         };
         // The namespace of a document that is made of its content stays when the content does.
         let uuid = uuid_of(&document);
@@ -153,13 +191,14 @@ impl Graph {
         canonical(&document)
     }
 
-    fn relationships(&self, ids: &[String]) -> Vec<Relationship> {
+    fn relationships(&self, ids: &[String], files: &[File]) -> Vec<Relationship> {
         let relate = |from: &str, kind, to: &str| Relationship {
             spdx_element_id: from.to_owned(),
             relationship_type: kind,
             related_spdx_element: to.to_owned(),
         };
         let mut all = vec![relate("SPDXRef-DOCUMENT", "DESCRIBES", &ids[0])];
+        all.extend(files.iter().map(|file| relate(&ids[0], "CONTAINS", &file.id)));
         for (from, needs) in self.edges.iter().enumerate() {
             all.extend(needs.iter().map(|(to, scope)| match scope {
                 Scope::Required => relate(&ids[from], "DEPENDS_ON", &ids[*to]),
@@ -172,20 +211,45 @@ impl Graph {
     }
 }
 
-/// Returns an identifier for each component, in the letters that SPDX allows.
-fn ids(components: &[Component]) -> Vec<String> {
-    let mut taken = HashSet::new();
-    let mut id = |component: &Component| {
-        let base = format!("SPDXRef-{}-{}", simple(&component.name), simple(&component.version));
-        let mut id = base.clone();
-        let mut count = 1;
-        while !taken.insert(id.clone()) {
-            count += 1;
-            id = format!("{base}-{count}");
-        }
-        id
+/// Returns an identifier for a component, in the letters that SPDX allows.
+fn id(component: &Component, taken: &mut HashSet<String>) -> String {
+    unique(format!("SPDXRef-{}-{}", simple(&component.name), simple(&component.version)), taken)
+}
+
+fn unique(base: String, taken: &mut HashSet<String>) -> String {
+    let mut id = base.clone();
+    let mut count = 1;
+    while !taken.insert(id.clone()) {
+        count += 1;
+        id = format!("{base}-{count}");
+    }
+    id
+}
+
+/// The files that are shipped; none where the SHA-1 of one is not known.
+fn files(about: &About<'_>, taken: &mut HashSet<String>) -> Vec<File> {
+    let file = |file: &FileDigest| {
+        let sha1 = about.sha1.get(&file.path)?.to_string();
+        Some(File {
+            id: unique(format!("SPDXRef-File-{}", simple(&file.path)), taken),
+            file_name: format!("./{}", file.path),
+            checksums: [
+                Checksum { algorithm: "SHA1", checksum_value: sha1 },
+                Checksum { algorithm: "SHA256", checksum_value: file.sha256.to_string() },
+            ],
+            license_concluded: UNKNOWN,
+            license_info_in_files: [UNKNOWN],
+            copyright_text: UNKNOWN,
+        })
     };
-    components.iter().map(&mut id).collect()
+    about.files.iter().map(file).collect::<Option<_>>().unwrap_or_default()
+}
+
+/// One digest for all files: that of their digests, sorted (SPDX 2.3, section 7.9).
+pub(crate) fn verification_code(sha1: &BTreeMap<String, Shasum>) -> String {
+    let mut sums: Vec<String> = sha1.values().map(ToString::to_string).collect();
+    sums.sort();
+    hex::encode(<sha1::Sha1 as sha1::Digest>::digest(sums.concat()))
 }
 
 /// Letters, digits, `.` and `-` alone.
@@ -252,6 +316,8 @@ fn package(component: &Component, id: String, extracted: &mut BTreeMap<String, S
         originator: component.author.as_ref().map(|author| party("Person", author)),
         download_location: download,
         files_analyzed: false,
+        package_verification_code: None,
+        license_info_from_files: Vec::new(),
         checksums: component.hashes.iter().map(checksum).collect(),
         homepage: component.homepage.clone(),
         license_concluded: concluded,

@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 
 use protected_model::{
-    digest::{Integrity, Sha256},
+    digest::{Integrity, Sha256, Shasum},
     integrity::FileDigest,
 };
 use serde::Serialize;
 use serde_json::Value;
 
 use super::{Check, Refused};
-use crate::statement::Subject;
+use crate::{sbom::verification_code, statement::Subject};
 
 /// How deep components are looked into.
 const MAX_DEPTH: usize = 16;
@@ -26,6 +26,8 @@ pub struct Package<'a> {
     pub sha512: &'a Integrity,
     /// The files in it.
     pub files: &'a [FileDigest],
+    /// SHA-1 of each by its path.
+    pub sha1: &'a BTreeMap<String, Shasum>,
 }
 
 /// What a bill of materials says, after it was held against the package.
@@ -37,7 +39,7 @@ pub struct Counted {
     pub components: usize,
     /// How many files of the package it accounts for.
     pub files: usize,
-    /// Whether it lists files at all: SPDX 2.3 would need a SHA-1 of each, so ours do not there.
+    /// Whether it lists files at all, as an SPDX document need not.
     pub lists_files: bool,
 }
 
@@ -138,17 +140,33 @@ fn spdx(document: &Value, package: &Package<'_>) -> Result<Counted, Refused> {
     let digests =
         list(root, "checksums").iter().map(|sum| (text(sum, "algorithm"), text(sum, "checksumValue")));
     tarball(digests, package)?;
-    let listed: BTreeMap<&str, &str> = list(document, "files")
-        .iter()
-        .filter_map(|file| {
-            let digest = list(file, "checksums").iter().find(|sum| text(sum, "algorithm") == "SHA256")?;
-            let name = text(file, "fileName");
-            Some((name.strip_prefix("./").unwrap_or(name), text(digest, "checksumValue")))
-        })
-        .collect();
+    let mut listed = BTreeMap::new();
+    for file in list(document, "files") {
+        let name = text(file, "fileName");
+        let name = name.strip_prefix("./").unwrap_or(name);
+        let digest = |algorithm: &str| {
+            let sum = list(file, "checksums").iter().find(|sum| text(sum, "algorithm") == algorithm)?;
+            Some(text(sum, "checksumValue"))
+        };
+        if let (Some(found), Some(known)) = (digest("SHA1"), package.sha1.get(name))
+            && found != known.to_string()
+        {
+            return Err(refuse(format!("`{name}` with SHA-1 {known}"), format!("SHA-1 {found}")));
+        }
+        if let Some(digest) = digest("SHA256")
+            && listed.insert(name, digest).is_some()
+        {
+            return Err(refuse(format!("`{name}` once"), "twice"));
+        }
+    }
     let lists_files = !listed.is_empty();
     if lists_files {
         accounted(&listed, package)?;
+    }
+    let code = root.pointer("/packageVerificationCode/packageVerificationCodeValue").and_then(Value::as_str);
+    let expected = verification_code(package.sha1);
+    if let Some(code) = code.filter(|code| lists_files && *code != expected) {
+        return Err(refuse(format!("the verification code {expected} of its files"), code));
     }
     Ok(Counted {
         format: text(document, "spdxVersion").to_owned(),
@@ -205,7 +223,16 @@ mod tests {
             mode: "0644".to_owned(),
         };
         let files = [file("index.js"), file("package.json")];
-        sbom(document, &Package { subject: &subject, sha256: &sha256, sha512: &sha512, files: &files })
+        let sha1 = sha1();
+        let package =
+            Package { subject: &subject, sha256: &sha256, sha512: &sha512, files: &files, sha1: &sha1 };
+        sbom(document, &package)
+    }
+
+    /// SHA-1 of both files.
+    fn sha1() -> BTreeMap<String, Shasum> {
+        let sum = |digit: u8| Shasum::from_bytes([digit; 20]);
+        [("index.js".to_owned(), sum(2)), ("package.json".to_owned(), sum(1))].into()
     }
 
     fn bom() -> Value {
@@ -228,10 +255,18 @@ mod tests {
     }
 
     fn spdx_document() -> Value {
+        let file = |path: &str| {
+            json!({"fileName": format!("./{path}"), "checksums": [
+                {"algorithm": "SHA1", "checksumValue": sha1()[path]},
+                {"algorithm": "SHA256", "checksumValue": Sha256::of(path)},
+            ]})
+        };
         json!({
             "spdxVersion": "SPDX-2.3", "documentDescribes": ["SPDXRef-core"],
+            "files": [file("index.js"), file("package.json")],
             "packages": [{
                 "SPDXID": "SPDXRef-core",
+                "packageVerificationCode": {"packageVerificationCodeValue": verification_code(&sha1())},
                 "externalRefs": [{"referenceType": "purl", "referenceLocator": "pkg:npm/%40acme/core@1.2.3"}],
                 "checksums": [{"algorithm": "SHA256", "checksumValue": Sha256::of("a")}],
             }, {"SPDXID": "SPDXRef-left-pad"}],
@@ -244,6 +279,12 @@ mod tests {
         let expected = (String::from("CycloneDX 1.6"), 1, 2, true);
         assert_eq!((counted.format, counted.components, counted.files, counted.lists_files), expected);
         let counted = held(&spdx_document()).expect("SPDX");
+        let expected = (String::from("SPDX-2.3"), 1, 2, true);
+        assert_eq!((counted.format, counted.components, counted.files, counted.lists_files), expected);
+        // Those of others may list none.
+        let mut without = spdx_document();
+        without["files"] = json!([]);
+        let counted = held(&without).expect("SPDX");
         let expected = (String::from("SPDX-2.3"), 1, 0, false);
         assert_eq!((counted.format, counted.components, counted.files, counted.lists_files), expected);
     }
@@ -282,6 +323,12 @@ mod tests {
             ("/packages/0/checksums/0/checksumValue", json!(Sha256::of("b"))),
             ("/packages/0/checksums", json!([])),
             ("/documentDescribes", json!([])),
+            ("/files/0/fileName", json!("./other.js")),
+            ("/files/0/checksums/0/checksumValue", json!("0".repeat(40))),
+            ("/files/0/checksums/1/checksumValue", json!(Sha256::of("b"))),
+            ("/files/1/checksums/1/algorithm", json!("SHA512")),
+            ("/files/1", spdx_document()["files"][0].clone()),
+            ("/packages/0/packageVerificationCode/packageVerificationCodeValue", json!("0".repeat(40))),
         ] {
             let mut bad = spdx_document();
             *bad.pointer_mut(pointer).expect(pointer) = lie.clone();

@@ -114,6 +114,7 @@ impl Documents {
             sha256: &packed.sha256,
             sha512: &packed.integrity,
             files: &packed.files,
+            sha1: &packed.sha1,
         };
         let mut verified: Vec<Verified> = Vec::new();
         for document in &self.signed {
