@@ -1,6 +1,6 @@
 //! Who signed, and who has to.
 
-use std::{fmt, str::FromStr};
+use std::{collections::BTreeMap, fmt, str::FromStr};
 
 use jiff::Timestamp;
 use protected_model::{digest::Sha256, pattern};
@@ -139,69 +139,90 @@ impl fmt::Display for Pattern {
     }
 }
 
-/// Who has to have signed: what stands here has to be so, and what does not is not asked.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub struct Identity {
-    /// The issuer of the ID token, such as `https://token.actions.githubusercontent.com`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub issuer: Option<Pattern>,
-    /// The certificate's subject alternative name.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub subject: Option<Pattern>,
-    /// The source repository's address.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub repository: Option<Pattern>,
-    /// The source repository's immutable id.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub repository_id: Option<Pattern>,
-    /// The immutable id of its owner.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub owner_id: Option<Pattern>,
-    /// The full ref.
-    #[serde(default, rename = "ref", skip_serializing_if = "Option::is_none")]
-    pub git_ref: Option<Pattern>,
-    /// The commit.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub commit: Option<Pattern>,
-    /// The workflow that runs, with its ref.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub workflow: Option<Pattern>,
-    /// What started the run.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub trigger: Option<Pattern>,
-    /// `github-hosted`, `self-hosted`, ...
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub runner: Option<Pattern>,
-    /// The deployment environment.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub environment: Option<Pattern>,
+/// What a certificate says of who signed, by the name that a policy has for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[expect(missing_docs, reason = "each is the member of `Certificate` that has its name")]
+pub enum Member {
+    Issuer,
+    Subject,
+    Repository,
+    RepositoryId,
+    OwnerId,
+    Ref,
+    Commit,
+    Workflow,
+    Trigger,
+    Runner,
+    Environment,
 }
 
+impl Member {
+    /// Returns the name that people see.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Issuer => "issuer",
+            Self::Subject => "subject",
+            Self::Repository => "repository",
+            Self::RepositoryId => "repository id",
+            Self::OwnerId => "owner id",
+            Self::Ref => "ref",
+            Self::Commit => "commit",
+            Self::Workflow => "workflow",
+            Self::Trigger => "trigger",
+            Self::Runner => "runner",
+            Self::Environment => "environment",
+        }
+    }
+
+    fn of(self, certificate: &Certificate) -> Option<&str> {
+        let member = match self {
+            Self::Issuer => &certificate.issuer,
+            Self::Subject => return Some(&certificate.subject),
+            Self::Repository => &certificate.repository,
+            Self::RepositoryId => &certificate.repository_id,
+            Self::OwnerId => &certificate.owner_id,
+            Self::Ref => &certificate.git_ref,
+            Self::Commit => &certificate.commit,
+            Self::Workflow => &certificate.workflow,
+            Self::Trigger => &certificate.trigger,
+            Self::Runner => &certificate.runner,
+            Self::Environment => &certificate.environment,
+        };
+        member.as_deref()
+    }
+}
+
+/// Who has to have signed: what stands here has to be so, and what does not is not asked.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Identity(BTreeMap<Member, Pattern>);
+
 impl Identity {
+    /// Demands something of the signer, in the place of what was demanded of the same member.
+    pub fn demand(&mut self, member: Member, pattern: Pattern) {
+        self.0.insert(member, pattern);
+    }
+
     /// Holds a signer against what is demanded.
     ///
     /// # Errors
     /// The first member that is not as demanded, and any demand where a key signed.
     pub fn check(&self, signer: &Signer) -> Result<(), Refused> {
-        let demands = self.demands();
-        let certificate = match signer {
-            Signer::Certificate(certificate) => certificate,
-            Signer::Key { sha256 } => {
-                return match demands.first() {
-                    None => Ok(()),
-                    Some((name, pattern, _)) => {
-                        let expected = format!("a certificate of {name} `{pattern}`");
-                        Err(Refused::new(Check::Identity, expected, format!("the key {sha256}")))
+        for (member, pattern) in &self.0 {
+            let expected = format!("{} `{pattern}`", member.name());
+            match signer {
+                Signer::Certificate(certificate) => {
+                    let found = member.of(certificate);
+                    if !found.is_some_and(|found| pattern.matches(found)) {
+                        let found = found.map_or_else(|| "none".to_owned(), |found| format!("`{found}`"));
+                        return Err(Refused::new(Check::Identity, expected, found));
                     }
-                };
-            }
-        };
-        for (name, pattern, member) in demands {
-            let found = member(certificate);
-            if !found.is_some_and(|found| pattern.matches(found)) {
-                let found = found.map_or_else(|| "none".to_owned(), |found| format!("`{found}`"));
-                return Err(Refused::new(Check::Identity, format!("{name} `{pattern}`"), found));
+                }
+                Signer::Key { sha256 } => {
+                    let expected = format!("a certificate of {expected}");
+                    return Err(Refused::new(Check::Identity, expected, format!("the key {sha256}")));
+                }
             }
         }
         Ok(())
@@ -209,28 +230,6 @@ impl Identity {
 
     /// Returns whether anything is demanded.
     pub fn is_empty(&self) -> bool {
-        self.demands().is_empty()
-    }
-
-    fn demands(&self) -> Vec<Demand<'_>> {
-        let all: [(&str, &Option<Pattern>, Member); 11] = [
-            ("issuer", &self.issuer, |it| it.issuer.as_deref()),
-            ("subject", &self.subject, |it| Some(&it.subject)),
-            ("repository", &self.repository, |it| it.repository.as_deref()),
-            ("repository id", &self.repository_id, |it| it.repository_id.as_deref()),
-            ("owner id", &self.owner_id, |it| it.owner_id.as_deref()),
-            ("ref", &self.git_ref, |it| it.git_ref.as_deref()),
-            ("commit", &self.commit, |it| it.commit.as_deref()),
-            ("workflow", &self.workflow, |it| it.workflow.as_deref()),
-            ("trigger", &self.trigger, |it| it.trigger.as_deref()),
-            ("runner", &self.runner, |it| it.runner.as_deref()),
-            ("environment", &self.environment, |it| it.environment.as_deref()),
-        ];
-        all.into_iter()
-            .filter_map(|(name, pattern, member)| Some((name, pattern.as_ref()?, member)))
-            .collect()
+        self.0.is_empty()
     }
 }
-
-type Member = fn(&Certificate) -> Option<&str>;
-type Demand<'a> = (&'static str, &'a Pattern, Member);

@@ -18,7 +18,7 @@ use protected_model::digest::Sha256;
 use serde::{Deserialize, Serialize};
 use sigstore_types::{Artifact, ArtifactDigest, Bundle, HashAlgorithm, Sha256Hash, SignatureContent};
 
-pub use identity::{Certificate, Identity, Pattern, PatternError};
+pub use identity::{Certificate, Identity, Member, Pattern, PatternError};
 pub use provenance::{ExpectedBuild, Told, provenance};
 pub use sbom::{Counted, Package, sbom};
 pub use trust::{Trust, TrustError, registry_signature};

@@ -7,7 +7,7 @@ use std::{
 
 use protected_evidence::{
     statement,
-    verify::{ExpectedBuild, Identity, Pattern, Trust, TrustError},
+    verify::{ExpectedBuild, Identity, Member, Pattern, Trust, TrustError},
 };
 use protected_model::digest::Sha256;
 use serde::{Deserialize, Serialize};
@@ -112,16 +112,28 @@ impl Policy {
             }
             None => (PolicyFile::default(), None),
         };
-        let flags: [(&Option<Pattern>, &str, &mut Option<Pattern>); 4] = [
-            (&arguments.identity, "IDENTITY", &mut policy.identity.subject),
-            (&arguments.issuer, "ISSUER", &mut policy.identity.issuer),
-            (&arguments.expect_source, "EXPECT_SOURCE", &mut policy.build.source),
-            (&arguments.expect_builder, "EXPECT_BUILDER", &mut policy.build.builder),
-        ];
-        for (flag, name, member) in flags {
-            if let Some(pattern) = settings.value(flag.clone(), name, None)? {
-                *member = Some(pattern);
+        let PolicyFile { identity, build, .. } = &mut policy;
+        let mut given = |flag: &Option<Pattern>, name| {
+            let pattern = settings.value(flag.clone(), name, None)?;
+            if pattern.is_some() {
                 named = None;
+            }
+            Ok::<_, CommandError>(pattern)
+        };
+        for (flag, name, member) in [
+            (&arguments.identity, "IDENTITY", Member::Subject),
+            (&arguments.issuer, "ISSUER", Member::Issuer),
+        ] {
+            if let Some(pattern) = given(flag, name)? {
+                identity.demand(member, pattern);
+            }
+        }
+        for (flag, name, member) in [
+            (&arguments.expect_source, "EXPECT_SOURCE", &mut build.source),
+            (&arguments.expect_builder, "EXPECT_BUILDER", &mut build.builder),
+        ] {
+            if let Some(pattern) = given(flag, name)? {
+                *member = Some(pattern);
             }
         }
         let beside =
