@@ -125,6 +125,31 @@ pub(super) fn rest(bundle: &Bundle, trust: &Trust) -> Result<(), Refused> {
     Ok(())
 }
 
+/// A number of 64 bits in its one form: proto3 JSON writes it as a text, and may read it as a number.
+///
+/// Attack: `+7` and `07` are read as 7, so that one bundle has many digests.
+#[derive(Default)]
+struct Number;
+
+impl<'de> Deserialize<'de> for Number {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Form {
+            Text(String),
+            #[expect(dead_code, reason = "read for its kind")]
+            Number(u64),
+        }
+        match Option::<Form>::deserialize(deserializer)? {
+            Some(Form::Text(text)) if !text.parse().is_ok_and(|number: u64| number.to_string() == text) => {
+                let shown: String = text.chars().take(40).collect();
+                Err(serde::de::Error::custom(format!("expected a number in decimal digits, found `{shown}`")))
+            }
+            _ => Ok(Self),
+        }
+    }
+}
+
 /// The members of a bundle (sigstore_bundle.proto, sigstore_rekor.proto, envelope.proto), by name alone.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -175,11 +200,11 @@ struct Hint {
 #[expect(dead_code, reason = "see `Wire`")]
 struct Entry {
     #[serde(default)]
-    log_index: IgnoredAny,
+    log_index: Number,
     log_id: Id,
     kind_version: Kind,
     #[serde(default)]
-    integrated_time: IgnoredAny,
+    integrated_time: Number,
     inclusion_promise: Option<Promise>,
     inclusion_proof: Option<Proof>,
     canonicalized_body: IgnoredAny,
@@ -212,9 +237,9 @@ struct Promise {
 #[expect(dead_code, reason = "see `Wire`")]
 struct Proof {
     #[serde(default)]
-    log_index: IgnoredAny,
+    log_index: Number,
     root_hash: IgnoredAny,
-    tree_size: IgnoredAny,
+    tree_size: Number,
     #[serde(default)]
     hashes: IgnoredAny,
     checkpoint: Option<Note>,

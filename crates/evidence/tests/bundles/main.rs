@@ -3,10 +3,16 @@
 //! `tests/vectors/sigstore/README.md` says where they come from. A bundle stays valid: what counts is the time of its
 //! signature.
 
+#[path = "../../fuzz/checks.rs"]
+#[expect(unreachable_pub, reason = "the fuzzer's crate exports it")]
+mod checks;
+mod made_up;
+mod vectors;
+
 use base64::{Engine, engine::general_purpose::STANDARD};
 use protected_evidence::{
     statement::{PAYLOAD_TYPE, PROVENANCE, Subject},
-    verify::{self, Check, Expected, ExpectedBuild, Identity, Refused, Signer, Trust, Verified},
+    verify::{self, Check, Expected, ExpectedBuild, Identity, Signer, Trust},
 };
 use protected_model::digest::Sha256;
 use serde_json::{Value, json};
@@ -16,103 +22,13 @@ use sigstore_verify::{
     trust_root::{SIGSTORE_PRODUCTION_TRUSTED_ROOT, SIGSTORE_STAGING_TRUSTED_ROOT},
 };
 
-struct Vector {
-    name: &'static str,
-    json: &'static str,
-    subject: &'static str,
-    digest: (&'static str, &'static str),
-    /// `None` where the artifact's bytes are signed.
-    predicate: Option<&'static str>,
-    root: &'static str,
-}
+use crate::vectors::{VECTORS, empty, leaves, own_part};
 
 /// The key of nobody here: generated for this file, P-256.
 const OTHER_KEY: &str = "MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE9hgw13oue/Mdg19s9ObXE7xpwb0qo/Tgz7496A+0eR/rT4yAjkbq1Oda1ZVdQyV2JMRv5IX7MMB6Ahs354qQ1A==";
 
-const CONDA: &str = "https://schemas.conda.org/attestations-publish-1.schema.json";
-const VECTORS: [Vector; 5] = [
-    Vector {
-        name: "npm provenance, Rekor v1 (intoto 0.0.2)",
-        json: include_str!("../../../tests/vectors/sigstore/npm-sigstore-2.0.0.sigstore.json"),
-        subject: "pkg:npm/sigstore@2.0.0",
-        digest: (
-            "sha512",
-            "46d4e2f74c4877316640000a6fdf8a8b59f1e0847667973e9859f774dd31b8f1e0937813b777fb66a2ac67d50540fe34640966eee9fc2ccca387082b4c85cd3c",
-        ),
-        predicate: Some(PROVENANCE),
-        root: SIGSTORE_PRODUCTION_TRUSTED_ROOT,
-    },
-    Vector {
-        name: "Rekor v1 (dsse 0.0.1)",
-        json: include_str!("../../../tests/vectors/sigstore/rekor-v1.sigstore.json"),
-        subject: "signed-package-2.1.0-hb0f4dca_0.conda",
-        digest: ("sha256", "54303491a8418fbed24344b513546182c29b43bf282ceb433af65e2299f9271f"),
-        predicate: Some(CONDA),
-        root: SIGSTORE_PRODUCTION_TRUSTED_ROOT,
-    },
-    Vector {
-        name: "Rekor v2 (hashedrekord 0.0.2) and a timestamp",
-        json: include_str!("../../../tests/vectors/sigstore/rekor-v2.sigstore.json"),
-        subject: "signed-package-2.1.0-hb0f4dca_0.conda",
-        digest: ("sha256", "54303491a8418fbed24344b513546182c29b43bf282ceb433af65e2299f9271f"),
-        predicate: Some(CONDA),
-        root: SIGSTORE_STAGING_TRUSTED_ROOT,
-    },
-    Vector {
-        name: "sigstore-python, statement, Rekor v2",
-        json: include_str!("../../../tests/vectors/sigstore/python-dsse-rekor-v2.sigstore.json"),
-        subject: "a.txt",
-        digest: ("sha256", "a0cfc71271d6e278e57cd332ff957c3f7043fdda354c4cbb190a30d56efa01bf"),
-        predicate: Some(PROVENANCE),
-        root: SIGSTORE_STAGING_TRUSTED_ROOT,
-    },
-    Vector {
-        name: "sigstore-python, bytes, Rekor v2",
-        json: include_str!("../../../tests/vectors/sigstore/python-blob-rekor-v2.sigstore.json"),
-        subject: "staging-rekor-v2.txt",
-        digest: ("sha256", "15f67246115921bb7c1de0e7e9e9275c8016dc254a0c009888944b7ed3644aaa"),
-        predicate: None,
-        root: SIGSTORE_STAGING_TRUSTED_ROOT,
-    },
-];
-
-impl Vector {
-    fn subject(&self) -> Subject {
-        let (algorithm, digest) = self.digest;
-        let digest = [(algorithm.to_owned(), digest.to_owned())].into();
-        Subject { name: self.subject.to_owned(), digest }
-    }
-
-    fn trust(&self) -> Trust {
-        Trust::from_trusted_root(self.root.as_bytes()).expect("trusted root")
-    }
-
-    fn verify(&self, bytes: &[u8], trust: &Trust) -> Result<Verified, Refused> {
-        let subject = self.subject();
-        let expected = Expected { subject: &subject, predicate_type: self.predicate, identity: None };
-        verify::bundle(bytes, trust, &expected)
-    }
-
-    fn value(&self) -> Value {
-        serde_json::from_str(self.json).expect("json")
-    }
-}
-
 fn trust(root: &Value) -> Trust {
     Trust::from_trusted_root(root.to_string().as_bytes()).expect("trusted root")
-}
-
-/// Every value in a document that is no container, by its JSON pointer.
-fn leaves(value: &Value, at: String, into: &mut Vec<String>) {
-    match value {
-        Value::Object(members) => {
-            members.iter().for_each(|(name, member)| leaves(member, format!("{at}/{name}"), into))
-        }
-        Value::Array(items) => {
-            items.iter().enumerate().for_each(|(index, item)| leaves(item, format!("{at}/{index}"), into))
-        }
-        _ => into.push(at),
-    }
 }
 
 fn objects(value: &Value, at: String, into: &mut Vec<String>) {
@@ -121,28 +37,6 @@ fn objects(value: &Value, at: String, into: &mut Vec<String>) {
         into.push(at);
     } else if let Value::Array(items) = value {
         items.iter().enumerate().for_each(|(index, item)| objects(item, format!("{at}/{index}"), into));
-    }
-}
-
-fn empty(value: &Value) -> bool {
-    match value {
-        Value::Null => true,
-        Value::String(text) => text.is_empty(),
-        Value::Array(items) => items.is_empty(),
-        Value::Object(members) => members.values().all(empty),
-        _ => false,
-    }
-}
-
-/// Cuts the signatures of witnesses from a checkpoint: who trusts no witness cannot tell one from another.
-fn own_part(leaf: &Value, pointer: &str) -> Value {
-    match leaf.as_str() {
-        Some(text) if pointer.ends_with("/checkpoint/envelope") => {
-            let note = text.find("\n\n\u{2014} ").expect("a note") + 2;
-            let end = text[note..].find('\n').expect("a line") + note;
-            json!(text[..=end])
-        }
-        _ => leaf.clone(),
     }
 }
 
@@ -156,7 +50,10 @@ fn others(leaf: &Value, most: usize) -> Vec<Value> {
         (0..len).step_by(step).chain(len.checked_sub(1))
     };
     if let Ok(number) = text.parse::<u64>() {
-        return vec![json!((number + 1).to_string()), json!((number ^ 1).to_string()), json!("0")];
+        let others = [(number + 1).to_string(), (number ^ 1).to_string(), "0".to_owned()];
+        // A number has one form.
+        let forms = [format!("+{number}"), format!("0{number}"), format!("{number} "), format!("{number}.0")];
+        return others.into_iter().chain(forms).map(Value::String).collect();
     }
     let mut all = vec![json!(""), json!(format!("{text}A")), json!(format!("{text} "))];
     match STANDARD.decode(text) {
