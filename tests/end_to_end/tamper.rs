@@ -272,7 +272,8 @@ fn nothing_changed_is_accepted_and_the_others_do_what_the_page_says() {
     fs::create_dir(&copies).expect("folder");
     let mut wrong = Vec::new();
     for (version, name) in [(LogVersion::V1, "v1"), (LogVersion::V2, "v2")] {
-        let [good, other] = runtime.block_on(signed_twice(&world, version));
+        // The later one: a certificate of a second later would not be valid yet.
+        let [other, good] = runtime.block_on(signed_twice(&world, version));
         let keep = |what: &str, bytes: &[u8]| {
             fs::write(copies.join(format!("{name} {what}")), bytes).expect("write");
         };
@@ -349,6 +350,180 @@ fn nothing_changed_is_accepted_and_the_others_do_what_the_page_says() {
     let page = documented();
     assert_eq!(python, page.0, "what sigstore-python accepts, and docs/verifying.md");
     assert_eq!(js, page.1, "what sigstore-js accepts, and docs/verifying.md");
+}
+
+/// Every member of every statement that a publish and its registry sign, changed in turn.
+#[test]
+fn no_member_of_a_signed_statement_can_be_changed() {
+    let world = World::new();
+    let folder = world.package("@acme/core", "1.2.3");
+    world.cli_in(&folder, &["publish", "--out", "../built"]).succeeded();
+    let tarball = fs::read(world.path("work/built/acme-core-1.2.3.tgz")).expect("tarball");
+    let (name, version) = ("@acme/core".parse().expect("name"), "1.2.3".parse().expect("version"));
+    let subject = Subject::npm(&name, &version, &Sha256::of(&tarball), &Integrity::of(&tarball));
+    let token = world.npm_token("release", "@acme/core", "install");
+    let read = |path: &str| -> Value {
+        let (status, body) =
+            world.request("GET", &format!("/repository/npm-hosted/{path}"), Some(&token), &[], b"");
+        assert_eq!(status, 200, "{path}");
+        serde_json::from_slice(&body).expect("JSON")
+    };
+    let key = read("-/npm/v1/keys");
+    let pem = format!(
+        "-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n",
+        key["keys"][0]["key"].as_str().expect("key")
+    );
+    let id = key["keys"][0]["keyid"].as_str().map(str::to_owned);
+    let trust = trust_of(&world).with_key(&pem, id).expect("key");
+    let by_key = Trust::from_public_key(&pem).expect("key");
+    let served = read("-/protected-registry/v1/attestations/@acme%2fcore@1.2.3");
+    let mut bundles: Vec<Value> =
+        served["attestations"].as_array().expect("list").iter().map(|it| it["bundle"].clone()).collect();
+    for name in ["sbom.cdx", "sbom.spdx"] {
+        let file = world.path(&format!("work/built/evidence/{name}.sigstore.json"));
+        bundles.push(serde_json::from_slice(&fs::read(file).expect("bundle")).expect("JSON"));
+    }
+    let expected = Expected { subject: &subject, predicate_type: None, identity: None };
+    let ask = |bundle: &Value| {
+        let is_logged = bundle.pointer(ENTRY).is_some();
+        let trust = if is_logged { &trust } else { &by_key };
+        verify::bundle(bundle.to_string().as_bytes(), trust, &expected)
+    };
+    let (mut kinds, mut wrong) = (BTreeSet::new(), Vec::new());
+    for good in &bundles {
+        let statement = ask(good).expect("as it was signed").statement.expect("a statement");
+        kinds.insert(statement.predicate_type.clone());
+        let payload =
+            STANDARD.decode(good["dsseEnvelope"]["payload"].as_str().expect("text")).expect("base64");
+        let said: Value = serde_json::from_slice(&payload).expect("JSON");
+        for (pointer, lie) in lies(&said) {
+            let mut bad_statement = said.clone();
+            *bad_statement.pointer_mut(&pointer).expect("leaf") = lie.clone();
+            let mut bad = good.clone();
+            bad["dsseEnvelope"]["payload"] = STANDARD.encode(bad_statement.to_string()).into();
+            match ask(&bad) {
+                Ok(_) => wrong.push(format!("{pointer} = {lie}: accepted")),
+                Err(refused) if refused.check == Check::Signature => {}
+                Err(refused) => wrong.push(format!("{pointer} = {lie}: {refused}")),
+            }
+        }
+    }
+    assert_eq!(kinds.len(), 5, "{kinds:?}");
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Another value of its own kind for every member of a document that is no container: a digest stays a digest.
+pub(crate) fn lies(document: &Value) -> Vec<(String, Value)> {
+    fn walk(value: &Value, at: String, into: &mut Vec<(String, Value)>) {
+        let lie = match value {
+            Value::Object(members) => {
+                return members.iter().for_each(|(name, member)| {
+                    walk(member, format!("{at}/{}", name.replace('~', "~0").replace('/', "~1")), into);
+                });
+            }
+            Value::Array(items) => {
+                return items
+                    .iter()
+                    .enumerate()
+                    .for_each(|(index, it)| walk(it, format!("{at}/{index}"), into));
+            }
+            Value::Null => json!("anything"),
+            Value::Bool(is) => json!(!is),
+            Value::Number(number) => json!(number.as_u64().expect("a whole number") + 1),
+            Value::String(text) => {
+                let mut chars: Vec<char> = text.chars().collect();
+                match chars.last_mut() {
+                    Some(last) => *last = if *last == '1' { '2' } else { '1' },
+                    None => chars.push('1'),
+                }
+                json!(chars.into_iter().collect::<String>())
+            }
+        };
+        into.push((at, lie));
+    }
+    let mut all = Vec::new();
+    walk(document, String::new(), &mut all);
+    all
+}
+
+/// A certificate of an authority that is trusted, for whose ten minutes somebody kept its key: what it signs after them
+/// or dates before them is not believed. The authority is one of this test's own, the timestamps are the service's.
+#[test]
+fn a_certificate_counts_only_while_it_is_valid() {
+    use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose, SanType};
+
+    let world = World::new();
+    let ca_key = KeyPair::generate().expect("key");
+    let mut ca = CertificateParams::default();
+    ca.is_ca = IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    ca.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+    ca.distinguished_name.push(rcgen::DnType::CommonName, "an authority of a test");
+    let ca_certificate = ca.self_signed(&ca_key).expect("certificate");
+    let issuer = rcgen::Issuer::from_params(&ca, &ca_key);
+
+    // Trusted: this authority, and the service's timestamps; no log is asked for.
+    let mut root: Value = serde_json::from_slice(&get(&world, "/sigstore/trusted_root.json")).expect("root");
+    root["tlogs"] = json!([]);
+    root["ctlogs"] = json!([]);
+    root["certificateAuthorities"] = json!([{
+        "subject": {"organization": "test", "commonName": "test"},
+        "uri": "https://fulcio.example",
+        "certChain": {"certificates": [{"rawBytes": STANDARD.encode(ca_certificate.der())}]},
+        "validFor": {"start": "2000-01-01T00:00:00Z"},
+    }]);
+    let trust = Trust::from_trusted_root(root.to_string().as_bytes()).expect("root");
+    let payload = Statement::new(subject(), PROVENANCE, json!({})).to_json().expect("JSON");
+    let head = format!("DSSEv1 28 application/vnd.in-toto+json {} ", payload.len());
+    let message = world.path("tmp/message");
+    fs::write(&message, [head.as_bytes(), &payload].concat()).expect("write");
+    let subject = subject();
+    let expected = Expected { subject: &subject, predicate_type: Some(PROVENANCE), identity: None };
+    for (years, is_valid) in [((2000, 2100), true), ((2020, 2021), false), ((2099, 2100), false)] {
+        let key = KeyPair::generate().expect("key");
+        let mut leaf = CertificateParams::default();
+        leaf.not_before = rcgen::date_time_ymd(years.0, 1, 1);
+        leaf.not_after = rcgen::date_time_ymd(years.1, 1, 1);
+        leaf.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        leaf.extended_key_usages = vec![ExtendedKeyUsagePurpose::CodeSigning];
+        leaf.subject_alt_names = vec![SanType::URI("https://ci.example/run".try_into().expect("URI"))];
+        let certificate = leaf.signed_by(&key, &issuer).expect("certificate");
+        let key_file = world.path("tmp/leaf.pem");
+        fs::write(&key_file, key.serialize_pem()).expect("write");
+        let signed = Command::new("openssl")
+            .args(["dgst", "-sha256", "-sign"])
+            .args([&key_file, &message])
+            .output()
+            .expect("openssl");
+        assert!(signed.status.success(), "{}", String::from_utf8_lossy(&signed.stderr));
+        let digest = hex::decode(Sha256::of(&signed.stdout).to_string()).expect("hex");
+        let asked = json!({"artifactHash": STANDARD.encode(digest), "hashAlgorithm": "sha256"}).to_string();
+        let headers = [("content-type", "application/json")];
+        let (status, time) =
+            world.request("POST", "/sigstore/api/v1/timestamp", None, &headers, asked.as_bytes());
+        assert_eq!(status, 201);
+        let bundle = json!({
+            "mediaType": "application/vnd.dev.sigstore.bundle.v0.3+json",
+            "verificationMaterial": {
+                "certificate": {"rawBytes": STANDARD.encode(certificate.der())},
+                "timestampVerificationData":
+                    {"rfc3161Timestamps": [{"signedTimestamp": STANDARD.encode(time)}]},
+            },
+            "dsseEnvelope": {
+                "payload": STANDARD.encode(&payload),
+                "payloadType": "application/vnd.in-toto+json",
+                "signatures": [{"sig": STANDARD.encode(&signed.stdout)}],
+            },
+        });
+        let result = verify::bundle(bundle.to_string().as_bytes(), &trust, &expected);
+        match result {
+            Ok(_) => assert!(is_valid, "{years:?} is accepted"),
+            Err(refused) => {
+                assert!(!is_valid, "{years:?}: {refused}");
+                assert_eq!(refused.check, Check::Certificate, "{years:?}: {refused}");
+                assert!(refused.expected.contains("valid when the signature was made"), "{refused}");
+            }
+        }
+    }
 }
 
 /// Reads the table of docs/verifying.md: what sigstore-python accepts, and what sigstore-js does.

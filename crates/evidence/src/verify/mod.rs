@@ -8,6 +8,7 @@ mod identity;
 mod provenance;
 mod sbom;
 mod strict;
+mod summary;
 mod timestamp;
 mod trust;
 
@@ -21,6 +22,7 @@ use sigstore_types::{Artifact, ArtifactDigest, Bundle, HashAlgorithm, Sha256Hash
 pub use identity::{Certificate, Identity, Member, Pattern, PatternError};
 pub use provenance::{ExpectedBuild, Told, provenance};
 pub use sbom::{Counted, Package, sbom};
+pub use summary::summary;
 pub use trust::{Trust, TrustError, registry_signature};
 
 use crate::statement::{self, PAYLOAD_TYPE, Statement, Subject};
@@ -125,6 +127,8 @@ pub enum Check {
     Provenance,
     /// The bill of materials agrees with the artifact.
     Sbom,
+    /// The verification summary is of this artifact, and says that it passed.
+    Summary,
 }
 
 impl Check {
@@ -141,6 +145,7 @@ impl Check {
             Self::Identity => "identity",
             Self::Provenance => "provenance",
             Self::Sbom => "sbom",
+            Self::Summary => "summary",
         }
     }
 }

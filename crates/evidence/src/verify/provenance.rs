@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::{Certificate, Check, Pattern, Refused, Signer, Verified};
 use crate::{
     provenance::{BUILD_TYPE, Provenance},
-    statement::PROVENANCE,
+    statement::{PROVENANCE, ResourceDescriptor},
 };
 
 /// What a build has to be: what stands here has to be so, and what does not is not asked.
@@ -54,6 +54,9 @@ pub struct Told {
     pub run: Option<String>,
     /// The level of SLSA's Build track that is shown: what the provenance claims at most, and never more than 2.
     pub build_level: u8,
+    /// What came out of the build beside the package.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub byproducts: Vec<ResourceDescriptor>,
 }
 
 /// Holds a verified bundle's provenance against its signer and against what is expected.
@@ -114,6 +117,7 @@ fn told(read: &Provenance, signer: &Signer) -> Told {
         build_type: read.build_definition.build_type.clone(),
         run: read.run_details.metadata.invocation_id.clone(),
         build_level: claimed.min(if hosted { 2 } else { 1 }),
+        byproducts: read.run_details.byproducts.clone(),
     }
 }
 

@@ -1,10 +1,10 @@
 //! The signed documents about a package: who signed them, and whether what they say is so.
 
-use std::{fs, path::Path};
+use std::{collections::BTreeMap, fs, path::Path};
 
 use protected_evidence::{
     statement::{self, ResourceDescriptor, Subject as Artifact},
-    verify::{self, Check, Expected, LogEntry, Package, Refused, Signer, Verified},
+    verify::{self, Check, Expected, LogEntry, Package, Refused, Signer, Told, Verified},
     vsa,
 };
 use protected_model::digest::Sha256;
@@ -43,6 +43,8 @@ pub(super) struct Document {
 pub(super) struct Documents {
     pub(super) signed: Vec<Document>,
     unsigned: Vec<(&'static str, Document)>,
+    /// Every file of the evidence, by name: what a provenance names as having come out of the build.
+    files: BTreeMap<String, Sha256>,
 }
 
 /// What came of the documents.
@@ -62,12 +64,6 @@ impl Documents {
     /// When one is there and cannot be read.
     pub(super) fn read(place: &Place, named: &[std::path::PathBuf]) -> Result<Self, CommandError> {
         let mut documents = Self::default();
-        if !named.is_empty() {
-            for path in named {
-                documents.signed.extend(attestations(document(path)?));
-            }
-            return Ok(documents);
-        }
         let folder = place.folder.join(MANIFEST);
         let folder = folder.parent().unwrap_or(&place.folder);
         let mut paths: Vec<_> = match fs::read_dir(folder) {
@@ -75,6 +71,16 @@ impl Documents {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
             Err(error) => return Err(cannot_read(folder, &error)),
         };
+        for path in paths.iter().filter(|path| path.is_file()) {
+            let Document { name, bytes } = document(path)?;
+            documents.files.insert(name, Sha256::of(bytes));
+        }
+        if !named.is_empty() {
+            for path in named {
+                documents.signed.extend(attestations(document(path)?));
+            }
+            return Ok(documents);
+        }
         let mut beside = place.tarball.clone().into_os_string();
         beside.push(SIGNED);
         paths.push(beside.into());
@@ -129,7 +135,7 @@ impl Documents {
                 }
                 Ok(good) => {
                     judged.signed(document, &good, policy);
-                    judged.said(document, &good, policy, &package);
+                    judged.said(document, &good, policy, &package, &self.files);
                     verified.push(good);
                 }
                 Err(refused) => judged.refused(document, refused),
@@ -172,6 +178,36 @@ impl Judged {
         let Some(statement) = &good.statement else { return };
         let found = format!("{}: {}, by the registry's own key", document.name, statement.predicate_type);
         self.row(Check::Signature.name(), Outcome::Ok, "a signature of the registry", found);
+        if statement.predicate_type == statement::VSA {
+            self.summary(document, good);
+        }
+    }
+
+    /// Tells what somebody who verified the package says of it.
+    fn summary(&mut self, document: &Document, good: &Verified) {
+        match verify::summary(good) {
+            Ok(summary) => {
+                let levels = summary.verified_levels.join(", ");
+                let found = format!("{}: PASSED, {levels}, says {}", document.name, summary.verifier.id);
+                self.row(Check::Summary.name(), Outcome::Ok, "a verification that passed", found);
+            }
+            Err(refused) => self.refused(document, refused),
+        }
+    }
+
+    /// Tells of each file that the build made beside the package whether it is still that one.
+    ///
+    /// Attack: a build manifest or a list of files that was changed afterwards, beside a provenance that is good.
+    fn byproducts(&mut self, document: &Document, told: &Told, files: &BTreeMap<String, Sha256>) {
+        for byproduct in &told.byproducts {
+            let named = byproduct.name.as_ref().and_then(|name| Some((name, files.get(name)?)));
+            if let (Some((name, found)), Some(expected)) = (named, byproduct.digest.get("sha256"))
+                && *expected != found.to_string()
+            {
+                let expected = format!("`{name}` with SHA-256 {expected}, as the provenance has it");
+                self.refused(document, Refused::new(Check::Provenance, expected, found.to_string()));
+            }
+        }
     }
 
     /// Tells who signed a document, where it is logged, and when.
@@ -205,7 +241,14 @@ impl Judged {
     }
 
     /// Tells whether what a document says is so.
-    fn said(&mut self, document: &Document, good: &Verified, policy: &Policy, package: &Package<'_>) {
+    fn said(
+        &mut self,
+        document: &Document,
+        good: &Verified,
+        policy: &Policy,
+        package: &Package<'_>,
+        files: &BTreeMap<String, Sha256>,
+    ) {
         let Some(said) = &good.statement else { return };
         match said.predicate_type.as_str() {
             statement::PROVENANCE => match verify::provenance(good, &policy.build) {
@@ -217,12 +260,14 @@ impl Judged {
                     let commit = told.commit.as_deref().unwrap_or("no commit");
                     let found = format!("{source} at {commit}, built by {}", told.builder);
                     self.row(Check::Provenance.name(), Outcome::Ok, "provenance", found);
+                    self.byproducts(document, &told, files);
                 }
                 Err(refused) => self.refused(document, refused),
             },
             kind if kind == statement::CYCLONEDX || kind.starts_with("https://spdx.dev/Document") => {
                 self.sbom(document, &said.predicate, package, "signed");
             }
+            statement::VSA => self.summary(document, good),
             _ => {}
         }
     }
