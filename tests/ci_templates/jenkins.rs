@@ -177,7 +177,7 @@ fn every_setting_of_the_command_is_one_of_the_step_and_stands_in_the_readme() {
     let verify = "ci-templates/jenkins/vars/protectedVerify.groovy";
     for (step, command, heading, credentials) in [
         (STEP, "publish", "setting", &["credentialsId", "signingCredentialsId"][..]),
-        (verify, "verify", "setting of `protectedVerify`", &["credentialsId"]),
+        (verify, "verify", "setting of `protectedVerify`", &["credentialsId", "signingCredentialsId"]),
     ] {
         let text = fs::read_to_string(root().join(step)).expect("step");
         let (_, map) = text.split_once("Map variables = [").expect("map");

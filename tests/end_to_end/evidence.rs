@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::{
     harness::{CLI, Screen, World},
-    tamper,
+    signing, tamper,
 };
 
 fn provenance(world: &World, build: &str) -> Value {
@@ -267,6 +267,73 @@ fn a_signed_build_is_verified_offline_by_a_stated_policy() {
     }
 }
 
+/// Every member of every document that lies unsigned beside the signed ones, changed in turn: what it has to be is what
+/// was signed. And whole documents: those of another version, and half of one.
+#[test]
+fn nothing_in_the_folder_of_a_signed_build_can_be_changed() {
+    let world = World::new();
+    for version in ["1.0.0", "1.0.1"] {
+        let folder = world.package("@acme/core", version);
+        world.cli_in(&folder, &["publish", "--out", &format!("../{version}")]).succeeded();
+    }
+    let root = tamper::get(&world, "/sigstore/trusted_root.json");
+    world.write("root.json", &String::from_utf8_lossy(&root));
+    let args = ["1.0.0", "--trusted-root", "root.json", "--offline", "--format", "json"];
+    verify(&world, &args).succeeded();
+    let evidence = world.path("work/1.0.0/evidence");
+    let failed = |screen: &Screen| -> Vec<String> {
+        let document: Value = serde_json::from_str(&screen.stdout).expect("JSON");
+        let rows = document["checks"].as_array().map_or(&[][..], Vec::as_slice).iter();
+        let failed = rows.filter(|row| row["outcome"] == "failed");
+        failed.map(|row| row["check"].as_str().expect("name").to_owned()).collect()
+    };
+    let mut wrong = Vec::new();
+    for (name, check) in [
+        ("integrity.json", "provenance"),
+        ("build-manifest.json", "provenance"),
+        ("provenance.intoto.json", "provenance"),
+        ("sbom.cdx.json", "sbom"),
+        ("sbom.spdx.json", "sbom"),
+    ] {
+        let file = evidence.join(name);
+        let good = fs::read(&file).expect(name);
+        let document: Value = serde_json::from_slice(&good).expect("JSON");
+        let lies = tamper::lies(&document);
+        assert!(lies.len() > 10, "{name}");
+        for (pointer, lie) in lies {
+            let mut bad = document.clone();
+            *bad.pointer_mut(&pointer).expect("leaf") = lie.clone();
+            fs::write(&file, bad.to_string()).expect("write");
+            let screen = verify(&world, &args);
+            // A manifest that is none any more cannot be read at all.
+            let is_unreadable = screen.code == 7 && name == "build-manifest.json";
+            let failed = if screen.code == 8 { failed(&screen) } else { Vec::new() };
+            if !is_unreadable && !failed.iter().any(|it| it == check) {
+                wrong.push(format!("{name} {pointer} = {lie}: exit {}, failed {failed:?}", screen.code));
+            }
+        }
+        fs::write(&file, good).expect("write");
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+
+    let other = world.path("work/1.0.1/evidence");
+    for name in ["provenance", "sbom.cdx", "sbom.spdx"] {
+        let name = format!("{name}.sigstore.json");
+        let good = fs::read(evidence.join(&name)).expect("bundle");
+        fs::copy(other.join(&name), evidence.join(&name)).expect("copy");
+        let screen = verify(&world, &args);
+        screen.failed(8, &["FAILED   subject", "pkg:npm/%40acme/core@1.0.0", "pkg:npm/%40acme/core@1.0.1"]);
+        fs::write(evidence.join(&name), &good[..good.len() / 2]).expect("write");
+        let screen = verify(&world, &args);
+        screen.failed(8, &["FAILED   format"]);
+        fs::write(evidence.join(&name), good).expect("write");
+    }
+    // The tarball of another version, with the documents of this one.
+    let tarball = world.path("work/1.0.0/acme-core-1.0.0.tgz");
+    fs::copy(world.path("work/1.0.1/acme-core-1.0.1.tgz"), &tarball).expect("copy");
+    verify(&world, &args).failed(8, &["FAILED   package", "FAILED   artifact", "FAILED   subject"]);
+}
+
 #[test]
 fn every_document_that_publish_signs_is_verified() {
     let world = World::new();
@@ -293,7 +360,7 @@ fn every_document_that_publish_signs_is_verified() {
     let file = world.path("work/built/evidence/sbom.cdx.json");
     let text = fs::read_to_string(&file).expect("SBOM");
     fs::write(&file, text.replace("@acme/core", "@acme/other")).expect("write");
-    verify(&world, &args).failed(8, &["is not verified: sbom"]);
+    verify(&world, &args).failed(8, &["is not verified: provenance, sbom"]);
     fs::write(&file, text).expect("write");
     // The signed one of another package, whole.
     let other = world.package("@acme/core", "1.0.1");
@@ -301,6 +368,77 @@ fn every_document_that_publish_signs_is_verified() {
     let bundle = "evidence/sbom.cdx.sigstore.json";
     fs::copy(world.path("work/later").join(bundle), world.path("work/built").join(bundle)).expect("copy");
     verify(&world, &args).failed(8, &["is not verified:", "subject"]);
+}
+
+/// A summary is signed by whom the command names, verified by strangers, and a document like others from then on.
+#[test]
+fn a_summary_is_signed_when_somebody_is_named_who_signs() {
+    let world = World::new();
+    let folder = world.package("@acme/core", "1.0.0");
+    world.cli_in(&folder, &["publish", "--out", "../built"]).succeeded();
+    let root = tamper::get(&world, "/sigstore/trusted_root.json");
+    world.write("root.json", &String::from_utf8_lossy(&root));
+    let base = ["verify", "built", "--trusted-root", "root.json", "--format", "json"];
+    let run = |more: &[&str]| world.cli(&[&base[..], more].concat());
+    let told = |screen: &Screen| -> Value {
+        let document: Value = serde_json::from_str(&screen.succeeded().stdout).expect("JSON");
+        document["summary"].clone()
+    };
+
+    // Nobody is named: written, and said that nobody signed it.
+    let why = "nobody said who signs the summary, with --sign or --sign-key";
+    let screen = run(&["--summary", "vsa.json"]);
+    assert!(screen.stderr.contains(&format!("  note      nothing is signed: {why}")), "{screen}");
+    let summary = told(&screen);
+    assert_eq!((&summary["unsigned"], &summary["signed"]), (&json!(why), &Value::Null));
+    assert_eq!(told(&run(&[])), Value::Null);
+    assert!(!world.path("work/vsa.sigstore.json").exists());
+
+    // The identity of this run.
+    let screen = run(&["--summary", "vsa.json", "--sign", "auto"]);
+    let bundle = world.path("work/vsa.sigstore.json");
+    assert_eq!(told(&screen)["signed"], json!(bundle));
+    assert_eq!(world.output("summary-bundle").as_deref(), bundle.to_str());
+    let signed: Value = serde_json::from_slice(&fs::read(&bundle).expect("bundle")).expect("JSON");
+    let payload = signed["dsseEnvelope"]["payload"].as_str().expect("payload");
+    let statement = fs::read(world.path("work/vsa.json")).expect("statement");
+    assert_eq!(payload, base64::Engine::encode(&base64::engine::general_purpose::STANDARD, &statement));
+    let tarball = world.path("work/built/acme-core-1.0.0.tgz");
+    assert!(signing::python(&world, &bundle, &tarball).status.success());
+    let beside = world.path("work/built/evidence/vsa.sigstore.json");
+    fs::copy(&bundle, &beside).expect("copy");
+    let screen = run(&[]);
+    let line = "  ok       summary      vsa.sigstore.json: PASSED, SLSA_BUILD_LEVEL_0, says https://protected-registry.dev/verifiers/cli";
+    assert!(screen.succeeded().stderr.contains(line), "{screen}");
+
+    // One that says FAILED, signed as well as any: what it says counts.
+    let failing =
+        ["--expect-source", "https://github.com/acme/other", "--summary", "failed.json", "--sign", "auto"];
+    assert_eq!(run(&failing).code, 8);
+    fs::copy(world.path("work/failed.sigstore.json"), &beside).expect("copy");
+    run(&[]).failed(8, &["FAILED   summary", "expected the result PASSED, found FAILED"]);
+    fs::remove_file(&beside).expect("remove");
+
+    // A key, offline and outside of CI.
+    let keys = world.path("home/keys");
+    fs::create_dir_all(&keys).expect("folder");
+    let (key, public) = signing::key_pair(&keys, "trial");
+    let mut command = world.bare(CLI, &[&base[..], &["--offline", "--summary", "by-key.json"]].concat());
+    command.args(["--sign-key", "local-file://trial"]).env("PROTECTED_REGISTRY_KEY_FOLDER", &keys);
+    world.run(command).succeeded();
+    let args = ["built/acme-core-1.0.0.tgz", "--bundle", "by-key.sigstore.json", "--offline", "--key"];
+    let screen = verify(&world, &[&args[..], &[public.to_str().expect("path")]].concat());
+    assert!(screen.succeeded().stderr.contains("  ok       summary      by-key.sigstore.json"), "{screen}");
+    assert!(key.is_file());
+
+    for (more, message) in [
+        (&["--sign", "auto"][..], "there is nothing to sign without a summary"),
+        (&["--summary", "x.json", "--sign", "keyless", "--offline"], "nothing is asked for offline"),
+        (&["--summary", "x.json", "--sign", "key"], "nothing says the key to sign with"),
+    ] {
+        run(more).failed(2, &[message]);
+    }
+    assert!(!world.path("work/x.json").exists());
 }
 
 #[test]

@@ -132,7 +132,7 @@ fn a_publish_is_signed_and_strangers_accept_it() {
 }
 
 /// sigstore-python, offline.
-fn python(world: &World, bundle: &Path, artifact: &Path) -> std::process::Output {
+pub(crate) fn python(world: &World, bundle: &Path, artifact: &Path) -> std::process::Output {
     let config = trust(world, "client_trust_config.json");
     Command::new(tool("sigstore-python").join("sigstore"))
         .arg("--trust-config")
@@ -530,12 +530,7 @@ fn a_key_in_a_file_signs_where_there_is_nothing_else() {
     let world = World::new();
     let keys = world.path("home/keys");
     fs::create_dir_all(&keys).expect("folder");
-    let key = keys.join("trial.pem");
-    openssl(&["genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", path(&key)]);
-    #[cfg(unix)]
-    fs::set_permissions(&key, std::os::unix::fs::PermissionsExt::from_mode(0o600)).expect("mode");
-    let public = world.path("tmp/trial.pub");
-    openssl(&["pkey", "-in", path(&key), "-pubout", "-out", path(&public)]);
+    let (_, public) = key_pair(&keys, "trial");
     let folder = world.package("@acme/core", "1.0.0");
     let args = ["protect-build", "--no-record", "--sign-key", "local-file://trial"];
     let mut command = world.bare(CLI, &args);
@@ -548,6 +543,16 @@ fn a_key_in_a_file_signs_where_there_is_nothing_else() {
     assert!(material["tlogEntries"].as_array().is_none_or(Vec::is_empty));
     verified_by_openssl(&world, &bundle, &public);
     assert_eq!(asked(&world, "/sigstore"), 0);
+}
+
+/// Makes a key that signs, as a page of ours shows it, and its public part.
+pub(crate) fn key_pair(keys: &Path, name: &str) -> (PathBuf, PathBuf) {
+    let (key, public) = (keys.join(format!("{name}.pem")), keys.join(format!("{name}.pub")));
+    openssl(&["genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", path(&key)]);
+    #[cfg(unix)]
+    fs::set_permissions(&key, std::os::unix::fs::PermissionsExt::from_mode(0o600)).expect("mode");
+    openssl(&["pkey", "-in", path(&key), "-pubout", "-out", path(&public)]);
+    (key, public)
 }
 
 fn path(path: &Path) -> &str {

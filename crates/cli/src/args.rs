@@ -375,9 +375,11 @@ pub(crate) struct Verify {
     /// Fetch nothing
     #[arg(long)]
     pub(crate) offline: bool,
-    /// Write a verification summary (in-toto statement, SLSA VSA) here
+    /// Write a verification summary (in-toto statement, SLSA VSA) here; signed where --sign or --sign-key says by whom
     #[arg(long, value_name = "FILE")]
     pub(crate) summary: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) sign: Sign,
     /// Folder of the source: build it again and compare every file
     #[arg(long, value_name = "DIR")]
     pub(crate) rebuild: Option<PathBuf>,

@@ -133,10 +133,17 @@ pub(crate) enum Unsigned {
     Tarball,
     /// Nothing is done.
     DryRun,
+    /// Nobody said who signs what was verified.
+    NotAsked,
 }
 
 impl Unsigned {
-    /// Says why, for a person.
+    /// Says on the screen that nothing is signed, and why.
+    pub(crate) fn say(self, console: &Console) {
+        console.say(format!("  note      nothing is signed: {}", self.reason()));
+    }
+
+    /// Returns why, for a person.
     pub(crate) fn reason(self) -> &'static str {
         match self {
             Self::Off => "signing is switched off",
@@ -146,6 +153,7 @@ impl Unsigned {
             }
             Self::Tarball => "a tarball is published as it is, and nothing here knows how it was made",
             Self::DryRun => "this was a dry run",
+            Self::NotAsked => "nobody said who signs the summary, with --sign or --sign-key",
         }
     }
 }
@@ -262,6 +270,28 @@ impl Plan {
         !matches!(self.way, Way::Off | Way::Auto)
     }
 
+    /// Returns whether anybody said how to sign, or not to. Nothing is read but the settings.
+    ///
+    /// # Errors
+    /// When a setting is none.
+    pub(crate) fn is_stated(settings: &Settings, arguments: &Sign) -> Result<bool, CommandError> {
+        let file = &settings.file.sign;
+        let fulcio: Option<ServiceUrl> = settings.value(None, "FULCIO_URL", file.fulcio_url.clone())?;
+        let mode = settings.choice(arguments.sign, "SIGN", file.mode)?;
+        let key = settings.value(arguments.sign_key.clone(), "SIGN_KEY", file.key.clone())?;
+        Ok(mode.is_some() || key.is_some() || fulcio.is_some())
+    }
+
+    /// Returns whether the identity of the run signs, which has to be asked for.
+    pub(crate) fn is_keyless(&self) -> bool {
+        matches!(self.way, Way::Auto | Way::Public | Way::Private { .. })
+    }
+
+    /// Returns whether the authority of FractalOps signs, which knows the session.
+    pub(crate) fn is_auto(&self) -> bool {
+        matches!(self.way, Way::Auto)
+    }
+
     /// Returns whether nothing is to be signed.
     pub(crate) fn is_off(&self) -> bool {
         matches!(self.way, Way::Off)
@@ -272,7 +302,7 @@ impl Plan {
         if self.is_off() {
             return Unsigned::Off;
         }
-        console.say(format!("  note      nothing is signed: {}", why.reason()));
+        why.say(console);
         why
     }
 

@@ -7,6 +7,7 @@ mod place;
 mod policy;
 mod rebuild;
 mod registry;
+mod summary;
 
 use std::{collections::BTreeMap, fs, path::PathBuf};
 
@@ -32,13 +33,13 @@ use self::{
     policy::Policy,
     rebuild::{Rebuilt, again, files, seed, source, steps, tarball, tools},
     registry::{Origin, Served},
+    summary::Summary,
 };
 use crate::{
     args::Verify,
     console::one_line,
     context::Context,
     error::{CommandError, Kind},
-    summary,
 };
 
 pub(super) use place::delivery;
@@ -105,6 +106,7 @@ pub(crate) async fn run(context: &Context, arguments: Verify) -> Result<(), Comm
     settings.no_dry_run("verify")?;
     let policy = Policy::settle(context, &arguments)?;
     let offline = settings.switch(arguments.offline, "OFFLINE")?;
+    let summary = Summary::settle(context, arguments.summary, &arguments.sign, offline)?;
     let given: String = settings.value(arguments.artifact, "ARTIFACT", None)?.ok_or_else(|| {
         CommandError::usage("nothing to verify is named").advise(
             "name a tarball, the folder of a build, or a version in a registry: protected-registry verify <artifact>",
@@ -173,8 +175,6 @@ pub(crate) async fn run(context: &Context, arguments: Verify) -> Result<(), Comm
     if let Some(believed) = &believed {
         context.console.say(format!("  {:<8} {:<12} {}", "", "trusted", one_line(&believed.name)));
     }
-    let summary = settings.value(arguments.summary, "SUMMARY", None)?;
-    let summary = summary.map(|path| settings.working_directory.join(path));
     let unstated = believed.is_some_and(|believed| !believed.stated);
     report(
         context,
@@ -184,6 +184,7 @@ pub(crate) async fn run(context: &Context, arguments: Verify) -> Result<(), Comm
         summary,
         unstated,
     )
+    .await
 }
 
 /// Reads `<name>@<version>`.
@@ -205,12 +206,12 @@ fn empty(folder: PathBuf) -> Result<PathBuf, CommandError> {
     Ok(folder)
 }
 
-fn report(
+async fn report(
     context: &Context,
     subject: &Subject,
     judged: Judged,
     policy: &Policy,
-    summary_file: Option<PathBuf>,
+    summary: Option<Summary>,
     unstated_trust: bool,
 ) -> Result<(), CommandError> {
     let mut found: Vec<(&str, Finding)> =
@@ -227,7 +228,31 @@ fn report(
         .collect();
     let packed = &subject.packed;
     let about = format!("{}@{}", packed.name, packed.version);
+    let written = match summary {
+        None => Ok(None),
+        Some(summary) => {
+            let subject = Artifact::npm(&packed.name, &packed.version, &packed.sha256, &packed.integrity);
+            let told = Summarised {
+                verifier: VERIFIER.to_owned(),
+                time: Timestamp::now(),
+                policy: vsa::input(&policy.uri, &policy.sha256),
+                inputs,
+                build_level: failed.is_empty().then_some(build_level),
+            };
+            summary.write(context, &vsa::summary(subject, told)).await.map(Some)
+        }
+    };
+    let written = match written {
+        Ok(written) => written,
+        Err(error) if failed.is_empty() => return Err(error),
+        // That the package is not verified is what has to be told.
+        Err(error) => {
+            context.console.warn("Summary not written", &error.message);
+            None
+        }
+    };
     let document = json!({
+        "summary": written,
         "package": packed.name,
         "version": packed.version,
         "integrity": packed.integrity,
@@ -240,26 +265,11 @@ fn report(
             "differences": finding.differences,
         })).collect::<Vec<_>>(),
     });
-    if let Some(file) = summary_file {
-        let subject = Artifact::npm(&packed.name, &packed.version, &packed.sha256, &packed.integrity);
-        let told = Summarised {
-            verifier: VERIFIER.to_owned(),
-            time: Timestamp::now(),
-            policy: vsa::input(&policy.uri, &policy.sha256),
-            inputs,
-            build_level: failed.is_empty().then_some(build_level),
-        };
-        let json = integrity::canonical(&vsa::summary(subject, told));
-        fs::write(&file, json).map_err(|error| {
-            CommandError::new(Kind::Failed, format!("cannot write `{}`: {error}", file.display()))
-        })?;
-        context.console.output("summary", &file.to_string_lossy());
-    }
     context.console.output("verified", if failed.is_empty() { "true" } else { "false" });
     context.console.output("integrity", &packed.integrity.to_string());
     context.console.output("slsa-build-level", &build_level.to_string());
     let rows = found.iter().map(|(name, finding)| (*name, finding.word(), finding.text()));
-    context.console.summary(&summary::verified(&about, failed.is_empty(), rows));
+    context.console.summary(&crate::summary::verified(&about, failed.is_empty(), rows));
     if failed.is_empty() {
         let how = match &subject.rebuilt {
             Some(rebuilt) => {
@@ -350,16 +360,26 @@ fn artifact(subject: &Subject) -> Option<Finding> {
     Finding::compare(expected.to_string(), subject.packed.integrity.to_string(), Outcome::Failed)
 }
 
-/// The files: those that the package's own `integrity.json` lists.
+/// The files: those that the package's own `integrity.json` lists, and nothing else in that.
 fn integrity(subject: &Subject) -> Option<Finding> {
     let listed = subject.contents.get(integrity::FILE_NAME)?;
-    let files = subject.packed.files.iter().filter(|file| file.path != integrity::FILE_NAME).cloned();
-    let found = format!("tree {}", tree_sha256(&files.collect::<Vec<_>>()));
+    let packed = &subject.packed;
+    let files = packed.files.iter().filter(|file| file.path != integrity::FILE_NAME).cloned();
+    let own = IntegrityManifest::new(packed.name.clone(), packed.version.clone(), files.collect());
+    let found = told(&own);
     let expected = match serde_json::from_slice::<IntegrityManifest>(listed) {
-        Ok(list) => format!("tree {}", tree_sha256(&list.files)),
+        // Attack: a digest of the list that is not of the list, for who compares no more than that.
+        Ok(list) if list.tree_sha256 != tree_sha256(&list.files) || list.schema != own.schema => {
+            format!("{}, with the digest {} and the schema {}", told(&list), list.tree_sha256, list.schema)
+        }
+        Ok(list) => told(&list),
         Err(error) => format!("a list of files in {}: {error}", integrity::FILE_NAME),
     };
     Finding::compare(expected, found, Outcome::Failed)
+}
+
+fn told(list: &IntegrityManifest) -> String {
+    format!("{}@{}, tree {}", list.package_name, list.version, tree_sha256(&list.files))
 }
 
 fn reading(path: &std::path::Path, error: &protected_npm::pack::PackError) -> CommandError {
