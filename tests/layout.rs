@@ -13,6 +13,7 @@ const FLOORS: &[&[&str]] = &[
 /// Each heavy dependency and the one crate it may be declared in.
 const HOMES: &[(&str, &str)] = &[
     ("aes-gcm", "bundle"),
+    ("aws-sigv4", "keys"),
     ("axum", "embedded"),
     ("clap", "cli"),
     ("jsonwebtoken", "trust"),

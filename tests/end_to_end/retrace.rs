@@ -428,7 +428,7 @@ fn a_key_that_cannot_be_used_fails_the_build_before_it_starts() {
     };
     for (reference, message) in [
         ("openbao://transit/acme", "nothing says where OpenBao is"),
-        ("aws-kms://arn:aws:kms:us-east-1:123456789012:alias/acme", "aws-kms:// is not supported yet"),
+        ("aws-kms://arn:aws:kms:us-east-1:123456789012:alias/acme", "nothing says who asks AWS"),
         (
             "gcp-kms://projects/acme-prod/locations/global/keyRings/r/cryptoKeys/k",
             "gcp-kms:// is not supported yet",

@@ -363,7 +363,7 @@ fn settings_that_contradict_each_other_are_refused() {
         (
             &["publish", "--sign-key", "aws-kms://arn:aws:kms:us-east-1:123456789012:alias/acme"],
             &[],
-            "signing with aws-kms:// is not supported yet",
+            "nothing says who asks AWS",
         ),
         (&["publish", "--sign-key", "openbao://transit/release"], &[], "nothing says where OpenBao is"),
         (

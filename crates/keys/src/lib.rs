@@ -3,6 +3,7 @@
 //! The key never leaves its service. A reference to a service that is not in the table is refused: a bundle is never
 //! left unsealed instead, and a package never unsigned.
 
+mod aws_kms;
 mod azure_key_vault;
 mod gcp_kms;
 mod local_file;
@@ -32,7 +33,7 @@ pub use openbao::transit_context;
 const SERVICES: &[(KeyProvider, Option<Connect>, Option<ConnectToSign>)] = &[
     (KeyProvider::LocalFile, Some(local_file::connect), Some(local_file::connect_to_sign)),
     (KeyProvider::OpenBao, Some(openbao::connect), Some(openbao::connect_to_sign)),
-    (KeyProvider::AwsKms, None, None),
+    (KeyProvider::AwsKms, Some(aws_kms::connect), Some(aws_kms::connect_to_sign)),
     (KeyProvider::GcpKms, Some(gcp_kms::connect), Some(gcp_kms::connect_to_sign)),
     (KeyProvider::AzureKeyVault, Some(azure_key_vault::connect), Some(azure_key_vault::connect_to_sign)),
 ];
@@ -284,13 +285,16 @@ impl KeyError {
     pub fn hint(&self) -> Option<Hint> {
         let text = match self {
             Self::Unsupported(_) => {
-                "this version seals and opens with openbao://, gcp-kms://, azure-keyvault:// and local-file://"
+                "this version seals and opens with openbao://, aws-kms://, gcp-kms://, azure-keyvault:// and local-file://"
             }
             Self::CannotSign(_) => {
-                "this version signs with openbao://, gcp-kms://, azure-keyvault:// and local-file://"
+                "this version signs with openbao://, aws-kms://, gcp-kms://, azure-keyvault:// and local-file://"
             }
             Self::NotConfigured { hint, .. } => hint,
             Self::Http { source, .. } => return source.hint(),
+            Self::Service { message: Some(message), key, .. } if key.provider() == KeyProvider::AwsKms => {
+                aws_kms::hint(message)?
+            }
             Self::Service { status: 403, key, .. } if key.provider() == KeyProvider::OpenBao => {
                 "the token needs `read` on the key, <mount>/keys/<key>, to sign or to seal, and `update` on <mount>/<what>/<key>: sign, encrypt, decrypt or rewrap"
             }
@@ -384,15 +388,5 @@ mod tests {
         let environment = protected_model::environment::Environment::default();
         let settings = protected_http::Settings::from_environment(&environment, None, "test");
         settings.and_then(|settings| Client::new(&settings)).expect("client")
-    }
-
-    #[test]
-    fn what_is_not_supported_is_refused_and_says_so() {
-        let settings = Settings::default();
-        let key: KeyRef =
-            "aws-kms://arn:aws:kms:us-east-1:123456789012:alias/acme".parse().expect("reference");
-        let error = connect(&key, &settings, &client()).err().expect("refused");
-        assert!(matches!(error, KeyError::Unsupported(_)));
-        assert!(error.to_string().ends_with("aws-kms:// is not supported yet"), "{error}");
     }
 }
