@@ -431,11 +431,11 @@ fn a_key_that_cannot_be_used_fails_the_build_before_it_starts() {
         ("aws-kms://arn:aws:kms:us-east-1:123456789012:alias/acme", "nothing says who asks AWS"),
         (
             "gcp-kms://projects/acme-prod/locations/global/keyRings/r/cryptoKeys/k",
-            "gcp-kms:// is not supported yet",
+            "nothing says who asks Google Cloud",
         ),
         (
             "azure-keyvault://acme-vault/core/0123456789abcdef0123456789abcdef",
-            "azure-keyvault:// is not supported yet",
+            "nothing says which tenant of Microsoft Entra",
         ),
         ("local-file://nobody", "the key `local-file://nobody` cannot be read from"),
         ("local-file://../acme", "expected a key reference of the form local-file://<name>"),

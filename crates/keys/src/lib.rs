@@ -1,7 +1,7 @@
 //! Key services: they wrap the data key of a bundle, unwrap it for who may open it, grant that, and sign. One file each.
 //!
-//! The key never leaves its service. A reference to a service that is not in the table is refused: a bundle is never
-//! left unsealed instead, and a package never unsigned.
+//! The key never leaves its service. Where a key cannot be used, that is an error: a bundle is never left unsealed
+//! instead, and a package never unsigned.
 
 mod aws_kms;
 mod azure_key_vault;
@@ -28,15 +28,16 @@ use protected_model::{
 
 pub use openbao::transit_context;
 
-/// Every key service, by the scheme of its references: how to wrap with it, and how to sign with it. What is missing
-/// is known and not supported yet.
-const SERVICES: &[(KeyProvider, Option<Connect>, Option<ConnectToSign>)] = &[
-    (KeyProvider::LocalFile, Some(local_file::connect), Some(local_file::connect_to_sign)),
-    (KeyProvider::OpenBao, Some(openbao::connect), Some(openbao::connect_to_sign)),
-    (KeyProvider::AwsKms, Some(aws_kms::connect), Some(aws_kms::connect_to_sign)),
-    (KeyProvider::GcpKms, Some(gcp_kms::connect), Some(gcp_kms::connect_to_sign)),
-    (KeyProvider::AzureKeyVault, Some(azure_key_vault::connect), Some(azure_key_vault::connect_to_sign)),
-];
+/// Every key service: how to wrap with it, and how to sign with it.
+fn service(provider: KeyProvider) -> (Connect, ConnectToSign) {
+    match provider {
+        KeyProvider::LocalFile => (local_file::connect, local_file::connect_to_sign),
+        KeyProvider::OpenBao => (openbao::connect, openbao::connect_to_sign),
+        KeyProvider::AwsKms => (aws_kms::connect, aws_kms::connect_to_sign),
+        KeyProvider::GcpKms => (gcp_kms::connect, gcp_kms::connect_to_sign),
+        KeyProvider::AzureKeyVault => (azure_key_vault::connect, azure_key_vault::connect_to_sign),
+    }
+}
 
 type Connect = fn(&KeyRef, &Settings, &Client) -> Result<Box<dyn KeyService>, KeyError>;
 type ConnectToSign = for<'a> fn(&'a KeyRef, &'a Settings, &'a Client) -> Connecting<'a>;
@@ -155,12 +156,6 @@ pub trait SigningKey: Send + Sync {
 /// Why a key service did not do as asked. Holds no key.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
-    /// The scheme is known and has no provider yet.
-    #[error("the key `{0}` cannot be used: {scheme}:// is not supported yet", scheme = .0.provider().scheme())]
-    Unsupported(KeyRef),
-    /// The scheme is known, and nothing signs with it yet.
-    #[error("the key `{0}` cannot sign: signing with {scheme}:// is not supported yet", scheme = .0.provider().scheme())]
-    CannotSign(KeyRef),
     /// Nothing says where the service is, or who asks it.
     #[error("nothing says {what} for the key `{key}`")]
     NotConfigured {
@@ -284,12 +279,6 @@ impl KeyError {
     /// Says what can be done about it.
     pub fn hint(&self) -> Option<Hint> {
         let text = match self {
-            Self::Unsupported(_) => {
-                "this version seals and opens with openbao://, aws-kms://, gcp-kms://, azure-keyvault:// and local-file://"
-            }
-            Self::CannotSign(_) => {
-                "this version signs with openbao://, aws-kms://, gcp-kms://, azure-keyvault:// and local-file://"
-            }
             Self::NotConfigured { hint, .. } => hint,
             Self::Http { source, .. } => return source.hint(),
             Self::Service { message: Some(message), key, .. } if key.provider() == KeyProvider::AwsKms => {
@@ -333,29 +322,23 @@ impl KeyError {
 /// Connects to the service of `key`.
 ///
 /// # Errors
-/// When the service is not supported yet or cannot be used here.
+/// When the service cannot be used here.
 pub fn connect(key: &KeyRef, settings: &Settings, http: &Client) -> Result<Box<dyn KeyService>, KeyError> {
-    let service = SERVICES.iter().find(|(provider, ..)| *provider == key.provider());
-    match service.and_then(|(_, connect, _)| *connect) {
-        Some(connect) => connect(key, settings, http),
-        None => Err(KeyError::Unsupported(key.clone())),
-    }
+    let (connect, _) = service(key.provider());
+    connect(key, settings, http)
 }
 
 /// Connects to the service of `key` to sign with it.
 ///
 /// # Errors
-/// When the service is not supported yet or cannot be used here, and when the key is not one that signs.
+/// When the service cannot be used here, and when the key is not one that signs.
 pub async fn connect_to_sign(
     key: &KeyRef,
     settings: &Settings,
     http: &Client,
 ) -> Result<Box<dyn SigningKey>, KeyError> {
-    let service = SERVICES.iter().find(|(provider, ..)| *provider == key.provider());
-    match service.and_then(|(_, _, connect)| *connect) {
-        Some(connect) => connect(key, settings, http).await,
-        None => Err(KeyError::CannotSign(key.clone())),
-    }
+    let (_, connect) = service(key.provider());
+    connect(key, settings, http).await
 }
 
 /// Says what was done in a service, as FractalOps records it.
@@ -376,13 +359,6 @@ fn said(message: Option<&str>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn every_scheme_is_in_the_table() {
-        for provider in KeyProvider::ALL {
-            assert_eq!(SERVICES.iter().filter(|(listed, ..)| *listed == provider).count(), 1);
-        }
-    }
 
     pub(crate) fn client() -> Client {
         let environment = protected_model::environment::Environment::default();
