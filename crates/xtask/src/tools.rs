@@ -293,9 +293,11 @@ const fn npm(
 
 /// A command of the operating system and the Debian package that brings it.
 const SYSTEM: &[(&str, &str, Purpose)] = &[
+    ("docker-registry", "docker-registry", Purpose::Tests),
     ("git", "git", Purpose::Tests),
     ("groovy", "groovy", Purpose::Tests),
     ("rsync", "rsync", Purpose::Tests),
+    ("skopeo", "skopeo", Purpose::Tests),
     ("time", "time", Purpose::Benchmarks),
     ("wrk", "wrk", Purpose::Benchmarks),
 ];
