@@ -23,6 +23,7 @@ use crate::{
     idempotency::Answers,
     issuers::Issuers,
     local_issuer::LocalIssuer,
+    oci::{OciError, OciKeys},
     problem::Refusal,
     registry::Trusted,
     revocation::Revoked,
@@ -51,6 +52,9 @@ pub enum ServeError {
     /// The signing keys.
     #[error("cannot load or create the signing keys")]
     Keys(#[source] KeyFileError),
+    /// The keys of tokens for the Docker registry.
+    #[error("cannot set up the keys of registry tokens")]
+    Oci(#[from] OciError),
     /// The Sigstore authority.
     #[error("cannot set up the Sigstore authority")]
     Sigstore(#[from] AuthorityError),
@@ -91,6 +95,8 @@ pub(crate) struct App {
     pub(crate) issuers: Issuers,
     /// The issuer that imitates CI platforms.
     pub(crate) local_issuer: Option<LocalIssuer>,
+    /// The keys of tokens for the Docker registry, where one is configured.
+    pub(crate) oci_keys: Option<OciKeys>,
     /// The private Sigstore, where it is switched on.
     pub(crate) authority: Option<Authority>,
     /// The tokens that are not taken any more.
@@ -132,6 +138,10 @@ impl App {
             true => Some(Authority::open(&data.join("keys"), &public_url, clock())?),
             false => None,
         };
+        let oci_keys = match config.oci {
+            Some(_) => Some(OciKeys::load_or_create(&data.join("keys"), clock())?),
+            None => None,
+        };
         let registry_keys =
             RegistryKeys::load_or_create(&data.join("keys"), clock()).map_err(ServeError::Keys)?;
         let local_issuer = match &config.local_issuer {
@@ -147,6 +157,7 @@ impl App {
             trusted: trusted(&config)?,
             strangers: Strangers::default(),
             operator: operator_token(data)?,
+            oci_keys,
             authority,
             local_issuer,
             public_url,

@@ -12,36 +12,49 @@ use protected_model::{
     name::TenantId,
     secret::IdToken,
 };
-use protected_trust::mint::{Expect, TokenError};
+use protected_trust::{
+    mint::{Expect, TokenError},
+    verify::VerifiedIdToken,
+};
 use serde::de::DeserializeOwned;
 
 use crate::{
     app::App,
     audit::NewEvent,
-    config::{Entitlement, Repository},
+    config::Repository,
     problem::{Answer, Refusal},
 };
 
 /// The longest `Authorization` header. Attack: megabytes of Base64 to be decoded before anything is known.
 const HEADER_BYTES: usize = 8 * 1024;
 
-/// Returns the bearer of the request's only `Authorization` header.
+/// Returns the request's only `Authorization` header, if there is one.
 ///
 /// Attack: with two headers, a proxy in front checks the one and the service behind it takes the other.
-pub(crate) fn bearer(headers: &HeaderMap) -> Answer<&str> {
+pub(crate) fn authorization(headers: &HeaderMap) -> Answer<Option<&str>> {
     let refuse = |message: &str| Err(Refusal::new(Code::UNAUTHENTICATED, message));
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
-    let Some(value) = values.next() else {
-        return refuse("no credential: expected `Authorization: Bearer <token>`");
-    };
+    let Some(value) = values.next() else { return Ok(None) };
     if values.next().is_some() {
         return refuse("two Authorization headers: expected exactly one");
     }
     if value.len() > HEADER_BYTES {
         return refuse("the Authorization header is longer than 8 KiB");
     }
-    let parts = value.to_str().ok().and_then(|text| text.split_once(' '));
-    let Some((_, token)) = parts.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")) else {
+    match value.to_str() {
+        Ok(text) => Ok(Some(text)),
+        Err(_) => refuse("the Authorization header is not ASCII"),
+    }
+}
+
+/// Returns the bearer of the request's `Authorization` header.
+pub(crate) fn bearer(headers: &HeaderMap) -> Answer<&str> {
+    let refuse = |message: &str| Err(Refusal::new(Code::UNAUTHENTICATED, message));
+    let Some(value) = authorization(headers)? else {
+        return refuse("no credential: expected `Authorization: Bearer <token>`");
+    };
+    let Some((_, token)) = value.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
+    else {
         return refuse("expected `Authorization: Bearer <token>`");
     };
     if token.contains("${") {
@@ -69,6 +82,18 @@ pub(crate) struct Session {
 }
 
 impl Session {
+    /// Makes one of a person's verified token.
+    pub(crate) fn of_person(tenant_id: TenantId, verified: VerifiedIdToken) -> Self {
+        Self {
+            tenant_id,
+            kind: ActorKind::Human,
+            groups: verified.groups,
+            token_jti: verified.replay.as_str().to_owned(),
+            token_exp: verified.expires,
+            identity: verified.identity,
+        }
+    }
+
     /// Returns the run that calls; `None` for a person.
     pub(crate) fn publisher(&self) -> Option<Publisher> {
         (self.kind == ActorKind::Ci).then(|| Publisher::from(&self.identity))
@@ -96,17 +121,37 @@ impl Caller {
 
 /// Returns the session whose token the request bears: a CI session token, or a person's OIDC token.
 pub(crate) async fn session(app: &App, headers: &HeaderMap) -> Answer<Session> {
-    let token = bearer(headers)?;
+    match identify(app, bearer(headers)?).await? {
+        Identified::Run(session) => Ok(*session),
+        Identified::Person(verified) => {
+            let entitled = app.config.entitlements.iter();
+            let own = entitled.filter(|it| it.people().include(&verified.identity, &verified.groups));
+            let tenant_id = one_tenant(own.map(|it| &it.tenant_id))?;
+            Ok(Session::of_person(tenant_id, *verified))
+        }
+    }
+}
+
+/// Whose token it is.
+pub(crate) enum Identified {
+    /// A CI job's: it says of which tenant.
+    Run(Box<Session>),
+    /// A person's, of whom nothing is known yet but what the issuer says.
+    Person(Box<VerifiedIdToken>),
+}
+
+/// Verifies a CI session token, or a person's OIDC token.
+pub(crate) async fn identify(app: &App, token: &str) -> Answer<Identified> {
     let refusal = match verify_session(app, token) {
         Ok(claims) => {
-            return Ok(Session {
+            return Ok(Identified::Run(Box::new(Session {
                 tenant_id: claims.tenant_id,
                 identity: claims.identity,
                 kind: ActorKind::Ci,
                 groups: Vec::new(),
                 token_jti: claims.jti,
                 token_exp: claims.exp,
-            });
+            })));
         }
         Err(refusal) => refusal,
     };
@@ -114,7 +159,7 @@ pub(crate) async fn session(app: &App, headers: &HeaderMap) -> Answer<Session> {
     if *refusal.code() != Code::UNAUTHENTICATED || !app.issuers.has_people() {
         return Err(refusal);
     }
-    person(app, token).await
+    Ok(Identified::Person(Box::new(person(app, token).await?)))
 }
 
 /// Returns the session whose token the request bears, or the operator.
@@ -125,7 +170,7 @@ pub(crate) async fn session_or_operator(app: &App, headers: &HeaderMap) -> Answe
     Ok(Caller::Session(Box::new(session(app, headers).await?)))
 }
 
-async fn person(app: &App, token: &str) -> Answer<Session> {
+async fn person(app: &App, token: &str) -> Answer<VerifiedIdToken> {
     let unauthenticated = |refusal: Refusal| match *refusal.code() == Code::INVALID_ID_TOKEN {
         // At the token endpoint it is a wrong parameter, and here a wrong credential.
         true => Refusal::new(Code::UNAUTHENTICATED, refusal.message()),
@@ -142,35 +187,20 @@ async fn person(app: &App, token: &str) -> Answer<Session> {
             "this is a CI job's ID token: exchange it for a session first",
         ));
     }
-    let entitled =
-        app.config.entitlements.iter().filter(|it| is_of(it, &verified.identity, &verified.groups));
-    let tenants: BTreeSet<_> = entitled.map(|it| &it.tenant_id).collect();
-    let tenant_id = match tenants.first() {
-        Some(tenant) if tenants.len() == 1 => (*tenant).clone(),
-        Some(_) => {
-            let message = "this person has entitlements at more than one tenant, which is not supported";
-            return Err(Refusal::new(Code::PROJECT_NOT_ENTITLED, message));
-        }
-        None => return Err(Refusal::new(Code::PROJECT_NOT_ENTITLED, "this person has no entitlement here")),
-    };
-    Ok(Session {
-        tenant_id,
-        kind: ActorKind::Human,
-        groups: verified.groups,
-        token_jti: verified.replay.as_str().to_owned(),
-        token_exp: verified.expires,
-        identity: verified.identity,
-    })
+    Ok(verified)
 }
 
-/// Returns whether an entitlement is this person's, by subject or by group.
-pub(crate) fn is_of(entitlement: &Entitlement, identity: &RunIdentity, groups: &[String]) -> bool {
-    entitlement.issuer == identity.issuer
-        && match (&entitlement.sub, &entitlement.group) {
-            (Some(sub), None) => *sub == identity.subject,
-            (None, Some(group)) => groups.contains(group),
-            _ => false,
+/// Returns the one tenant of those at which a person is known: a session is of one.
+pub(crate) fn one_tenant<'a>(tenants: impl Iterator<Item = &'a TenantId>) -> Answer<TenantId> {
+    let tenants: BTreeSet<_> = tenants.collect();
+    match tenants.first() {
+        Some(tenant) if tenants.len() == 1 => Ok((*tenant).clone()),
+        Some(_) => {
+            let message = "this person has entitlements at more than one tenant, which is not supported";
+            Err(Refusal::new(Code::PROJECT_NOT_ENTITLED, message))
         }
+        None => Err(Refusal::new(Code::PROJECT_NOT_ENTITLED, "this person has no entitlement here")),
+    }
 }
 
 /// Verifies a CI session token.

@@ -1,8 +1,10 @@
 //! The configuration: one commented TOML file, checked as a whole before anything starts.
 
 mod check;
+mod oci;
 
 pub(crate) use check::{PLATFORMS, platform_name};
+pub(crate) use oci::{Customer, Licence, Oci, Plan};
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -17,7 +19,7 @@ use protected_model::{
     api::entitlement::PackageStatus,
     claims::{INSTALL_SECONDS, PUBLISH_SECONDS, SESSION_SECONDS},
     digest::Sha256,
-    identity::PlatformKind,
+    identity::{PlatformKind, RunIdentity},
     integrity::canonical,
     name::{EntitlementSnapshotId, PackageName, PackageScope, ProjectSlug, TenantId},
     service_url::ServiceUrl,
@@ -70,6 +72,8 @@ pub struct Config {
     pub(crate) entitlements: Vec<Entitlement>,
     pub(crate) local_issuer: Option<LocalIssuer>,
     pub(crate) sigstore: Sigstore,
+    pub(crate) customers: Vec<Customer>,
+    pub(crate) oci: Option<Oci>,
 }
 
 /// Where the service listens, what it is called, where its data is.
@@ -292,6 +296,33 @@ pub(crate) struct Entitlement {
     pub(crate) role: Role,
 }
 
+impl Entitlement {
+    /// Returns whose it is.
+    pub(crate) fn people(&self) -> People<'_> {
+        People { issuer: &self.issuer, sub: self.sub.as_deref(), group: self.group.as_deref() }
+    }
+}
+
+/// Persons of an issuer: one by `sub`, or those of a group.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct People<'a> {
+    issuer: &'a str,
+    sub: Option<&'a str>,
+    group: Option<&'a str>,
+}
+
+impl People<'_> {
+    /// Returns whether this person is one of them.
+    pub(crate) fn include(&self, identity: &RunIdentity, groups: &[String]) -> bool {
+        self.issuer == identity.issuer
+            && match (self.sub, self.group) {
+                (Some(sub), None) => sub == identity.subject,
+                (None, Some(group)) => groups.iter().any(|it| it == group),
+                _ => false,
+            }
+    }
+}
+
 /// What a person is to a project.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -374,6 +405,14 @@ struct File {
     local_issuer: Option<Spanned<LocalIssuer>>,
     #[serde(default)]
     sigstore: Option<Spanned<Sigstore>>,
+    #[serde(default)]
+    customer: Vec<Spanned<Customer>>,
+    #[serde(default)]
+    oci: Option<Spanned<Oci>>,
+    #[serde(default)]
+    oci_plan: Vec<Spanned<Plan>>,
+    #[serde(default)]
+    oci_licence: Vec<Spanned<Licence>>,
 }
 
 /// A package is known by its tenant and its name.
@@ -434,6 +473,7 @@ impl Config {
         self.issuers.iter_mut().for_each(|it| resolve(&mut it.url));
         self.publishers.iter_mut().for_each(|it| resolve(&mut it.issuer));
         self.entitlements.iter_mut().for_each(|it| resolve(&mut it.issuer));
+        self.customers.iter_mut().for_each(|it| resolve(&mut it.issuer));
     }
 
     /// Returns a repository by its name.

@@ -19,6 +19,8 @@ pub(crate) enum Credential {
     None,
     /// A CI session token.
     Session,
+    /// A CI session token or a person's token, as a bearer or as the password of HTTP Basic.
+    SessionOrBasic,
     /// A CI session token, or the operator's token.
     SessionOrOperator,
     /// An npm token.

@@ -1,8 +1,8 @@
 //! FractalOps' package contract and an npm registry on one machine, with its data on disk.
 //!
-//! It decides who may do what ([`fractalops`]), stores packages and checks each request again ([`registry`]), and
-//! can imitate CI platforms' issuers for demos and tests. Nothing here is a client of either service: what
-//! crosses the wire is defined in `protected-model` and pinned there.
+//! It decides who may do what ([`fractalops`]), stores packages and checks each request again ([`registry`]), hands
+//! out the tokens of a Docker registry ([`oci`]), and can imitate CI platforms' issuers for demos and tests. Nothing
+//! here is a client of either service: what crosses the wire is defined in `protected-model` and pinned there.
 
 mod app;
 mod audit;
@@ -13,6 +13,7 @@ mod fractalops;
 mod idempotency;
 mod issuers;
 mod local_issuer;
+mod oci;
 mod openapi;
 mod problem;
 mod registry;
@@ -27,6 +28,7 @@ mod x509;
 
 pub use app::ServeError;
 pub use config::{Config, ConfigError, Limits, Server};
+pub use oci::OciError;
 pub use openapi::openapi;
 pub use server::serve;
 pub use sigstore::AuthorityError;

@@ -6,14 +6,19 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     endpoint::{Content, Credential, Endpoint},
-    fractalops, local_issuer, registry, sigstore,
+    fractalops, local_issuer, oci, registry, sigstore,
 };
 
 /// Returns every endpoint of the service.
 fn endpoints() -> impl Iterator<Item = Endpoint> {
-    [fractalops::endpoints(), registry::endpoints(), sigstore::endpoints(), local_issuer::endpoints()]
-        .into_iter()
-        .flatten()
+    let tables = [
+        fractalops::endpoints(),
+        registry::endpoints(),
+        oci::endpoints(),
+        sigstore::endpoints(),
+        local_issuer::endpoints(),
+    ];
+    tables.into_iter().flatten()
 }
 
 /// Returns the document: OpenAPI 3.1, whose schemas are JSON Schema 2020-12.
@@ -37,13 +42,18 @@ pub fn openapi() -> Value {
             "title": "FractalOps packages, local",
             "version": env!("CARGO_PKG_VERSION"),
             "description": "CI identity to short-lived npm token, records of hardened builds, audit and evidence, \
-                            the npm registry that checks every claim again, and a private Sigstore.",
+                            the npm registry that checks every claim again, tokens for a Docker registry, and a private \
+                            Sigstore.",
         },
         "paths": paths,
         "components": {
             "schemas": schemas.take_definitions(true),
             "securitySchemes": {
                 "session": bearer("A CI session token, from the token endpoint"),
+                "basic": {
+                    "type": "http", "scheme": "basic",
+                    "description": "Any user name, and a CI session token or a person's token as the password",
+                },
                 "npm": bearer("A short-lived npm token for one package"),
                 "idToken": bearer("The CI platform's ID token"),
                 "operator": bearer("The token in the data folder's `admin-token`"),
@@ -112,6 +122,7 @@ fn security(credential: Credential) -> Value {
     match credential {
         Credential::None => json!([]),
         Credential::Session => json!([{"session": []}]),
+        Credential::SessionOrBasic => json!([{"session": []}, {"basic": []}]),
         Credential::SessionOrOperator => json!([{"session": []}, {"operator": []}]),
         Credential::NpmToken => json!([{"npm": []}]),
         Credential::IdToken => json!([{"idToken": []}]),

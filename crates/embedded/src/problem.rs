@@ -6,6 +6,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use protected_model::api::problem::{Code, MEDIA_TYPE, NOTICE_HEADER, Problem, RuleResult};
+use serde_json::json;
 
 use crate::{audit::NewEvent, request::RequestInfo, store::StoreError};
 
@@ -22,7 +23,18 @@ pub(crate) struct Refusal {
     event: Option<Box<NewEvent>>,
     retry_after_seconds: Option<u64>,
     location: Option<HeaderValue>,
-    npm_message: bool,
+    style: Style,
+}
+
+/// Whose clients read the body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Style {
+    /// Ours, and npm.
+    Problem,
+    /// npm at its trusted-publishing endpoint.
+    NpmMessage,
+    /// Docker's.
+    Docker,
 }
 
 /// What a handler returns.
@@ -44,7 +56,7 @@ impl Refusal {
             event: None,
             retry_after_seconds: None,
             location: None,
-            npm_message: false,
+            style: Style::Problem,
         }
     }
 
@@ -62,7 +74,19 @@ impl Refusal {
 
     /// Adds `message`, the one member that npm reads at its trusted-publishing endpoint.
     pub(crate) fn npm_message(mut self) -> Self {
-        self.npm_message = true;
+        self.style = Style::NpmMessage;
+        self
+    }
+
+    /// Adds `errors`, the one member that Docker's clients read, and asks for HTTP Basic, which they know.
+    ///
+    /// Of a 403 they print no more than the number (skopeo 1.9). So that is a 401 here: to a registry's protocol it is
+    /// a credential that is not good enough.
+    pub(crate) fn docker(mut self) -> Self {
+        self.style = Style::Docker;
+        if self.problem.status == 403 {
+            self.problem.status = 401;
+        }
         self
     }
 
@@ -135,15 +159,24 @@ impl Refusal {
         self.problem.correlation_id = Some(request.correlation_id.clone());
         let status = StatusCode::from_u16(self.problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let mut body = serde_json::to_value(&self.problem).unwrap_or_default();
-        if self.npm_message {
-            body["message"] = self.problem.message().into();
+        match self.style {
+            Style::Problem => {}
+            Style::NpmMessage => body["message"] = self.problem.message().into(),
+            Style::Docker => {
+                let code = self.docker_code();
+                body["errors"] = json!([{"code": code, "message": self.notice(), "detail": null}]);
+            }
         }
         let mut response = (status, body.to_string()).into_response();
         let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
+        // Newer clients of Docker's read no other type than JSON's own.
+        let media_type = if self.style == Style::Docker { "application/json" } else { MEDIA_TYPE };
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(media_type));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         headers.insert(NOTICE_HEADER, visible(&self.notice()));
-        if status == StatusCode::UNAUTHORIZED {
+        if status == StatusCode::UNAUTHORIZED && self.style == Style::Docker {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(r#"Basic realm="fractalops""#));
+        } else if status == StatusCode::UNAUTHORIZED {
             // npm shows no body beside this header: the notice above has to carry the text.
             let challenge = format!(
                 r#"Bearer realm="fractalops", error="invalid_token", error_description="{}""#,
@@ -158,6 +191,17 @@ impl Refusal {
             headers.insert(header::LOCATION, location);
         }
         response
+    }
+
+    /// Returns the code in the words of the distribution-spec ("Error Codes").
+    fn docker_code(&self) -> &'static str {
+        match self.problem.code.status() {
+            401 => "UNAUTHORIZED",
+            403 => "DENIED",
+            503 => "UNAVAILABLE",
+            400..500 => "UNSUPPORTED",
+            _ => "UNKNOWN",
+        }
     }
 
     fn notice(&self) -> String {

@@ -12,6 +12,7 @@ use axum::{
 use futures_util::{Stream, StreamExt};
 use protected_model::api::problem::{CORRELATION_HEADER, Code};
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::{
@@ -192,16 +193,40 @@ pub(crate) fn json<T: DeserializeOwned>(headers: &HeaderMap, bytes: &[u8]) -> An
 
 /// Reads a form; a member that is given twice is refused (RFC 6749 section 3.2).
 pub(crate) fn form<T: DeserializeOwned>(headers: &HeaderMap, bytes: &[u8]) -> Answer<T> {
+    form_repeating(headers, bytes, "")
+}
+
+/// Reads a form in which one member may be given more than once: its values are joined by spaces.
+pub(crate) fn form_repeating<T: DeserializeOwned>(
+    headers: &HeaderMap,
+    bytes: &[u8],
+    repeated: &str,
+) -> Answer<T> {
     expect_type(headers, "application/x-www-form-urlencoded")?;
+    members(url::form_urlencoded::parse(bytes), repeated)
+}
+
+/// Reads the members of a form or a query, of which `repeated` may be given more than once.
+pub(crate) fn members<T: DeserializeOwned>(
+    parsed: url::form_urlencoded::Parse<'_>,
+    repeated: &str,
+) -> Answer<T> {
     let mut members = serde_json::Map::new();
-    for (name, value) in url::form_urlencoded::parse(bytes) {
-        if members.insert(name.into_owned(), value.into_owned().into()).is_some() {
-            return Err(Refusal::new(Code::INVALID_REQUEST, "the form has a member twice"));
+    for (name, value) in parsed {
+        match members.get_mut(name.as_ref()) {
+            None => {
+                members.insert(name.into_owned(), value.into_owned().into());
+            }
+            Some(Value::String(before)) if name == repeated => {
+                before.push(' ');
+                before.push_str(&value);
+            }
+            Some(_) => return Err(Refusal::new(Code::INVALID_REQUEST, "a member is given twice")),
         }
     }
     // The parser's text may repeat a value, and the values here are tokens.
     serde_json::from_value(members.into())
-        .map_err(|_| Refusal::new(Code::INVALID_REQUEST, "the form lacks a required member"))
+        .map_err(|_| Refusal::new(Code::INVALID_REQUEST, "a required member is missing"))
 }
 
 fn expect_type(headers: &HeaderMap, expected: &str) -> Answer<()> {

@@ -24,7 +24,7 @@ use crate::{
     app::{App, Clock, ServeError},
     audit::{self, Gathered},
     config::Config,
-    fractalops, local_issuer, registry,
+    fractalops, local_issuer, oci, registry,
     request::{self, Peer},
     sigstore,
     store::Store,
@@ -108,6 +108,7 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .merge(fractalops::router())
         .merge(local_issuer::router())
         .merge(registry::router())
+        .merge(oci::router())
         .merge(sigstore::router())
         .fallback(request::not_found)
         .method_not_allowed_fallback(request::wrong_method)
@@ -132,6 +133,9 @@ async fn sweep(app: Arc<App>) {
         app.answers.sweep(now).await;
         if let Err(error) = rotate(&app, now) {
             tracing::error!(error = &error as &dyn std::error::Error, "cannot rotate the signing key");
+        }
+        if let Err(error) = oci::rotate(&app, now) {
+            tracing::error!(error = &error as &dyn std::error::Error, "cannot rotate the registry's keys");
         }
         if let Err(error) = sigstore::rotate(&app, now).await {
             tracing::error!(error = &error as &dyn std::error::Error, "cannot rotate the Sigstore keys");

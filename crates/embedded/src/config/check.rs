@@ -14,7 +14,9 @@ use toml::Spanned;
 use url::Host;
 
 use super::{
-    Config, Entitlement, File, Issuer, Limits, LocalIssuer, Package, Project, Repository, Server, Sigstore,
+    Config, Customer, Entitlement, File, Issuer, Limits, LocalIssuer, Package, People, Project, Repository,
+    Server, Sigstore,
+    oci::{self, Tables},
 };
 use crate::sigstore::public_key;
 
@@ -31,10 +33,14 @@ pub(super) struct Wrong {
     pub(super) message: String,
 }
 
-type Checked<T = ()> = Result<T, Wrong>;
+pub(super) type Checked<T = ()> = Result<T, Wrong>;
 
-fn wrong<T>(entry: &Spanned<impl Sized>, message: impl Into<String>) -> Checked<T> {
-    Err(Wrong { at: entry.span().start, message: message.into() })
+pub(super) fn wrong<T>(entry: &Spanned<impl Sized>, message: impl Into<String>) -> Checked<T> {
+    wrong_at(entry.span().start, message)
+}
+
+pub(super) fn wrong_at<T>(at: usize, message: impl Into<String>) -> Checked<T> {
+    Err(Wrong { at, message: message.into() })
 }
 
 fn values<T>(entries: Vec<Spanned<T>>) -> Vec<T> {
@@ -90,6 +96,8 @@ pub(super) fn check(file: File) -> Checked<Config> {
         entitlements: Vec::new(),
         local_issuer: None,
         sigstore: file.sigstore.map(sigstore).transpose()?.unwrap_or_default(),
+        customers: Vec::new(),
+        oci: None,
     };
     for entry in file.repository {
         repository(&config, &entry)?;
@@ -113,8 +121,13 @@ pub(super) fn check(file: File) -> Checked<Config> {
         entitlement(&config, entry)?;
         unique(&mut ids, entry, &entry.get_ref().id)?;
     }
+    for entry in &file.customer {
+        customer(&config, entry)?;
+        unique(&mut ids, entry, &entry.get_ref().id)?;
+    }
     config.publishers = values(file.trusted_publisher.clone());
     config.entitlements = values(file.entitlement.clone());
+    config.customers = values(file.customer);
     for entry in file.package {
         let key = package(&config, &entry)?;
         config.packages.insert(key, entry.into_inner());
@@ -127,6 +140,8 @@ pub(super) fn check(file: File) -> Checked<Config> {
         let it = entry.get_ref();
         known_packages(&config, entry, "entitlement", &it.id, &it.tenant_id, &it.packages)?;
     }
+    let tables = Tables { oci: file.oci, plans: file.oci_plan, licences: file.oci_licence };
+    config.oci = oci::check(&config, tables)?;
     Ok(config)
 }
 
@@ -315,17 +330,32 @@ fn publisher(config: &Config, entry: &Spanned<TrustedPublisher>) -> Checked {
 fn entitlement(config: &Config, entry: &Spanned<Entitlement>) -> Checked {
     let it = entry.get_ref();
     belongs(config, entry, "entitlement", &it.id, (&it.tenant_id, &it.project_slug), &it.issuer)?;
-    if it.sub.is_some() == it.group.is_some() {
-        return wrong(entry, format!("[[entitlement]] `{}`: expected either `sub` or `group`", it.id));
-    }
+    people(config, entry, "entitlement", &it.id, it.people())?;
     if it.actions.is_empty() || it.packages.is_empty() {
         return wrong(
             entry,
             format!("[[entitlement]] `{}`: `actions` and `packages` may not be empty", it.id),
         );
     }
+    Ok(())
+}
+
+fn customer(config: &Config, entry: &Spanned<Customer>) -> Checked {
+    let it = entry.get_ref();
+    if !config.tenants.contains(&it.tenant_id) {
+        let text = format!("[[customer]] `{}`: tenant `{}` is no [[tenant]]", it.id, it.tenant_id);
+        return wrong(entry, text);
+    }
+    known_issuer(config, entry, "customer", &it.id, &it.issuer)?;
+    people(config, entry, "customer", &it.id, it.people())
+}
+
+fn people(config: &Config, entry: &Spanned<impl Sized>, table: &str, id: &str, it: People<'_>) -> Checked {
+    if it.sub.is_some() == it.group.is_some() {
+        return wrong(entry, format!("[[{table}]] `{id}`: expected either `sub` or `group`"));
+    }
     if config.issuers.iter().any(|issuer| issuer.url == it.issuer && !issuer.people) {
-        let text = format!("[[entitlement]] `{}`: issuer `{}` needs `people = true`", it.id, it.issuer);
+        let text = format!("[[{table}]] `{id}`: issuer `{}` needs `people = true`", it.issuer);
         return wrong(entry, text);
     }
     Ok(())
@@ -345,10 +375,20 @@ fn belongs(
             format!("[[{table}]] `{id}`: project `{project}` is no [[project]] of `{tenant}`"),
         );
     }
-    if !config.issuers.iter().any(|it| it.url == issuer) {
-        return wrong(entry, format!("[[{table}]] `{id}`: issuer `{issuer}` is no [[issuer]]"));
+    known_issuer(config, entry, table, id, issuer)
+}
+
+fn known_issuer(
+    config: &Config,
+    entry: &Spanned<impl Sized>,
+    table: &str,
+    id: &str,
+    issuer: &str,
+) -> Checked {
+    match config.issuers.iter().any(|it| it.url == issuer) {
+        true => Ok(()),
+        false => wrong(entry, format!("[[{table}]] `{id}`: issuer `{issuer}` is no [[issuer]]")),
     }
-    Ok(())
 }
 
 fn is_loopback(url: &ServiceUrl) -> bool {
@@ -372,7 +412,10 @@ fn unique(ids: &mut BTreeSet<String>, entry: &Spanned<impl Sized>, id: &str) -> 
     if ids.insert(id.to_owned()) {
         return Ok(());
     }
-    wrong(entry, format!("the id `{id}` is there twice among [[trusted_publisher]] and [[entitlement]]"))
+    wrong(
+        entry,
+        format!("the id `{id}` is there twice among [[trusted_publisher]], [[entitlement]] and [[customer]]"),
+    )
 }
 
 fn known_packages(

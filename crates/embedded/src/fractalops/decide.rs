@@ -19,7 +19,7 @@ use protected_trust::policy::{TrustedPublisher, walk};
 
 use crate::{
     app::App,
-    auth::{Session, is_of},
+    auth::Session,
     config::{ArchivedInstall, Package, Repository, Role},
     problem::{Answer, Refusal},
 };
@@ -154,7 +154,7 @@ fn grant(
             .config
             .entitlements
             .iter()
-            .filter(|it| named(&it.id) && is_of(it, &session.identity, &session.groups))
+            .filter(|it| named(&it.id) && it.people().include(&session.identity, &session.groups))
             .filter(|it| it.packages.contains(&package.name) && it.actions.contains(&action))
             .map(|it| Grant { id: it.id.clone(), rules: Vec::new(), role: Some(it.role) })
             .collect();
@@ -204,7 +204,7 @@ fn allowed(app: &App, session: &Session, package: &Package) -> Vec<Action> {
 pub(super) fn projects(app: &App, session: &Session) -> BTreeSet<ProjectSlug> {
     if session.kind == ActorKind::Human {
         let entitled = app.config.entitlements.iter().filter(|it| it.tenant_id == session.tenant_id);
-        let own = entitled.filter(|it| is_of(it, &session.identity, &session.groups));
+        let own = entitled.filter(|it| it.people().include(&session.identity, &session.groups));
         return own.map(|it| it.project_slug.clone()).collect();
     }
     let publishers = app.config.publishers.iter().filter(|it| it.tenant_id == session.tenant_id);

@@ -8,7 +8,7 @@ use protected_model::api::oauth::{GRANT_TYPE, JWKS_PATH, METADATA_PATH, Metadata
 use crate::{app::App, endpoint::Endpoint};
 
 /// How long a client may keep the keys. A new key signs at once, so whoever meets an unknown `kid` asks again.
-const KEYS_MAX_AGE: &str = "public, max-age=300";
+pub(crate) const KEYS_MAX_AGE: &str = "public, max-age=300";
 
 pub(super) fn endpoints() -> Vec<Endpoint> {
     vec![

@@ -16,6 +16,8 @@ pub(crate) mod replay;
 pub(crate) mod retention;
 mod revoke;
 
+pub(crate) use metadata::KEYS_MAX_AGE;
+
 use std::sync::Arc;
 
 use axum::{
@@ -32,7 +34,7 @@ use crate::{
 };
 
 /// The largest body of a request that carries no document.
-const FORM_BYTES: u64 = 64 * 1024;
+pub(crate) const FORM_BYTES: u64 = 64 * 1024;
 
 /// Returns every endpoint of the control plane.
 pub(crate) fn endpoints() -> Vec<Endpoint> {

@@ -18,6 +18,7 @@ use crate::{
     audit::NewEvent,
     auth,
     endpoint::Endpoint,
+    oci,
     problem::Answer,
     request::{RequestInfo, form, read_body},
 };
@@ -51,6 +52,11 @@ async fn revoke(
         (claims.jti, claims.exp)
     } else if let Some(claims) = npm() {
         event.by_npm_token(&claims);
+        (claims.jti, claims.exp)
+    } else if let Some(claims) = oci::verify(&app, token) {
+        // It does not say whether a run or a person has it.
+        event.0.actor.sub = claims.sub;
+        event.0.tenant_id = Some(claims.tenant_id);
         (claims.jti, claims.exp)
     } else {
         return Ok(StatusCode::OK);

@@ -151,6 +151,77 @@ fn what_cannot_be_meant_is_refused_with_its_line() {
             "needs [local_issuer]",
         ),
         ("name = \"nobody\"", "name = \"member\"", "`member` is there twice"),
+        ("service = \"registry.example\"", "service = \"\"", "expected what the registry calls itself"),
+        ("[oci]\n", "[oci]\nrevoked_licences = [\"globex\"]\n", "`globex` is no [[oci_licence]]"),
+        ("[oci]\n", "[[customer]]\n", "unknown field `service`"),
+        ("id = \"globex-deliveries\"", "id = \"core-release\"", "`core-release` is there twice"),
+        (
+            "id = \"globex-deliveries\"\ntenant_id = \"acme\"",
+            "id = \"globex-deliveries\"\ntenant_id = \"globex\"",
+            "project `core` is no [[project]] of `globex`",
+        ),
+        (
+            "{ below = \"acme/core/globex\", actions = [\"pull\"] }",
+            "{ below = \"acme/core2/globex\", actions = [\"pull\"] }",
+            "repository `acme/core2/globex` does not begin with `acme/core`",
+        ),
+        ("name = \"acme/core/tools\"", "name = \"rival/core/tools\"", "does not begin with `acme/core`"),
+        ("name = \"acme/core/tools\"", "name = \"acme/core/*\"", "is not the path of a repository"),
+        ("name = \"acme/core/tools\"", "name = \"Acme/core/tools\"", "is not the path of a repository"),
+        (
+            "name = \"acme/core/tools\"",
+            "name = \"acme/core/tools\", below = \"acme/core\"",
+            "either `name` or `below`",
+        ),
+        (
+            "name = \"acme/core/tools\", actions = [\"pull\"]",
+            "actions = [\"pull\"]",
+            "either `name` or `below`",
+        ),
+        (
+            "name = \"acme/core/tools\", actions = [\"pull\"]",
+            "name = \"acme/core/tools\", actions = []",
+            "`actions` of `acme/core/tools` may not be empty",
+        ),
+        (
+            "name = \"acme/core/tools\", actions = [\"pull\"]",
+            "name = \"acme/core/tools\", actions = [\"admin\"]",
+            "unknown variant `admin`",
+        ),
+        (
+            "repositories = [{ below = \"acme/core\", actions = [\"pull\", \"push\"] }]",
+            "repositories = []",
+            "`repositories` may not be empty",
+        ),
+        ("plan = \"globex-deliveries\"", "plan = \"globex\"", "plan `globex` is no [[oci_plan]]"),
+        ("plan = \"globex-deliveries\"", "plan = \"core-release\"", "lets more than `pull`"),
+        (
+            "\"acme-maintainers\"]\n\n[[oci_licence]]",
+            "\"members\"]\n\n[[oci_licence]]",
+            "is no publisher and no maintainer",
+        ),
+        ("holders = [\"globex\"]", "holders = []", "`holders` may not be empty"),
+        ("holders = [\"globex\"]", "holders = [\"gina\"]", "holder `gina` is no [[trusted_publisher]]"),
+        ("holders = [\"globex\"]", "holders = [\"other-release\"]", "`other-release` is of another project"),
+        ("holders = [\"globex\"]", "holders = [\"rival-release\"]", "`rival-release` is of another project"),
+        ("id = \"globex-2026\"", "id = \"acme-internal\"", "`acme-internal` is there twice"),
+        (
+            "id = \"globex\"\ntenant_id = \"acme\"",
+            "id = \"globex\"\ntenant_id = \"nobody\"",
+            "is no [[tenant]]",
+        ),
+        ("id = \"globex\"\n", "id = \"acme-maintainers\"\n", "`acme-maintainers` is there twice"),
+        ("group = \"globex\"", "group = \"globex\"\nsub = \"gina\"", "either `sub` or `group`"),
+        (
+            "issuer = \"local:generic\"\ngroup = \"globex\"",
+            "issuer = \"local:github-actions\"\ngroup = \"globex\"",
+            "needs `people = true`",
+        ),
+        (
+            "issuer = \"local:generic\"\ngroup = \"globex\"",
+            "issuer = \"local:jenkins\"\ngroup = \"globex\"",
+            "is no [[issuer]]",
+        ),
         ("name = \"nobody\"", "name = \"../nobody\"", "expected 1 to 64 letters"),
         (
             "claims = { sub = \"nobody\" }",
@@ -165,6 +236,16 @@ fn what_cannot_be_meant_is_refused_with_its_line() {
         assert!(message.contains(expected), "{to}: {message}");
         assert!(line > 1, "{to}: {message}");
     }
+}
+
+#[test]
+fn plans_and_licences_need_a_registry() {
+    let good = configuration(std::path::Path::new("/nowhere"));
+    let (before, after) = good.split_once("[oci]\n").expect("there");
+    let (_, after) = after.split_once("service = \"registry.example\"\n").expect("there");
+    let (line, message) = refused(&(before.to_owned() + after));
+    assert!(message.contains("[[oci_plan]] and [[oci_licence]] need [oci]"), "{message}");
+    assert!(line > 1);
 }
 
 #[test]

@@ -9,6 +9,7 @@ mod delivery;
 mod evidence;
 mod exchange;
 mod npm_token;
+mod oci;
 mod provenance;
 mod restart;
 mod sigstore;

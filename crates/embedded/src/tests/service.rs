@@ -128,6 +128,17 @@ sub = "member"
 packages = ["@acme/install-only"]
 actions = ["install"]
 
+[[oci_plan]]
+id = "other-release"
+tenant_id = "acme"
+project_slug = "other"
+repositories = [{ name = "acme/other/app", actions = ["*"] }]
+
+[[oci_licence]]
+id = "other-internal"
+plan = "other-release"
+holders = ["other-release"]
+
 [[tenant]]
 id = "rival"
 
@@ -156,6 +167,17 @@ actions = ["install", "publish"]
 issuer = "local:github-actions"
 github = { repository_owner_id = "5001", repository_id = "6002", workflow = "release.yml", ref_pattern = "refs/heads/main" }
 
+[[oci_plan]]
+id = "rival-release"
+tenant_id = "rival"
+project_slug = "core"
+repositories = [{ below = "rival/core", actions = ["pull", "push"] }]
+
+[[oci_licence]]
+id = "rival-internal"
+plan = "rival-release"
+holders = ["rival-release"]
+
 [[local_issuer.run]]
 name = "pull-request"
 platform = "github-actions"
@@ -170,6 +192,11 @@ claims = { sub = "repo:evil/core:ref:refs/heads/main", repository = "evil/core",
 name = "rival"
 platform = "github-actions"
 claims = { sub = "repo:rival/core:ref:refs/heads/main", repository = "rival/core", repository_id = "6002", repository_owner = "rival", repository_owner_id = "5001", workflow_ref = "rival/core/.github/workflows/release.yml@refs/heads/main", job_workflow_ref = "rival/core/.github/workflows/release.yml@refs/heads/main", event_name = "push", ref = "refs/heads/main", ref_type = "branch", sha = "abc", run_id = "1" }
+
+[[local_issuer.run]]
+name = "other"
+platform = "github-actions"
+claims = { sub = "repo:acme/other:ref:refs/heads/main", repository = "acme/other", repository_id = "9999", repository_owner = "acme", repository_owner_id = "1001", workflow_ref = "acme/other/.github/workflows/release.yml@refs/heads/main", job_workflow_ref = "acme/other/.github/workflows/release.yml@refs/heads/main", event_name = "push", ref = "refs/heads/main", ref_type = "branch", sha = "abc", run_id = "1" }
 
 [[local_issuer.run]]
 name = "member"

@@ -1,5 +1,7 @@
 //! The audit trail: one event per decision, chained by hash.
 
+use std::collections::BTreeSet;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -7,6 +9,7 @@ use super::problem::Code;
 use crate::{
     digest::Sha256,
     name::{EntitlementSnapshotId, PackageName, ProjectSlug, TenantId},
+    oci::{RepositoryAction, RepositoryName},
     version::PackageVersion,
 };
 
@@ -28,7 +31,7 @@ pub struct AuditEvent {
     pub project_slug: Option<ProjectSlug>,
     /// Who.
     pub actor: Actor,
-    /// `exchange`, `npm_token.mint`, `token.revoke`, `token.expired_unrevoked`, `build.record`,
+    /// `exchange`, `npm_token.mint`, `oci_token.mint`, `token.revoke`, `token.expired_unrevoked`, `build.record`,
     /// `registry.publish`, `registry.install`, `registry.dist_tag`, ...
     pub action: String,
     /// On what.
@@ -116,6 +119,20 @@ pub struct Target {
     /// The delivery.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bundle_id: Option<String>,
+    /// The repositories of a Docker registry.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub repositories: Vec<RepositoryTarget>,
+}
+
+/// A repository of a Docker registry that a token was asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RepositoryTarget {
+    /// The repository.
+    pub name: RepositoryName,
+    /// What was asked for, as far as it is an action.
+    pub asked: BTreeSet<RepositoryAction>,
+    /// What of that the token allows.
+    pub granted: BTreeSet<RepositoryAction>,
 }
 
 /// What was decided.

@@ -79,7 +79,7 @@ pub struct TokenExchangeResponse {
 /// RFC 7009 section 2.1, as `application/x-www-form-urlencoded`. The answer is 200 whatever the token.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 pub struct RevocationRequest {
-    /// A CI session token or an npm token.
+    /// A CI session token, an npm token or a token for the Docker registry.
     pub token: AccessToken,
     /// `access_token`, or absent.
     pub token_type_hint: Option<String>,

@@ -163,6 +163,10 @@ codes! {
     ACTION_DENIED = "action_denied", 403, "The action is denied";
     /// A person who is no maintainer wants to publish.
     CI_ONLY = "ci_only", 403, "Publishing is for CI and maintainers";
+    /// Nothing says that the caller may have tokens for the Docker registry.
+    NO_LICENCE = "no_licence", 403, "No licence";
+    /// The licence under which the caller could have them was revoked.
+    LICENCE_REVOKED = "licence_revoked", 403, "The licence was revoked";
     /// The artifact is not what the policy wants.
     ARTIFACT_POLICY_UNMET = "artifact_policy_unmet", 409, "The artifact policy is not met";
     /// The registry refuses: the token is for something else.
