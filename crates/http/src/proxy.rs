@@ -53,7 +53,8 @@ impl Proxies {
             "https" => self.https.as_ref(),
             _ => None,
         }?;
-        let direct = is_loopback(url) || self.except.iter().any(|exception| exception.covers(url));
+        let direct =
+            is_loopback(url) || is_metadata(url) || self.except.iter().any(|exception| exception.covers(url));
         (!direct).then_some(proxy)
     }
 }
@@ -66,6 +67,13 @@ pub(crate) fn is_loopback(url: &Url) -> bool {
         Some(Host::Ipv6(address)) => address.is_loopback(),
         None => false,
     }
+}
+
+/// Returns whether `url` is of the link alone, where machines and containers are lent their credentials.
+///
+/// Attack: a proxy that is asked for them has them, in clear.
+fn is_metadata(url: &Url) -> bool {
+    matches!(url.host(), Some(Host::Ipv4(address)) if address.is_link_local())
 }
 
 fn first(environment: &Environment, names: &[&str]) -> Result<Option<Url>, HttpError> {
@@ -195,6 +203,17 @@ mod tests {
             assert_eq!(through(&all, url), None, "{url}");
         }
         for url in ["http://127.0.0.1.evil.example/", "https://localhost.example/"] {
+            assert!(through(&all, url).is_some(), "{url}");
+        }
+    }
+
+    #[test]
+    fn what_lends_credentials_is_never_proxied() {
+        let all = proxies(&[("ALL_PROXY", "http://a.example:1")]);
+        for url in ["http://169.254.170.2/v2/credentials/x", "http://169.254.169.254/"] {
+            assert_eq!(through(&all, url), None, "{url}");
+        }
+        for url in ["http://169.253.169.254/", "http://169.254.169.254.evil.example/"] {
             assert!(through(&all, url).is_some(), "{url}");
         }
     }
