@@ -26,7 +26,7 @@ pub enum KeyProvider {
     /// `openbao://<mount>/<key>`: OpenBao's transit engine.
     #[serde(rename = "openbao")]
     OpenBao,
-    /// `aws-kms://arn:aws:kms:<region>:<account>:key/<uuid>`, or `alias/<name>` at its end.
+    /// `aws-kms://arn:aws:kms:<region>:<account>:key/<id>`, or `alias/<name>` at its end.
     AwsKms,
     /// `gcp-kms://projects/<p>/locations/<l>/keyRings/<r>/cryptoKeys/<k>`, a version behind it or none.
     GcpKms,
@@ -79,7 +79,7 @@ impl KeyProvider {
         match self {
             Self::OpenBao => "openbao://<mount>/<key>",
             Self::AwsKms => {
-                "aws-kms://arn:aws:kms:<region>:<account>:key/<uuid>, or with alias/<name> at its end"
+                "aws-kms://arn:aws:kms:<region>:<account>:key/<id>, or with alias/<name> at its end"
             }
             Self::GcpKms => {
                 "gcp-kms://projects/<project>/locations/<location>/keyRings/<ring>/cryptoKeys/<key>, or with /cryptoKeyVersions/<n> behind it"
@@ -243,11 +243,11 @@ fn is_aws(path: &str) -> bool {
     let parts: Vec<&str> = path.split(':').collect();
     let ["arn", "aws", "kms", region, account, resource] = parts.as_slice() else { return false };
     let key = match resource.split_once('/') {
-        Some(("key", uuid)) => {
-            uuid.len() == 36
-                && uuid
-                    .char_indices()
-                    .all(|(at, c)| if [8, 13, 18, 23].contains(&at) { c == '-' } else { is_lower_hex(c) })
+        Some(("key", id)) => {
+            // One of several regions has a name of its own, the same in each.
+            let multi = id.strip_prefix("mrk-").is_some_and(|id| is(id, 32, 32, is_lower_hex));
+            let uuid = |(at, c)| if [8, 13, 18, 23].contains(&at) { c == '-' } else { is_lower_hex(c) };
+            multi || id.len() == 36 && id.char_indices().all(uuid)
         }
         Some(("alias", name)) => {
             is(name, 1, 250, |c| c.is_ascii_alphanumeric() || "/_-".contains(c))
@@ -267,6 +267,10 @@ mod tests {
         ("openbao://team_a.transit/acme-core.v2", KeyProvider::OpenBao),
         (
             "aws-kms://arn:aws:kms:eu-central-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab",
+            KeyProvider::AwsKms,
+        ),
+        (
+            "aws-kms://arn:aws:kms:eu-central-1:123456789012:key/mrk-1234abcd12ab34cd56ef1234567890ab",
             KeyProvider::AwsKms,
         ),
         ("aws-kms://arn:aws:kms:us-east-1:123456789012:alias/acme/core", KeyProvider::AwsKms),
@@ -344,6 +348,9 @@ mod tests {
             "aws-kms://arn:aws:kms:eu-central-1:12345678901:key/1234abcd-12ab-34cd-56ef-1234567890ab",
             "aws-kms://arn:aws:s3:eu-central-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab",
             "aws-kms://arn:aws:kms:eu-central-1:123456789012:key/1234abcd",
+            "aws-kms://arn:aws:kms:eu-central-1:123456789012:key/mrk-1234abcd",
+            "aws-kms://arn:aws:kms:eu-central-1:123456789012:key/mrk-1234abcd12ab34cd56ef1234567890ag",
+            "aws-kms://arn:aws:kms:eu-central-1:123456789012:key/1234abcd12ab34cd56ef1234567890ab",
             "aws-kms://arn:aws:kms:eu-central-1:123456789012:alias/a//b",
             "aws-kms://arn:aws:kms:evil.example/:123456789012:alias/a",
             "gcp-kms://projects/acme-prod/locations/global/keyRings/r",
