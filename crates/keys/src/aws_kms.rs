@@ -49,6 +49,8 @@ const CONTENT_TYPE: &str = "application/x-amz-json-1.1";
 const GRANT_PREFIX: &str = "protected-registry";
 /// The one operation of a grant: whoever may open may nothing else.
 const GRANTED: &str = "Decrypt";
+/// The operations that show what is wrapped: what is wrapped anew with a key of one's own is as good as opened.
+const OPENING: &[&str] = &[GRANTED, "ReEncryptFrom"];
 /// The largest text that the service wraps something to, in bytes.
 const MAX_WRAPPED_BYTES: usize = 6144;
 /// The shortest: with fewer bytes beside the key, it was not wrapped.
@@ -67,8 +69,8 @@ const FIRST_WAIT: Duration = Duration::from_millis(200);
 /// What AWS says of a signature that it does not like, among other reasons for a wrong time in it.
 const SIGNATURE: &[&str] =
     &["InvalidSignatureException", "SignatureDoesNotMatch", "RequestTimeTooSkewed", "RequestExpired"];
-/// From where on clocks that are apart are the reason: AWS allows five minutes, of which the way may take one.
-const SKEW: SignedDuration = SignedDuration::from_mins(4);
+/// From where on clocks that are apart are the reason: AWS allows five minutes, and its answer is some seconds on its way.
+const SKEW: SignedDuration = SignedDuration::from_secs(290);
 
 struct Kms {
     key: KeyRef,
@@ -408,7 +410,11 @@ impl Kms {
         let asker = self.asker.credentials().await?;
         let secrets: Vec<&str> =
             std::iter::once(asker.secret_access_key()).chain(asker.session_token()).collect();
-        let request = || self.signed(operation, &body, &asker).map_err(|error| self.unusable(&error));
+        let failed = |error| KeyError::Login {
+            key: self.key.clone(),
+            reason: format!("the request cannot be signed: {error}"),
+        };
+        let request = || self.signed(operation, &body, &asker).map_err(failed);
         until_it_passes(&self.key, request, said, &secrets).await
     }
 
@@ -492,11 +498,11 @@ impl Kms {
 }
 
 impl Grant {
-    /// Whether the grantee unwraps with it what is bound to `context`, and perhaps more.
+    /// Whether the grantee opens with it what is bound to `context`, and perhaps more.
     fn opens(&self, context: &KeyContext) -> bool {
         let (equals, subset) = self.constraints();
         let context = folded(context);
-        self.operations.iter().any(|operation| operation == GRANTED)
+        self.operations.iter().any(|operation| OPENING.contains(&operation.as_str()))
             && equals.is_none_or(|equals| folded(equals) == context)
             && subset.is_none_or(|subset| {
                 folded(subset).iter().all(|(name, value)| context.get(name) == Some(value))
@@ -522,9 +528,10 @@ fn folded(context: &KeyContext) -> KeyContext {
     context.iter().map(|(name, value)| (name.to_ascii_lowercase(), value.clone())).collect()
 }
 
-/// Returns the start of the names of all grants on a delivery. A name takes no dot, which an id may have.
+/// Returns the start of the names of all grants on a delivery. A name takes no dot, which an id may have, but a colon,
+/// which an id may not.
 fn grants_of(bundle: &BundleId) -> String {
-    format!("{GRANT_PREFIX}/{}/", bundle.as_str().replace('.', "_"))
+    format!("{GRANT_PREFIX}/{}/", bundle.as_str().replace('.', ":"))
 }
 
 /// Returns the name of a grant, which is the same each time: AWS makes one grant of one name, however often it is asked.

@@ -29,9 +29,23 @@ SUBJECT = "repo:acme/core:ref:refs/heads/main"
 AUDIENCE = "sts.amazonaws.com"
 SKEW = 300
 OPERATIONS = {
-    "Decrypt", "Encrypt", "GenerateDataKey", "GenerateDataKeyWithoutPlaintext", "ReEncryptFrom", "ReEncryptTo", "Sign",
-    "Verify", "GetPublicKey", "CreateGrant", "RetireGrant", "DescribeKey", "GenerateDataKeyPair",
-    "GenerateDataKeyPairWithoutPlaintext", "GenerateMac", "VerifyMac", "DeriveSharedSecret",
+    "Decrypt",
+    "Encrypt",
+    "GenerateDataKey",
+    "GenerateDataKeyWithoutPlaintext",
+    "ReEncryptFrom",
+    "ReEncryptTo",
+    "Sign",
+    "Verify",
+    "GetPublicKey",
+    "CreateGrant",
+    "RetireGrant",
+    "DescribeKey",
+    "GenerateDataKeyPair",
+    "GenerateDataKeyPairWithoutPlaintext",
+    "GenerateMac",
+    "VerifyMac",
+    "DeriveSharedSecret",
 }
 
 
@@ -81,9 +95,14 @@ def serve():
         return key.arn
 
     keys = {
-        "one": make(), "two": make(), "disabled": make(state="Disabled"), "pending": make(state="PendingDeletion"),
-        "p256": make("ECC_NIST_P256", "SIGN_VERIFY"), "p384": make("ECC_NIST_P384", "SIGN_VERIFY"),
-        "rsa": make("RSA_2048", "SIGN_VERIFY"), "p256-disabled": make("ECC_NIST_P256", "SIGN_VERIFY", "Disabled"),
+        "one": make(),
+        "two": make(),
+        "disabled": make(state="Disabled"),
+        "pending": make(state="PendingDeletion"),
+        "p256": make("ECC_NIST_P256", "SIGN_VERIFY"),
+        "p384": make("ECC_NIST_P384", "SIGN_VERIFY"),
+        "rsa": make("RSA_2048", "SIGN_VERIFY"),
+        "p256-disabled": make("ECC_NIST_P256", "SIGN_VERIFY", "Disabled"),
     }
     for name, key in (("alias/acme", "one"), ("alias/moving", "one"), ("alias/release", "p256")):
         kms.create_alias(keys[key].rsplit("/")[-1], name)
@@ -110,10 +129,14 @@ def serve():
         names = names.split(";")
         for needed in ("host", "x-amz-date", "x-amz-target", "content-type"):
             if needed not in names:
-                raise Refused("InvalidSignatureException", f"'{needed}' must be a 'SignedHeader' in the AWS Authorization.")
+                raise Refused(
+                    "InvalidSignatureException", f"'{needed}' must be a 'SignedHeader' in the AWS Authorization."
+                )
         for name in request.headers.keys():
             if name.lower().startswith("x-amz-") and name.lower() not in names:
-                raise Refused("InvalidSignatureException", f"'{name}' must be a 'SignedHeader' in the AWS Authorization.")
+                raise Refused(
+                    "InvalidSignatureException", f"'{name}' must be a 'SignedHeader' in the AWS Authorization."
+                )
         if region != REGION or service != "kms":
             raise Refused("InvalidSignatureException", "Credential should be scoped to a valid region.")
         known = people.get(access)
@@ -121,14 +144,25 @@ def serve():
             raise Refused("UnrecognizedClientException", "The security token included in the request is invalid.")
         secret, token, principal, until = known
         stamp = request.headers["x-amz-date"]
-        signed_at = datetime.datetime.strptime(stamp, "%Y%m%dT%H%M%SZ").replace(tzinfo=datetime.timezone.utc).timestamp()
+        signed_at = (
+            datetime.datetime.strptime(stamp, "%Y%m%dT%H%M%SZ").replace(tzinfo=datetime.timezone.utc).timestamp()
+        )
         written = lambda at: time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(at))
         if signed_at < now - SKEW:
-            raise Refused("InvalidSignatureException", f"Signature expired: {stamp} is now earlier than {written(now - SKEW)} ({written(now)} - 5 min.)")
+            raise Refused(
+                "InvalidSignatureException",
+                f"Signature expired: {stamp} is now earlier than {written(now - SKEW)} ({written(now)} - 5 min.)",
+            )
         if signed_at > now + SKEW:
-            raise Refused("InvalidSignatureException", f"Signature not yet current: {stamp} is still later than {written(now + SKEW)} ({written(now)} + 5 min.)")
+            raise Refused(
+                "InvalidSignatureException",
+                f"Signature not yet current: {stamp} is still later than {written(now + SKEW)} ({written(now)} + 5 min.)",
+            )
         if stamp[:8] != day:
-            raise Refused("InvalidSignatureException", "Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date from HTTP.")
+            raise Refused(
+                "InvalidSignatureException",
+                "Date in Credential scope does not match YYYYMMDD from ISO-8601 version of date from HTTP.",
+            )
         anew = AWSRequest("POST", url, {name: request.headers[name] for name in names}, body)
         anew.context["timestamp"] = stamp
         auth = SigV4Auth(Credentials(access, secret, token), service, region)
@@ -209,14 +243,20 @@ def serve():
         if not operations or set(operations) - OPERATIONS:
             raise Refused("ValidationException", "Value at 'operations' failed to satisfy constraint")
         grantee = body.get("GranteePrincipal", "")
-        if not re.fullmatch(r"arn:aws:(iam::\d{12}:(root|(user|role)/[\w+=,.@/-]+)|sts::\d{12}:assumed-role/.+)", grantee):
+        if not re.fullmatch(
+            r"arn:aws:(iam::\d{12}:(root|(user|role)/[\w+=,.@/-]+)|sts::\d{12}:assumed-role/.+)", grantee
+        ):
             raise Refused("InvalidArnException", f"ARN does not refer to a valid principal: {grantee}")
         constraints = body.get("Constraints")
         if len(json.dumps(constraints)) > 8192:
             raise Refused("ValidationException", "Value at 'constraints' failed to satisfy constraint")
         for grant in key.grants.values():
             same = (grant.grantee_principal, set(grant.operations), grant.constraints, grant.retiring_principal)
-            if name is not None and grant.name == name and same == (grantee, set(operations), constraints, body.get("RetiringPrincipal")):
+            if (
+                name is not None
+                and grant.name == name
+                and same == (grantee, set(operations), constraints, body.get("RetiringPrincipal"))
+            ):
                 return {"GrantId": grant.id, "GrantToken": uuid.uuid4().hex}
         grant = key.add_grant(name, grantee, operations, constraints, body.get("RetiringPrincipal"))
         del key.grants[grant.id]
@@ -244,7 +284,13 @@ def serve():
             if body["GrantId"] not in key.grants:
                 raise Refused("NotFoundException", f"Grant ID {body['GrantId']} not found")
             return None
-        named = {"Encrypt": ["KeyId"], "Decrypt": ["KeyId"], "ReEncrypt": ["SourceKeyId", "DestinationKeyId"], "Sign": ["KeyId"], "GetPublicKey": ["KeyId"]}
+        named = {
+            "Encrypt": ["KeyId"],
+            "Decrypt": ["KeyId"],
+            "ReEncrypt": ["SourceKeyId", "DestinationKeyId"],
+            "Sign": ["KeyId"],
+            "GetPublicKey": ["KeyId"],
+        }
         for field in named.get(operation, []):
             if field in body or operation not in ("Decrypt", "ReEncrypt"):
                 usable(key_of(body.get(field)))
@@ -252,10 +298,15 @@ def serve():
             key = wrapped_with(body["CiphertextBlob"])
             asked = body.get("KeyId") if operation == "Decrypt" else body.get("SourceKeyId")
             if asked is not None and key_of(asked) is not key:
-                raise Refused("IncorrectKeyException", "The key ID in the request does not identify a CMK that can perform this operation.")
+                raise Refused(
+                    "IncorrectKeyException",
+                    "The key ID in the request does not identify a CMK that can perform this operation.",
+                )
             usable(key)
         if operation == "Encrypt" and key_of(body["KeyId"]).key_usage != "ENCRYPT_DECRYPT":
-            raise Refused("InvalidKeyUsageException", f"{body['KeyId']} key usage is SIGN_VERIFY which is not valid for Encrypt.")
+            raise Refused(
+                "InvalidKeyUsageException", f"{body['KeyId']} key usage is SIGN_VERIFY which is not valid for Encrypt."
+            )
         if operation == "Sign" and body.get("MessageType") == "DIGEST":
             return sign(body)
         return None
@@ -268,11 +319,18 @@ def serve():
         key = key_of(body["KeyId"])
         digest = base64.b64decode(body["Message"])
         if body["SigningAlgorithm"] not in key.signing_algorithms:
-            raise Refused("InvalidKeyUsageException", f"Algorithm {body['SigningAlgorithm']} is incompatible with key spec {key.key_spec}.")
+            raise Refused(
+                "InvalidKeyUsageException",
+                f"Algorithm {body['SigningAlgorithm']} is incompatible with key spec {key.key_spec}.",
+            )
         if len(digest) != 32:
             raise Refused("ValidationException", "Digest is invalid length for algorithm ECDSA_SHA_256.")
         signature = key.private_key.private_key.sign(digest, ECDSA(Prehashed(SHA256())))
-        return {"KeyId": key.arn, "Signature": base64.b64encode(signature).decode(), "SigningAlgorithm": body["SigningAlgorithm"]}
+        return {
+            "KeyId": key.arn,
+            "Signature": base64.b64encode(signature).decode(),
+            "SigningAlgorithm": body["SigningAlgorithm"],
+        }
 
     def take_role(form):
         """AssumeRoleWithWebIdentity as far as moto believes everybody."""
@@ -289,11 +347,15 @@ def serve():
         except (ValueError, IndexError, InvalidSignature):
             raise Refused("InvalidIdentityToken", f"Couldn't retrieve verification key for {token}")
         if claims["iss"] != ISSUER:
-            raise Refused("InvalidIdentityToken", "No OpenIDConnect provider found in your account for " + claims["iss"])
+            raise Refused(
+                "InvalidIdentityToken", "No OpenIDConnect provider found in your account for " + claims["iss"]
+            )
         if claims["aud"] != AUDIENCE:
             raise Refused("InvalidIdentityToken", "Incorrect token audience")
         if claims["exp"] < time.time():
-            raise Refused("ExpiredTokenException", "Token expired: current date/time must be before the expiration date/time")
+            raise Refused(
+                "ExpiredTokenException", "Token expired: current date/time must be before the expiration date/time"
+            )
         if claims["sub"] != SUBJECT:
             raise Refused("AccessDenied", "Not authorized to perform sts:AssumeRoleWithWebIdentity", 403)
 
@@ -357,7 +419,12 @@ def serve():
             if request.headers.get("authorization") != "token of the agent":
                 return Response('{"code":"AccessDenied"}', 401)
             end = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 3600))
-            lent = {"AccessKeyId": "ASIACONTAINER0000001", "SecretAccessKey": "secret-of-the-container", "Token": "token-of-the-container", "Expiration": end}
+            lent = {
+                "AccessKeyId": "ASIACONTAINER0000001",
+                "SecretAccessKey": "secret-of-the-container",
+                "Token": "token-of-the-container",
+                "Expiration": end,
+            }
             people[lent["AccessKeyId"]] = (lent["SecretAccessKey"], lent["Token"], PUBLISHER, time.time() + 3600)
             return Response(json.dumps(lent))
         with lock:
@@ -389,7 +456,10 @@ def serve():
                 return lend(forward(environ, body), form, fault)
             principal = who(request, body, url, now)
             if fault == "echo":
-                raise Refused("AccessDeniedException", f"no: {request.headers.get('x-amz-security-token')} {people['AKIAPUBLISHER0000001'][0]}")
+                raise Refused(
+                    "AccessDeniedException",
+                    f"no: {request.headers.get('x-amz-security-token')} {people['AKIAPUBLISHER0000001'][0]}",
+                )
             with lock:
                 # boto3 sets the keys up; that is the administrator's to do, and moto's.
                 done = checked(principal, operation, json.loads(body))
@@ -406,15 +476,26 @@ def serve():
             return Response(json.dumps(done), content_type="application/x-amz-json-1.1")
         except Refused as refused:
             if form:
-                text = f"<ErrorResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><Error><Type>Sender</Type><Code>{refused.code}</Code><Message>{refused.message}</Message></Error></ErrorResponse>"
+                text = f'<ErrorResponse xmlns="https://sts.amazonaws.com/doc/2011-06-15/"><Error><Type>Sender</Type><Code>{refused.code}</Code><Message>{refused.message}</Message></Error></ErrorResponse>'
                 return Response(text, refused.status, content_type="text/xml")
-            said = {"__type": refused.code} if refused.message is None else {"__type": "com.amazonaws.kms#" + refused.code, "message": refused.message}
+            said = (
+                {"__type": refused.code}
+                if refused.message is None
+                else {"__type": "com.amazonaws.kms#" + refused.code, "message": refused.message}
+            )
             return Response(json.dumps(said), refused.status, content_type="application/x-amz-json-1.1")
 
     def forward(environ, body):
         import io
 
-        inner = {**environ, "PATH_INFO": "/", "RAW_URI": "/", "REQUEST_URI": "/", "wsgi.input": io.BytesIO(body), "HTTP_X_MOTO_ACCOUNT_ID": ACCOUNT}
+        inner = {
+            **environ,
+            "PATH_INFO": "/",
+            "RAW_URI": "/",
+            "REQUEST_URI": "/",
+            "wsgi.input": io.BytesIO(body),
+            "HTTP_X_MOTO_ACCOUNT_ID": ACCOUNT,
+        }
         return Response.from_app(moto, inner)
 
     def application(environ, start):
@@ -431,18 +512,39 @@ def serve():
 
     server = make_server("127.0.0.1", 0, application, threaded=True, request_handler=Quiet)
     tokens = {
-        "good": id_token(), "audience": id_token(aud="https://fractalops.example"), "expired": id_token(exp=int(time.time()) - 60),
-        "subject": id_token(sub="repo:evil/core:ref:refs/heads/main"), "issuer": id_token(iss="https://evil.example"),
+        "good": id_token(),
+        "audience": id_token(aud="https://fractalops.example"),
+        "expired": id_token(exp=int(time.time()) - 60),
+        "subject": id_token(sub="repo:evil/core:ref:refs/heads/main"),
+        "issuer": id_token(iss="https://evil.example"),
         "signature": id_token(key=stranger),
     }
     credentials = {
-        name: {"AWS_ACCESS_KEY_ID": access, "AWS_SECRET_ACCESS_KEY": people[access][0], **({"AWS_SESSION_TOKEN": people[access][1]} if people[access][1] else {})}
-        for name, access in (("publisher", "AKIAPUBLISHER0000001"), ("globex", "ASIAGLOBEX0000000001"), ("initech", "ASIAINITECH000000001"), ("expired", "ASIAEXPIRED000000001"))
+        name: {
+            "AWS_ACCESS_KEY_ID": access,
+            "AWS_SECRET_ACCESS_KEY": people[access][0],
+            **({"AWS_SESSION_TOKEN": people[access][1]} if people[access][1] else {}),
+        }
+        for name, access in (
+            ("publisher", "AKIAPUBLISHER0000001"),
+            ("globex", "ASIAGLOBEX0000000001"),
+            ("initech", "ASIAINITECH000000001"),
+            ("expired", "ASIAEXPIRED000000001"),
+        )
     }
-    print(json.dumps({
-        "url": f"http://127.0.0.1:{server.port}/", "keys": keys, "credentials": credentials, "tokens": tokens,
-        "role": PUBLISHER, "grantees": {"globex": GLOBEX, "initech": INITECH},
-    }), flush=True)
+    print(
+        json.dumps(
+            {
+                "url": f"http://127.0.0.1:{server.port}/",
+                "keys": keys,
+                "credentials": credentials,
+                "tokens": tokens,
+                "role": PUBLISHER,
+                "grantees": {"globex": GLOBEX, "initech": INITECH},
+            }
+        ),
+        flush=True,
+    )
 
     # It ends with whoever started it.
     threading.Thread(target=lambda: (sys.stdin.read(), os._exit(0)), daemon=True).start()
@@ -462,7 +564,11 @@ def call(service, operation):
         answer = getattr(client, operation)(**bytes_in(json.load(sys.stdin)))
     except client.exceptions.ClientError as error:
         answer = {"error": error.response["Error"]["Code"]}
-    json.dump(answer, sys.stdout, default=lambda value: base64.b64encode(value).decode() if isinstance(value, bytes) else str(value))
+    json.dump(
+        answer,
+        sys.stdout,
+        default=lambda value: base64.b64encode(value).decode() if isinstance(value, bytes) else str(value),
+    )
 
 
 if __name__ == "__main__":

@@ -348,7 +348,9 @@ async fn a_customer_opens_what_is_granted_and_nobody_else_does() {
     let expected =
         FoundGrant { reference: granted.reference.clone(), grantee: Some(grantee.clone()), expires_at: None };
     assert_eq!(listed, [expected]);
-    assert_eq!(publisher.grants(&two, &context(&two)).await.expect("listed"), []);
+    for other in [two.clone(), bundle("grant-1_0"), bundle("grant-1")] {
+        assert_eq!(publisher.grants(&other, &context(&other)).await.expect("listed"), []);
+    }
 
     // Wrapped anew, it opens by the same grant.
     let anew = publisher.rewrap(&first, &context(&one)).await.expect("wrapped anew").text;
@@ -388,11 +390,13 @@ async fn grants_that_others_gave_are_found_and_taken_back() {
     let other = make(&globex, "Decrypt", json!({"EncryptionContextEquals": {"bundle_id": "another"}}));
     let elsewhere = make(&globex, "Decrypt", json!({"EncryptionContextSubset": {"tenant_id": "ACME"}}));
     let encrypts = make(&globex, "Encrypt", Value::Null);
+    // Whoever wraps anew with a key of his own has opened it.
+    let anew = make(&globex, "ReEncryptFrom", json!({"EncryptionContextEquals": context}));
     let ids = |found: Vec<FoundGrant>| -> Vec<String> {
         found.into_iter().filter_map(|grant| Some(grant.reference.rsplit('/').next()?.to_owned())).collect()
     };
     let listed = ids(service.grants(&bundle, &context).await.expect("listed"));
-    assert_eq!(listed, [same, loud, tenant.clone()], "{other} {elsewhere} {encrypts}");
+    assert_eq!(listed, [same, loud, tenant.clone(), anew], "{other} {elsewhere} {encrypts}");
     assert!(service.revoke(&terms(&bundle, &context, &globex)).await.expect("revoked"));
     let listed = ids(service.grants(&bundle, &context).await.expect("listed"));
     assert_eq!(listed, std::slice::from_ref(&tenant));
