@@ -96,6 +96,14 @@ pub enum StorageError {
         /// What it said.
         refused: Refused,
     },
+    /// The registry has tokens minted where none may be asked for.
+    #[error("the delivery area `{area}` wants a token of {realm}, and the credential is not for that host")]
+    TokenHost {
+        /// The area.
+        area: Box<AreaRef>,
+        /// The origin that it names.
+        realm: String,
+    },
     /// The service answered nothing that can be used.
     #[error("the delivery area `{area}` does not answer as it should: {said}")]
     Service {
@@ -149,6 +157,13 @@ impl Refused {
         };
         let code = code.map(one_line).or_else(|| within("Code"));
         Self { status, request: request.to_string(), code, message: within("Message") }
+    }
+
+    /// Reads the answer of a registry: JSON with `errors` (OCI distribution-spec, error codes).
+    pub(crate) fn by_registry(status: u16, request: &RequestLine, said: &[u8]) -> Self {
+        let said: serde_json::Value = serde_json::from_slice(said).unwrap_or_default();
+        let within = |name: &str| said.pointer(&format!("/errors/0/{name}"))?.as_str().map(one_line);
+        Self { status, request: request.to_string(), code: within("code"), message: within("message") }
     }
 
     /// Returns what the service said, in one line.
@@ -209,6 +224,15 @@ impl StorageError {
             }
             Self::NoArea { .. } => "create it, or check its name, the region and the account",
             Self::NotConfigured { hint, .. } => hint,
+            Self::TokenHost { .. } => {
+                "if that is where tokens for this registry are minted, name the host in PROTECTED_REGISTRY_OCI_TOKEN_HOST"
+            }
+            Self::Refused { area, refused } if matches!(**area, AreaRef::Oci(_)) => match refused.status {
+                401 | 403 => {
+                    "log in with `docker login`, or set PROTECTED_REGISTRY_OCI_USERNAME and PROTECTED_REGISTRY_OCI_PASSWORD; credential helpers are not run"
+                }
+                _ => return None,
+            },
             Self::Refused { refused, .. } => match (refused.status, refused.code.as_deref()) {
                 (_, Some("ExpiredToken" | "RequestTimeTooSkewed")) => {
                     "get the credentials anew just before the command, and check the clock of this machine"

@@ -13,11 +13,13 @@
 
 mod area;
 mod azure;
+mod docker_config;
 mod error;
 mod files;
 mod folder;
 mod gcs;
 mod objects;
+mod oci;
 mod s3;
 mod source;
 
@@ -73,6 +75,8 @@ pub struct Area {
 enum Store {
     /// It holds files by name.
     Files(Box<dyn Files>),
+    /// It holds manifests and blobs by digest.
+    Registry(Box<oci::Registry>),
 }
 
 impl Area {
@@ -88,12 +92,9 @@ impl Area {
             AreaRef::Azure { account, container } => {
                 Box::new(azure::connect(area, account, container, settings, http)?)
             }
-            AreaRef::Oci(_) => {
-                let area = area.clone().into();
-                return Err(StorageError::Settings {
-                    area,
-                    reason: "it is of a kind that this version knows",
-                });
+            AreaRef::Oci(repository) => {
+                let registry = oci::connect(area, repository, settings, http)?;
+                return Ok(Self { reference: area.clone(), store: Store::Registry(Box::new(registry)) });
             }
         };
         let store = Store::Files(files);
@@ -111,6 +112,7 @@ impl Area {
         let delivery = open(layout).await?;
         match &self.store {
             Store::Files(store) => files::store(&self.reference, store.as_ref(), delivery, watch).await,
+            Store::Registry(registry) => registry.store(delivery, watch).await,
         }
     }
 
@@ -133,6 +135,7 @@ impl Area {
             Store::Files(store) => {
                 files::fetch(&self.reference, store.as_ref(), address, expected, into, watch).await
             }
+            Store::Registry(registry) => registry.fetch(address, expected, into, watch).await,
         }
     }
 
@@ -148,6 +151,7 @@ impl Area {
         let delivery = open(layout).await?;
         match &self.store {
             Store::Files(store) => files::replace_keys(&self.reference, store.as_ref(), delivery, read).await,
+            Store::Registry(registry) => registry.replace_keys(delivery, read).await,
         }
     }
 }

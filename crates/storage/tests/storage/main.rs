@@ -2,6 +2,7 @@
 
 mod folder;
 mod objects;
+mod oci;
 mod peers;
 mod sample;
 

@@ -108,6 +108,33 @@ pub(crate) async fn gcs(moto: SocketAddr) -> SocketAddr {
     address
 }
 
+/// A proxy that passes requests on, one to a connection, but for those that `refuse` has an answer to.
+pub(crate) async fn gate(
+    to: SocketAddr,
+    refuse: impl Fn(&str) -> Option<String> + Send + Sync + 'static,
+) -> SocketAddr {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("bind");
+    let address = listener.local_addr().expect("address");
+    let refuse = Arc::new(refuse);
+    tokio::spawn(async move {
+        while let Ok((mut near, _)) = listener.accept().await {
+            let refuse = refuse.clone();
+            tokio::spawn(async move {
+                let (head, rest) = read_head(&mut near).await?;
+                if let Some(answer) = refuse(&head) {
+                    near.write_all(answer.as_bytes()).await?;
+                    return near.shutdown().await;
+                }
+                let mut far = TcpStream::connect(to).await?;
+                far.write_all(format!("{head}\r\nconnection: close\r\n\r\n").as_bytes()).await?;
+                far.write_all(&rest).await?;
+                tokio::io::copy_bidirectional(&mut near, &mut far).await.map(|_| ())
+            });
+        }
+    });
+    address
+}
+
 /// Passes one request on, and ends the connection.
 async fn gcs_request(
     mut near: TcpStream,

@@ -1,0 +1,394 @@
+//! Delivery areas in a registry: Debian's docker-registry, and skopeo as another client of it.
+
+use std::{
+    fs,
+    net::SocketAddr,
+    path::Path,
+    process::{Command, Stdio},
+    sync::{Arc, Mutex},
+};
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use protected_bundle::layout::{Delivery, Digest, referrers_tag};
+use protected_storage::{Address, Area, DeliveryRef, StorageError};
+use serde_json::{Value, json};
+
+use crate::{
+    client, connect,
+    peers::{Cutter, Lie, Peer, Way, free_port, liar, made},
+    sample::{BUNDLE, bundle, content, copy, layout, layout_of, names, rewrap, same, unwatched},
+    told,
+};
+
+/// What runs: a registry on this machine, for everybody or for who has this password.
+async fn registry(password: Option<&str>) -> (Peer, tempfile::TempDir) {
+    let folder = tempfile::tempdir().expect("folder");
+    let port = free_port();
+    let root = folder.path().display();
+    let auth = match password {
+        None => String::new(),
+        Some(hash) => {
+            fs::write(folder.path().join("htpasswd"), format!("ci:{hash}\n")).expect("file");
+            format!("auth:\n  htpasswd:\n    realm: test\n    path: {root}/htpasswd\n")
+        }
+    };
+    let config = format!(
+        "version: 0.1\nlog:\n  level: error\nstorage:\n  filesystem:\n    rootdirectory: {root}/data\n  \
+         delete:\n    enabled: true\nhttp:\n  addr: 127.0.0.1:{port}\n{auth}"
+    );
+    let file = folder.path().join("config.yml");
+    fs::write(&file, config).expect("file");
+    let mut command = Command::new("docker-registry");
+    command.arg("serve").arg(&file);
+    (Peer::start(&mut command, port, "apt-get install docker-registry skopeo").await, folder)
+}
+
+fn area(address: SocketAddr, environment: &[(&str, &str)]) -> Area {
+    connect(&format!("oci://{address}/acme/core").parse().expect("area"), environment).expect("connected")
+}
+
+async fn fetch(area: &Area, into: &Path) -> Result<(), StorageError> {
+    area.fetch(&Address::Bundle(bundle()), None, into, &unwatched).await
+}
+
+fn digest(layout: &Path) -> Digest {
+    Delivery::open(layout).expect("delivery").bundle().digest
+}
+
+fn skopeo(arguments: &[&str]) {
+    let mut command = Command::new("skopeo");
+    let output = command.arg("--insecure-policy").args(arguments).stdin(Stdio::null()).output();
+    let output = output.unwrap_or_else(|error| panic!("skopeo: {error}; run `apt-get install skopeo`"));
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[tokio::test]
+async fn deliveries_lie_in_a_registry() {
+    let (peer, _folder) = registry(None).await;
+    let folder = tempfile::tempdir().expect("folder");
+    let at = |name: &str| folder.path().join(name);
+    let area = area(peer.address, &[]);
+    // Two chunks, the last of them short.
+    let size = (20 << 20) + 7;
+    let sealed = layout(&at("sealed"), size, 1);
+
+    let error = fetch(&area, &at("none")).await.expect_err("nothing there");
+    assert!(matches!(error, StorageError::NoDelivery(_)), "{error:?}");
+    let stored = area.store(&sealed, &unwatched).await.expect("stored");
+    let uri = stored.delivery.uri().expect("uri");
+    assert_eq!(uri, format!("oci://{}/acme/core@{}", peer.address, digest(&sealed)));
+    // Six blobs and manifests, the tag of the keys and that of the bundle.
+    assert_eq!((stored.sent, stored.already_there), (8, 0));
+    assert!(stored.bytes > size);
+    let again = area.store(&sealed, &unwatched).await.expect("stored again");
+    assert_eq!((again.delivery, again.sent, again.already_there), (stored.delivery, 0, 8));
+    fetch(&area, &at("fetched")).await.expect("fetched");
+    same(&sealed, &at("fetched"));
+    // By the digest, as its manifest names it.
+    let pinned: DeliveryRef = uri.parse().expect("reference");
+    area.fetch(&pinned.address, Some(&digest(&sealed).0), &at("pinned"), &unwatched).await.expect("fetched");
+    same(&sealed, &at("pinned"));
+
+    // Another delivery of the name.
+    let other = layout(&at("other"), 1000, 2);
+    let error = area.store(&other, &unwatched).await.expect_err("refused");
+    assert!(matches!(error, StorageError::OtherDelivery { .. }), "{error:?}");
+    let fetched =
+        area.fetch(&Address::Bundle(bundle()), Some(&digest(&other).0), &at("no"), &unwatched).await;
+    assert!(matches!(fetched, Err(StorageError::OtherDelivery { .. })), "{fetched:?}");
+    let missing = Address::Digest(digest(&other));
+    let error = area.fetch(&missing, None, &at("no"), &unwatched).await.expect_err("missing");
+    assert!(matches!(error, StorageError::NoDelivery(_)), "{error:?}");
+
+    // Keys.
+    let (one, two) = (copy(&sealed, &at("one")), copy(&sealed, &at("two")));
+    let read = rewrap(&one, 2);
+    rewrap(&two, 3);
+    assert_eq!(area.replace_keys(&one, &read).await.expect("replaced").sent, 3);
+    assert_eq!(area.replace_keys(&one, &read).await.expect("repeated").sent, 0);
+    let error = area.replace_keys(&two, &read).await.expect_err("others");
+    assert!(matches!(error, StorageError::OtherKeys { .. }), "{error:?}");
+    let error = area.store(&sealed, &unwatched).await.expect_err("older keys");
+    assert!(matches!(error, StorageError::OtherKeys { .. }), "{error:?}");
+    fetch(&area, &at("rewrapped")).await.expect("fetched");
+    same(&one, &at("rewrapped"));
+    let error = area.replace_keys(&other, &read).await.expect_err("not there");
+    assert!(matches!(error, StorageError::NoDelivery(_)), "{error:?}");
+
+    // Connections that end in the middle.
+    let big = layout_of(&at("big"), "big", size, 3);
+    let cutter = Cutter::start(peer.address, Way::Up, 3 << 20, 2).await;
+    let through = self::area(cutter.address, &[]);
+    through.store(&big, &unwatched).await.unwrap_or_else(|error| panic!("{}", told(&error)));
+    assert_eq!(cutter.left(), 0, "no connection was cut");
+    let cutter = Cutter::start(peer.address, Way::Down, 5 << 20, 2).await;
+    let through = self::area(cutter.address, &[]);
+    let address = Address::Bundle("big".parse().expect("id"));
+    let fetched = through.fetch(&address, None, &at("cut"), &unwatched).await;
+    fetched.unwrap_or_else(|error| panic!("{}", told(&error)));
+    assert_eq!(cutter.left(), 0, "no connection was cut");
+    same(&big, &at("cut"));
+    let hidden = names(folder.path()).into_iter().filter(|name| name.starts_with('.')).count();
+    assert_eq!(hidden, 0, "nothing is left behind");
+}
+
+#[tokio::test]
+async fn other_tools_read_what_we_store_and_we_what_they_do() {
+    let (peer, _folder) = registry(None).await;
+    let folder = tempfile::tempdir().expect("folder");
+    let at = |name: &str| folder.path().join(name);
+    let sealed = layout(&at("sealed"), 100_000, 1);
+    let ours = area(peer.address, &[]);
+    ours.store(&sealed, &unwatched).await.expect("stored");
+    let remote = format!("docker://{}/acme/core", peer.address);
+    let pulled = at("pulled");
+    skopeo(&[
+        "copy",
+        "--src-tls-verify=false",
+        &format!("{remote}:{BUNDLE}"),
+        &format!("oci:{}:x", pulled.display()),
+    ]);
+    let content = content(&sealed);
+    let name = content.file_name().expect("name");
+    assert!(
+        fs::read(pulled.join("blobs/sha256").join(name)).expect("blob") == fs::read(&content).expect("blob")
+    );
+    // Copied to another repository by its two tags.
+    let theirs = format!("docker://{}/acme/copied", peer.address);
+    for tag in [BUNDLE.to_owned(), referrers_tag(&digest(&sealed))] {
+        let from = format!("oci:{}:{tag}", sealed.display());
+        skopeo(&["copy", "--dest-tls-verify=false", &from, &format!("{theirs}:{tag}")]);
+    }
+    let copied = format!("oci://{}/acme/copied", peer.address);
+    let copied = connect(&copied.parse().expect("area"), &[]).expect("connected");
+    fetch(&copied, &at("fetched")).await.expect("fetched");
+    same(&sealed, &at("fetched"));
+}
+
+#[tokio::test]
+async fn others_referrers_stay_as_they_were() {
+    let (peer, _folder) = registry(None).await;
+    let folder = tempfile::tempdir().expect("folder");
+    let sealed = layout(&folder.path().join("sealed"), 1000, 1);
+    let area = area(peer.address, &[]);
+    area.store(&sealed, &unwatched).await.expect("stored");
+    let url = peer.url(&format!("/v2/acme/core/manifests/{}", referrers_tag(&digest(&sealed))));
+    let media_type = "application/vnd.oci.image.index.v1+json";
+    let index = client().get(url.clone()).header("accept", media_type).send().await.expect("answer");
+    let mut index: Value = index.json().expect("index");
+    // The bundle itself stands in for a signature of somebody's: it is there.
+    let signature = json!({
+        "mediaType": "application/vnd.oci.image.manifest.v1+json",
+        "digest": digest(&sealed),
+        "size": Delivery::open(&sealed).expect("delivery").bundle().size,
+        "artifactType": "application/vnd.example.signature",
+        "annotations": {"a": "b"},
+    });
+    index["manifests"].as_array_mut().expect("list").push(signature.clone());
+    let body = serde_json::to_vec(&index).expect("json");
+    made(&client().put(url.clone()).body(body.into(), media_type).send().await.expect("answer"));
+    let read = rewrap(&sealed, 2);
+    area.replace_keys(&sealed, &read).await.expect("replaced");
+    let index = client().get(url).header("accept", media_type).send().await.expect("answer");
+    let index: Value = index.json().expect("index");
+    let listed = index["manifests"].as_array().expect("list");
+    assert_eq!(listed.len(), 2, "{index}");
+    assert!(listed.contains(&signature), "{index}");
+    fetch(&area, &folder.path().join("fetched")).await.expect("fetched");
+    same(&sealed, &folder.path().join("fetched"));
+}
+
+/// `hunter2`, as htpasswd has it.
+const HASH: &str = "$2b$04$niQVVnJRzVdYQ2yQljAtkOX7c.P08ujiYBNc.5Z11OFPEAV478vd.";
+
+#[tokio::test]
+async fn a_password_comes_from_the_environment_or_from_docker() {
+    let (peer, _folder) = registry(Some(HASH)).await;
+    let folder = tempfile::tempdir().expect("folder");
+    let sealed = layout(&folder.path().join("sealed"), 1000, 1);
+    let config = |name: &str, text: String| {
+        let at = folder.path().join(name);
+        fs::create_dir(&at).expect("folder");
+        fs::write(at.join("config.json"), text).expect("file");
+        at.to_str().expect("path").to_owned()
+    };
+    let auth = STANDARD.encode("ci:hunter2");
+    let good = config("good", json!({"auths": {peer.address.to_string(): {"auth": auth}}}).to_string());
+    let other = config("other", json!({"auths": {"registry.example": {"auth": auth}}}).to_string());
+    let helper = config(
+        "helper",
+        json!({"credsStore": "evil", "credHelpers": {peer.address.to_string(): "evil"}}).to_string(),
+    );
+    let broken = config("broken", format!("{{\"auths\": {{\"{}\": {{\"auth\": \"hunter2\"", peer.address));
+    let file = format!("{good}/config.json");
+    let user = ("PROTECTED_REGISTRY_OCI_USERNAME", "ci");
+    let password = ("PROTECTED_REGISTRY_OCI_PASSWORD", "hunter2");
+    for environment in [
+        vec![user, password],
+        vec![("DOCKER_CONFIG", good.as_str())],
+        vec![("REGISTRY_AUTH_FILE", file.as_str())],
+    ] {
+        area(peer.address, &environment).store(&sealed, &unwatched).await.expect("stored");
+    }
+    for environment in [
+        vec![],
+        vec![user, ("PROTECTED_REGISTRY_OCI_PASSWORD", "hunter3")],
+        vec![("DOCKER_CONFIG", other.as_str())],
+        vec![("DOCKER_CONFIG", helper.as_str())],
+        vec![("DOCKER_CONFIG", "/nowhere")],
+    ] {
+        let error = area(peer.address, &environment).store(&sealed, &unwatched).await.expect_err("refused");
+        let told = told(&error);
+        assert!(told.contains("was answered 401, UNAUTHORIZED: "), "{told}");
+        assert!(told.contains("docker login") && !told.contains("hunter"), "{told}");
+    }
+    let reference: protected_storage::AreaRef =
+        format!("oci://{}/acme/core", peer.address).parse().expect("area");
+    for environment in [vec![user], vec![password], vec![("DOCKER_CONFIG", broken.as_str())]] {
+        let error = connect(&reference, &environment).err().expect("refused");
+        assert!(!format!("{} {error:?}", told(&error)).contains("hunter"), "{error:?}");
+    }
+}
+
+/// A registry that wants a token for each kind of access, before one that wants none.
+struct Gate {
+    address: SocketAddr,
+    asked: Arc<Mutex<Vec<String>>>,
+}
+
+impl Gate {
+    async fn start(registry: SocketAddr, realm_host: &str) -> Self {
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let seen = asked.clone();
+        let minted = liar(move |line| {
+            seen.lock().expect("seen").push(line.to_owned());
+            let scope = if line.contains("pull%2Cpush") { "push" } else { "pull" };
+            let body = json!({"token": format!("hunter2-{scope}"), "expires_in": 300}).to_string();
+            Lie::Answer(format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len()))
+        })
+        .await;
+        let challenge = format!(
+            "www-authenticate: Bearer realm=\"http://{realm_host}:{}/token\",service=\"registry.example\",scope=\"registry:catalog:*\"",
+            minted.port()
+        );
+        let address = crate::peers::gate(registry, move |head| {
+            let token = head.lines().find_map(|line| line.strip_prefix("authorization: Bearer hunter2-"));
+            let pushes = !["GET", "HEAD"].contains(&head.split(' ').next().unwrap_or_default());
+            match token {
+                Some("push") => None,
+                Some("pull") if !pushes => None,
+                _ => Some(format!("HTTP/1.1 401 Unauthorized\r\n{challenge}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")),
+            }
+        })
+        .await;
+        Self { address, asked }
+    }
+}
+
+#[tokio::test]
+async fn a_token_is_asked_for_what_is_needed_and_of_nobody_else() {
+    let (peer, _folder) = registry(None).await;
+    let folder = tempfile::tempdir().expect("folder");
+    let sealed = layout(&folder.path().join("sealed"), 1000, 1);
+    let environment =
+        [("PROTECTED_REGISTRY_OCI_USERNAME", "ci"), ("PROTECTED_REGISTRY_OCI_PASSWORD", "hunter2")];
+    let gate = Gate::start(peer.address, "127.0.0.1").await;
+    let stored = area(gate.address, &environment);
+    stored.store(&sealed, &unwatched).await.unwrap_or_else(|error| panic!("{}", told(&error)));
+    let push = "GET /token?service=registry.example&scope=repository%3Aacme%2Fcore%3Apull%2Cpush HTTP/1.1";
+    assert_eq!(*gate.asked.lock().expect("asked"), [push], "once, whatever the challenge says");
+    let fetched = area(gate.address, &environment);
+    fetch(&fetched, &folder.path().join("fetched")).await.expect("fetched");
+    let pull = "GET /token?service=registry.example&scope=repository%3Aacme%2Fcore%3Apull HTTP/1.1";
+    assert_eq!(*gate.asked.lock().expect("asked"), [push, pull]);
+    // Another host has to be named.
+    let gate = Gate::start(peer.address, "localhost").await;
+    let error = area(gate.address, &environment).store(&sealed, &unwatched).await.expect_err("refused");
+    assert!(told(&error).contains("wants a token of http://localhost:"), "{}", told(&error));
+    assert!(gate.asked.lock().expect("asked").is_empty());
+    let named = [environment[0], environment[1], ("PROTECTED_REGISTRY_OCI_TOKEN_HOST", "localhost")];
+    area(gate.address, &named).store(&sealed, &unwatched).await.expect("stored");
+    // And neither does a credential travel in clear, nor to a name that only looks like this machine.
+    for realm in [
+        "http://evil.example/token",
+        "http://127.0.0.1.evil.example/token",
+        "http://127.0.0.1@evil.example/",
+        "file:///etc/passwd",
+        "x",
+    ] {
+        let challenge = format!("www-authenticate: Bearer realm=\"{realm}\"\r\n");
+        let address = liar(move |_| {
+            Lie::Answer(format!("HTTP/1.1 401 Unauthorized\r\n{challenge}content-length: 0\r\n\r\n"))
+        })
+        .await;
+        let named = [environment[0], environment[1], ("PROTECTED_REGISTRY_OCI_TOKEN_HOST", "evil.example")];
+        let error = area(address, &named).store(&sealed, &unwatched).await.expect_err(realm);
+        assert!(matches!(error, StorageError::TokenHost { .. } | StorageError::Service { .. }), "{error:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_registry_that_lies_is_not_believed() {
+    let folder = tempfile::tempdir().expect("folder");
+    let (peer, data) = registry(None).await;
+    let sealed = layout(&folder.path().join("sealed"), 100_000, 1);
+    let area = area(peer.address, &[]);
+    area.store(&sealed, &unwatched).await.expect("stored");
+    let delivery = Delivery::open(&sealed).expect("delivery");
+    let blob = |digest: &Digest| {
+        let hex = digest.0.to_string();
+        data.path().join(format!("data/docker/registry/v2/blobs/sha256/{}/{hex}/data", &hex[..2]))
+    };
+    let pinned = delivery.content().digest;
+    let bytes = fs::read(blob(&pinned)).expect("blob");
+    let mut flipped = bytes.clone();
+    flipped[50_000] ^= 1;
+    let into = folder.path().join("fetched");
+    for (what, changed, expected) in [
+        ("another byte", flipped, "where sha256:"),
+        ("cut off", bytes[..99_999].to_vec(), "99999 bytes, where 100000 bytes was expected"),
+        ("longer", [bytes.as_slice(), b"x"].concat(), "has more, where 100000 bytes was expected"),
+    ] {
+        fs::write(blob(&pinned), changed).expect("blob");
+        let error = fetch(&area, &into).await.expect_err(what);
+        assert!(told(&error).contains(expected), "{what}: {}", told(&error));
+        assert!(!into.exists());
+    }
+    fs::write(blob(&pinned), &bytes).expect("blob");
+    // A manifest whose digest is another, and a document of a gigabyte.
+    let manifest = delivery.bundle().digest;
+    let document = fs::read(blob(&manifest)).expect("blob");
+    let text = String::from_utf8(document.clone()).expect("text");
+    let other = layout(&folder.path().join("other"), 10, 7);
+    let swapped =
+        fs::read(other.join(Delivery::open(&other).expect("delivery").bundle().path())).expect("manifest");
+    for (what, changed, expected) in [
+        ("another manifest", swapped, "is another delivery"),
+        (
+            "a manifest that is changed",
+            text.replace("\"size\":2}", "\"size\":3}").into_bytes(),
+            "is another delivery",
+        ),
+    ] {
+        fs::write(blob(&manifest), changed).expect("blob");
+        let address = Address::Digest(manifest);
+        let error = area.fetch(&address, Some(&manifest.0), &into, &unwatched).await.expect_err(what);
+        assert!(told(&error).contains(expected), "{what}: {}", told(&error));
+        assert!(!into.exists());
+    }
+    let endless =
+        liar(|_| Lie::Endless("HTTP/1.1 200 OK\r\ncontent-length: 1073741824\r\n\r\n".to_owned())).await;
+    let error = fetch(&self::area(endless, &[]), &into).await.expect_err("endless");
+    assert!(told(&error).contains("larger than the 8388608 bytes"), "{}", told(&error));
+    // An upload is sent nowhere else, and neither is what a redirect would have.
+    let thief = liar(|_| panic!("asked")).await;
+    let elsewhere = liar(move |line| match line.split(' ').next() {
+        Some("POST") => Lie::Answer(format!(
+            "HTTP/1.1 202 Accepted\r\nlocation: http://{thief}/upload\r\ncontent-length: 0\r\n\r\n"
+        )),
+        _ => Lie::Answer("HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n".to_owned()),
+    })
+    .await;
+    let error = self::area(elsewhere, &[]).store(&sealed, &unwatched).await.expect_err("elsewhere");
+    assert!(told(&error).contains("which is another server"), "{}", told(&error));
+}
