@@ -769,6 +769,16 @@ mod tests {
             Keys::parse(&canonical(&good), &other),
             Err(DeliveryError::Contradiction("descriptor_sha256"))
         );
+        let json = String::from_utf8(canonical(&good)).expect("utf-8");
+        for bad in [
+            format!("{json}\n"),
+            format!("\u{feff}{json}"),
+            json.replacen("openbao:", "openb\\u0061o:", 1),
+            json.replacen(r#"{"descriptor_sha256""#, r#"{"schema":"x","descriptor_sha256""#, 1),
+            json.replacen(r#""key_version":"1""#, r#""key_version":null"#, 1),
+        ] {
+            assert!(Keys::parse(bad.as_bytes(), &descriptor).is_err(), "{bad}");
+        }
         let refused = |change: fn(&mut Keys)| {
             let mut bad = good.clone();
             change(&mut bad);

@@ -178,6 +178,7 @@ fn nothing_that_is_there_is_written_over() {
     let folder = tempfile::tempdir().expect("folder");
     let to = folder.path().join("opened");
     fs::write(&to, "mine").expect("write");
+    assert!(matches!(archive::extract(&descriptor, &packed[..], &to), Err(ArchiveError::Exists(_))));
     assert!(matches!(unpacked(&descriptor, &packed, &to), Err(ArchiveError::Exists(_))));
     assert_eq!(fs::read(&to).expect("read"), b"mine");
     fs::remove_file(&to).expect("remove");
@@ -188,6 +189,11 @@ fn nothing_that_is_there_is_written_over() {
         fs::remove_file(&to).expect("remove");
     }
     // It came to be there while the archive was extracted.
+    let staged = archive::extract(&descriptor, &packed[..], &to).expect("extracted");
+    fs::create_dir(&to).expect("folder");
+    // An empty folder is one that a rename would replace.
+    assert!(matches!(staged.appear(), Err(ArchiveError::Exists(_))));
+    fs::remove_dir(&to).expect("remove");
     let staged = archive::extract(&descriptor, &packed[..], &to).expect("extracted");
     fs::create_dir(&to).expect("folder");
     fs::write(to.join("mine"), "mine").expect("write");
@@ -306,6 +312,12 @@ fn a_layout_that_was_changed_is_refused() {
             file.set_len(1 << 40).expect("length");
         }),
         #[cfg(unix)]
+        ("a link to the very content", |place, written| {
+            let path = place.join(format!("blobs/sha256/{}", written.content.digest.0));
+            fs::rename(&path, place.join("elsewhere")).expect("move");
+            std::os::unix::fs::symlink(place.join("elsewhere"), &path).expect("link");
+        }),
+        #[cfg(unix)]
         ("a link", |place, written| {
             let path = place.join(format!("blobs/sha256/{}", written.content.digest.0));
             fs::remove_file(&path).expect("remove");
@@ -315,6 +327,21 @@ fn a_layout_that_was_changed_is_refused() {
         let error = refused(change);
         assert!(!error.to_string().is_empty(), "{name}");
     }
+}
+
+#[test]
+fn the_largest_document_has_eight_mebibytes() {
+    let folder = tempfile::tempdir().expect("folder");
+    let place = folder.path().join("delivery");
+    written(&place);
+    let index = place.join("index.json");
+    let mut text = fs::read(&index).expect("read");
+    text.resize(8 << 20, b' ');
+    fs::write(&index, &text).expect("write");
+    Delivery::open(&place).expect("as large as may be");
+    text.push(b' ');
+    fs::write(&index, &text).expect("write");
+    assert!(matches!(Delivery::open(&place), Err(LayoutError::Form(_))));
 }
 
 /// Puts a blob into a delivery, and returns its entry in a manifest.
@@ -572,6 +599,7 @@ fn a_tar_file_holds_a_delivery_and_nothing_else() {
         ("a thousand folders", many.into_inner().expect("tar")),
         ("a stranger", with(tar::EntryType::Regular, "README", "")),
         ("outside", with(tar::EntryType::Regular, "../index.json", "")),
+        ("twice the same", [&good[..1024], &good].concat()),
         ("twice", with(tar::EntryType::Regular, "index.json", "")),
         ("twice by another name", with(tar::EntryType::Regular, "./index.json", "")),
         ("a link", with(tar::EntryType::Symlink, &blob, "/etc/passwd")),
