@@ -82,6 +82,18 @@ pub(crate) struct Session {
 }
 
 impl Session {
+    /// Makes one of a run's verified session token.
+    pub(crate) fn of_run(claims: SessionClaims) -> Self {
+        Self {
+            tenant_id: claims.tenant_id,
+            identity: claims.identity,
+            kind: ActorKind::Ci,
+            groups: Vec::new(),
+            token_jti: claims.jti,
+            token_exp: claims.exp,
+        }
+    }
+
     /// Makes one of a person's verified token.
     pub(crate) fn of_person(tenant_id: TenantId, verified: VerifiedIdToken) -> Self {
         Self {
@@ -143,16 +155,7 @@ pub(crate) enum Identified {
 /// Verifies a CI session token, or a person's OIDC token.
 pub(crate) async fn identify(app: &App, token: &str) -> Answer<Identified> {
     let refusal = match verify_session(app, token) {
-        Ok(claims) => {
-            return Ok(Identified::Run(Box::new(Session {
-                tenant_id: claims.tenant_id,
-                identity: claims.identity,
-                kind: ActorKind::Ci,
-                groups: Vec::new(),
-                token_jti: claims.jti,
-                token_exp: claims.exp,
-            })));
-        }
+        Ok(claims) => return Ok(Identified::Run(Box::new(Session::of_run(claims)))),
         Err(refusal) => refusal,
     };
     // A token of ours that is refused stays refused. Any other may be a person's, where people have an issuer.

@@ -9,7 +9,6 @@ use axum::{
     http::{HeaderMap, StatusCode},
 };
 use protected_model::{
-    action::Action,
     api::{
         build::Document,
         evidence::{
@@ -30,16 +29,16 @@ use super::{
     builds::{self, Build, check_digests, is_name, producer, store_documents},
     decide,
     evidence::{self, About, NewDocument, PER_VERSION, add},
+    posted,
 };
 use crate::{
     app::App,
     audit::{self, NewEvent},
-    auth::{self, Session},
+    auth::Session,
     endpoint::{Credential, Endpoint},
-    idempotency,
     problem::{Answer, Refusal},
     registry,
-    request::{RequestInfo, json, read_body},
+    request::{RequestInfo, json},
     store::StoreError,
 };
 
@@ -89,30 +88,15 @@ async fn attached(
     body: Body,
     event: &mut NewEvent,
 ) -> Answer<(StatusCode, AttachmentResponse)> {
-    let session = auth::session(app, headers).await?;
-    event.by_session(&session);
-    // Looked at so that a malformed one is refused as everywhere; a repeated document is recognised by its digest.
-    idempotency::key(headers)?;
-    let body = read_body(headers, body, app.config.limits.body_bytes).await?;
+    let (session, body) = posted(app, headers, body, app.config.limits.body_bytes, event).await?;
     let wanted: AttachmentRequest = json(headers, &body)?;
     drop(body);
     event.0.project_slug = Some(wanted.project_slug.clone());
     event.0.target.package_name = Some(wanted.package_name.clone());
     event.0.target.version = Some(wanted.version.clone());
     event.0.target.build_id.clone_from(&wanted.build_id);
-    let decision = decide::decide(
-        app,
-        &session,
-        &decide::Question {
-            tenant_id: wanted.tenant_id.as_ref(),
-            project_slug: &wanted.project_slug,
-            package_name: &wanted.package_name,
-            actions: &[Action::Publish],
-            expected_snapshot: None,
-        },
-    )?;
-    event.0.entitlement_snapshot_id = Some(decision.snapshot.clone());
-    event.0.policy_id = Some(decision.policy_id.clone());
+    let (tenant, project) = (wanted.tenant_id.as_ref(), &wanted.project_slug);
+    decide::may_publish(app, &session, tenant, project, &wanted.package_name, event)?;
     let (subject, build) = subject(app, &session, &wanted)?;
     check(&wanted.documents, &subject)?;
     let new = Attachments {

@@ -9,7 +9,7 @@ use axum::{
     http::{HeaderMap, StatusCode, header},
 };
 use protected_model::{
-    action::{Action, ArtifactPolicy},
+    action::ArtifactPolicy,
     api::{
         build::{BuildRecordRequest, BuildRecordResponse, Document, PATH},
         evidence::{self, EvidenceRecord, Subject},
@@ -28,15 +28,14 @@ use serde::{Deserialize, Serialize};
 use super::{
     decide,
     evidence::{About, NewDocument, Owned, add},
+    posted,
 };
 use crate::{
     app::App,
     audit::{self, NewEvent, opened},
-    auth,
     endpoint::{Credential, Endpoint},
-    idempotency,
     problem::{Answer, Refusal},
-    request::{RequestInfo, json, read_body},
+    request::{RequestInfo, json},
     store::StoreError,
 };
 
@@ -182,28 +181,13 @@ async fn recorded(
     body: Body,
     event: &mut NewEvent,
 ) -> Answer<(StatusCode, BuildRecordResponse)> {
-    let session = auth::session(app, headers).await?;
-    event.by_session(&session);
-    // Looked at so that a malformed one is refused as everywhere; a repeated build is recognised by its digest.
-    idempotency::key(headers)?;
-    let body = read_body(headers, body, app.config.limits.body_bytes).await?;
+    let (session, body) = posted(app, headers, body, app.config.limits.body_bytes, event).await?;
     let wanted: BuildRecordRequest = json(headers, &body)?;
     event.0.project_slug = Some(wanted.project_slug.clone());
     event.0.target.package_name = Some(wanted.package_name.clone());
     event.0.target.version = Some(wanted.version.clone());
-    let decision = decide::decide(
-        app,
-        &session,
-        &decide::Question {
-            tenant_id: wanted.tenant_id.as_ref(),
-            project_slug: &wanted.project_slug,
-            package_name: &wanted.package_name,
-            actions: &[Action::Publish],
-            expected_snapshot: None,
-        },
-    )?;
-    event.0.entitlement_snapshot_id = Some(decision.snapshot.clone());
-    event.0.policy_id = Some(decision.policy_id.clone());
+    let (tenant, project) = (wanted.tenant_id.as_ref(), &wanted.project_slug);
+    decide::may_publish(app, &session, tenant, project, &wanted.package_name, event)?;
     check_documents(&wanted)?;
     let satisfied = satisfied(&wanted);
     if wanted.dry_run {

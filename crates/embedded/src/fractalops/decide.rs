@@ -19,6 +19,7 @@ use protected_trust::policy::{TrustedPublisher, walk};
 
 use crate::{
     app::App,
+    audit::NewEvent,
     auth::Session,
     config::{ArchivedInstall, Package, Repository, Role},
     problem::{Answer, Refusal},
@@ -67,6 +68,24 @@ pub(super) fn decide<'a>(app: &'a App, session: &Session, question: &Question<'_
             problem.current_snapshot_id = Some(snapshot.to_string());
         })
     })
+}
+
+/// Decides whether the session may publish a package, which is what putting something on record about it needs.
+/// `event` is told by which policy.
+pub(super) fn may_publish(
+    app: &App,
+    session: &Session,
+    tenant_id: Option<&TenantId>,
+    project_slug: &ProjectSlug,
+    package_name: &PackageName,
+    event: &mut NewEvent,
+) -> Answer<()> {
+    let actions = &[Action::Publish];
+    let question = Question { tenant_id, project_slug, package_name, actions, expected_snapshot: None };
+    let decision = decide(app, session, &question)?;
+    event.0.entitlement_snapshot_id = Some(decision.snapshot);
+    event.0.policy_id = Some(decision.policy_id);
+    Ok(())
 }
 
 fn decide_now<'a>(

@@ -13,7 +13,6 @@ use axum::{
 };
 use jiff::Timestamp;
 use protected_model::{
-    action::Action,
     api::{
         delivery::{
             BUNDLES_PATH, Bundle, DeliveryView, GRANTS_PATH, Grant, GrantRequest, GrantStatus, VIEW_PATH,
@@ -31,18 +30,17 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     audit::filter,
-    decide::{self, Question},
+    decide,
     evidence::{About, NewDocument, add},
-    page_size, wrong_query,
+    page_size, posted, wrong_query,
 };
 use crate::{
     app::App,
     audit::{self, Filter, NewEvent, opened},
     auth::{self, Session},
     endpoint::{Credential, Endpoint},
-    idempotency,
     problem::{Answer, Refusal},
-    request::{RequestInfo, json, read_body},
+    request::{RequestInfo, json},
     store::StoreError,
 };
 
@@ -124,11 +122,7 @@ async fn registered(
     body: Body,
     event: &mut NewEvent,
 ) -> Answer<(StatusCode, Bundle)> {
-    let session = auth::session(app, headers).await?;
-    event.by_session(&session);
-    // Looked at so that a malformed one is refused as everywhere; a repeated delivery is recognised by its content.
-    idempotency::key(headers)?;
-    let body = read_body(headers, body, app.config.limits.body_bytes).await?;
+    let (session, body) = posted(app, headers, body, app.config.limits.body_bytes, event).await?;
     // Before the fields are looked at: an error about one of them could repeat it.
     let raw: serde_json::Value = json(headers, &body)?;
     no_key_material(&raw).map_err(refused)?;
@@ -179,17 +173,8 @@ async fn registered(
 
 /// Whoever may publish a package may deliver it.
 fn allowed(app: &App, session: &Session, manifest: &DeliveryManifest, event: &mut NewEvent) -> Answer<()> {
-    let question = Question {
-        tenant_id: Some(&manifest.tenant_id),
-        project_slug: &manifest.project_slug,
-        package_name: &manifest.package_name,
-        actions: &[Action::Publish],
-        expected_snapshot: None,
-    };
-    let decision = decide::decide(app, session, &question)?;
-    event.0.entitlement_snapshot_id = Some(decision.snapshot);
-    event.0.policy_id = Some(decision.policy_id);
-    Ok(())
+    let DeliveryManifest { tenant_id, project_slug, package_name, .. } = manifest;
+    decide::may_publish(app, session, Some(tenant_id), project_slug, package_name, event)
 }
 
 fn refused(error: DeliveryError) -> Refusal {
@@ -436,10 +421,7 @@ async fn granted(
     body: Body,
     event: &mut NewEvent,
 ) -> Answer<(StatusCode, Grant)> {
-    let session = auth::session(app, headers).await?;
-    event.by_session(&session);
-    idempotency::key(headers)?;
-    let body = read_body(headers, body, super::FORM_BYTES).await?;
+    let (session, body) = posted(app, headers, body, super::FORM_BYTES, event).await?;
     let raw: serde_json::Value = json(headers, &body)?;
     no_key_material(&raw)
         .map_err(|error| Refusal::new(Code::RAW_KEY_MATERIAL, format!("the grant is refused: {error}")))?;

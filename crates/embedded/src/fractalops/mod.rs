@@ -22,15 +22,20 @@ use std::sync::Arc;
 
 use axum::{
     Router,
+    body::{Body, Bytes},
     extract::rejection::QueryRejection,
-    http::{HeaderName, HeaderValue, header},
+    http::{HeaderMap, HeaderName, HeaderValue, header},
 };
 use protected_model::api::problem::Code;
 
 use crate::{
     app::App,
+    audit::NewEvent,
+    auth::{self, Session},
     endpoint::{Endpoint, register},
-    problem::Refusal,
+    idempotency,
+    problem::{Answer, Refusal},
+    request::read_body,
 };
 
 /// The largest body of a request that carries no document.
@@ -58,6 +63,23 @@ pub(crate) fn endpoints() -> Vec<Endpoint> {
 /// Returns their routes.
 pub(crate) fn router() -> Router<Arc<App>> {
     register(endpoints())
+}
+
+/// Returns what every request to put something on record brings: a session, of which `event` is told, and a body.
+///
+/// The `Idempotency-Key` is only looked at, so that a malformed one is refused as everywhere: what is sent again is
+/// recognised by its content.
+async fn posted(
+    app: &App,
+    headers: &HeaderMap,
+    body: Body,
+    limit_bytes: u64,
+    event: &mut NewEvent,
+) -> Answer<(Session, Bytes)> {
+    let session = auth::session(app, headers).await?;
+    event.by_session(&session);
+    idempotency::key(headers)?;
+    Ok((session, read_body(headers, body, limit_bytes).await?))
 }
 
 /// What every answer with a token carries (RFC 6749 section 5.1).

@@ -15,7 +15,7 @@ use axum::{
 use der::{Decode as _, Encode as _};
 use jiff::Timestamp;
 use protected_model::{
-    api::{audit::ActorKind, problem::Code},
+    api::problem::Code,
     identity::RunIdentity,
     secret::{IdToken, Secret as _},
     time::numeric_date,
@@ -230,14 +230,7 @@ impl Caller {
 async fn caller(app: &App, token: &IdToken, event: &mut NewEvent) -> Answer<Caller> {
     match auth::verify_session(app, token.reveal()) {
         Ok(claims) => {
-            let session = Session {
-                tenant_id: claims.tenant_id,
-                identity: claims.identity,
-                kind: ActorKind::Ci,
-                groups: Vec::new(),
-                token_jti: claims.jti,
-                token_exp: claims.exp,
-            };
+            let session = Session::of_run(claims);
             event.by_session(&session);
             let matched = decide::publishers(app, &session.identity)?;
             let own = matched.iter().find(|publisher| publisher.tenant_id == session.tenant_id);
