@@ -452,7 +452,7 @@ fn walk(value: &Value, at: &mut String) -> Result<(), DeliveryError> {
             let key = match member {
                 "wrapped_key" => false,
                 // A path is as long as a key as well, and `/` is a digit of base64. Files have names of any kind.
-                "path" if text.contains('/') => text.parse::<ContentPath>().is_err(),
+                "path" if text.contains('/') && text.parse::<ContentPath>().is_ok() => false,
                 "uri" if text.contains('/') => text.split('/').any(looks_like_key_material),
                 _ if member.ends_with("sha256") && text.parse::<Sha256>().is_ok() => false,
                 _ => looks_like_key_material(text),

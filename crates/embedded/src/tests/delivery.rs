@@ -24,7 +24,7 @@ fn manifest(id: &str, customer: &str) -> Value {
         "bundle_id": id, "tenant_id": "acme", "project_slug": "core", "customer_slug": customer,
         "package_name": "@acme/core", "version": "1.0.0",
         "protection": {"obfuscated": true, "encrypted": true, "source_maps": "withheld"},
-        "integrity": {"sha256": Sha256::of(canonical(&contents)), "size": 2560},
+        "integrity": {"sha256": Sha256::of(canonical(&contents)), "size": 2048},
         "bundle": {
             "media_type": "application/vnd.fractalops.delivery.bundle.v1",
             "sha256": Sha256::of("manifest"), "size": 4000, "uri": format!("deliveries/{customer}/{id}"),
