@@ -216,30 +216,6 @@ fn write(archive: &mut impl Read, content: &Content, place: &Path) -> Result<(),
     file.sync_all().map_err(failed)
 }
 
-/// Gives the folder, which only its owner could enter, the permissions that a new folder has.
-///
-/// # Errors
-/// When they cannot be read or set.
-#[cfg(unix)]
-pub fn open_up(folder: &Path) -> io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    // The umask is what a new folder shows of it.
-    let probe = folder.join(".probe");
-    fs::create_dir(&probe)?;
-    let mode = fs::metadata(&probe)?.permissions().mode();
-    fs::remove_dir(&probe)?;
-    fs::set_permissions(folder, fs::Permissions::from_mode(mode & 0o777))
-}
-
-/// Does nothing: a new folder has the permissions of the one around it.
-///
-/// # Errors
-/// Never.
-#[cfg(not(unix))]
-pub fn open_up(_: &Path) -> io::Result<()> {
-    Ok(())
-}
-
 /// Makes sure that what was renamed in a folder is there after a loss of power.
 ///
 /// # Errors

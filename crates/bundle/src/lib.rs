@@ -18,7 +18,7 @@ mod open;
 mod parallel;
 mod seal;
 mod seek;
-mod staging;
+pub mod staging;
 
 pub use key::{DataKey, KeyLength};
 pub use open::{OpenError, Opener, open};

@@ -25,24 +25,29 @@ const TRIES: usize = 5;
 
 /// A folder that is being filled, and goes when this does, until it [appears](Self::appear).
 #[derive(Debug)]
-pub(crate) struct Staging {
+pub struct Staging {
     _lock: File,
     outer: tempfile::TempDir,
     to: PathBuf,
 }
 
 /// Why something did not appear at its place.
-#[derive(Debug)]
-pub(crate) enum StagingError {
+#[derive(Debug, thiserror::Error)]
+pub enum StagingError {
     /// Something is there.
+    #[error("`{}` is there already", .0.display())]
     Exists(PathBuf),
     /// It cannot be written.
+    #[error("`{}` cannot be written: {error}", .0.display(), error = .1)]
     Write(PathBuf, io::Error),
 }
 
 impl Staging {
     /// Makes the private folder beside `to`, where nothing may be.
-    pub(crate) fn beside(to: &Path) -> Result<Self, StagingError> {
+    ///
+    /// # Errors
+    /// When something is there, or nothing can be written beside it.
+    pub fn beside(to: &Path) -> Result<Self, StagingError> {
         vacant(to)?;
         let parent = parent(to);
         let mut tries = 0;
@@ -60,12 +65,15 @@ impl Staging {
     }
 
     /// Returns the folder that appears.
-    pub(crate) fn folder(&self) -> PathBuf {
+    pub fn folder(&self) -> PathBuf {
         self.outer.path().join(INNER)
     }
 
     /// Moves the folder to its place, all at once, and as it will be after a power cut.
-    pub(crate) fn appear(self) -> Result<(), StagingError> {
+    ///
+    /// # Errors
+    /// When something came to be there, or it cannot be moved.
+    pub fn appear(self) -> Result<(), StagingError> {
         vacant(&self.to)?;
         let folder = self.folder();
         sync_folders(&folder)
