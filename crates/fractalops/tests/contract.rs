@@ -10,7 +10,7 @@ use protected_fractalops::{AuditQuery, FractalOps, FractalOpsError, Oddity};
 use protected_http::{Client, HttpError, Settings};
 use protected_model::{
     action::ActionMode,
-    api::{npm_token::NpmTokenRequest, problem::Code},
+    api::{delivery::GrantRequest, npm_token::NpmTokenRequest, problem::Code},
     environment::Environment,
     secret::{AccessToken, IdToken},
     service_url::ServiceUrl,
@@ -425,4 +425,36 @@ async fn health_needs_no_body() {
     let plane = Plane::start(vec![("204 No Content", "", "", String::new())]).await;
     plane.client().health().await.expect("healthy");
     assert!(plane.seen()[0].0.starts_with("get /fo/healthz "));
+}
+
+#[tokio::test]
+async fn a_grant_is_the_one_that_was_asked_for() {
+    let grant = |grantee: &str| {
+        json!({
+            "id": "01GRANT",
+            "bundle_id": "01DELIVERY",
+            "customer_slug": "globex",
+            "grantee": grantee,
+            "status": "recorded",
+            "created_at": "2026-01-01T00:00:00Z",
+            "audit_event_id": "a",
+        })
+    };
+    let plane = Plane::start(vec![ok(grant("globex")), ok(grant("initech"))]).await;
+    let client = plane.client();
+    let request = GrantRequest {
+        bundle_id: "01DELIVERY".parse().expect("id"),
+        customer_slug: "globex".parse().expect("slug"),
+        grantee: "globex".parse().expect("grantee"),
+        key_grant_ref: None,
+        grant_materialization: None,
+        expires_at: None,
+    };
+    client.grant_delivery(&access_token(), &request).await.expect("granted");
+    let error = client.grant_delivery(&access_token(), &request).await.expect_err("another's grant");
+    assert!(matches!(error, FractalOpsError::Unexpected { oddity: Oddity::OtherDelivery, .. }), "{error}");
+    client.revoke_grant(&access_token(), "01GRANT").await.expect("revoked");
+    let seen = plane.seen();
+    assert!(seen[2].0.starts_with("delete /fo/v1/packages/delivery/grants/01grant "), "{}", seen[2].0);
+    assert!(header(&seen[0].0, "idempotency-key").is_some());
 }
