@@ -3,13 +3,16 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
 };
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::{
     harness::{CLI, Screen, World, files},
+    openbao::Bao,
     proxy::Fault,
     real_packages::install,
 };
@@ -80,7 +83,7 @@ fn nothing_left(world: &World, out: &str) {
     assert!(left.is_empty(), "{left:?}");
 }
 
-fn json(path: &Path) -> Value {
+fn read_json(path: &Path) -> Value {
     serde_json::from_slice(&fs::read(path).expect("read")).expect("JSON")
 }
 
@@ -121,7 +124,7 @@ fn a_real_package_reaches_its_customer_and_nobody_else() {
     let place = world.path("work/sealed/delivery-manifest.json");
     assert_eq!(world.output("bundle-manifest").as_deref(), place.to_str());
     assert!(world.summary().contains("@acme/core@7.7.2 for globex"), "{}", world.summary());
-    let manifest = json(&place);
+    let manifest = read_json(&place);
     assert_eq!(
         (&manifest["tenant_id"], &manifest["key_ref"]),
         (&"acme".into(), &"local-file://globex".into())
@@ -227,20 +230,21 @@ fn what_was_changed_is_not_opened() {
         fs::copy(&file, mixed.join("blobs/sha256").join(file.file_name().expect("name"))).expect("copy");
     }
     let (mut index, other) =
-        (json(&mixed.join("index.json")), json(&world.path("work/other/bundle/index.json")));
+        (read_json(&mixed.join("index.json")), read_json(&world.path("work/other/bundle/index.json")));
     index["manifests"][1] = other["manifests"][1].clone();
     fs::write(mixed.join("index.json"), index.to_string()).expect("write");
     open(&world, "keys", "mixed", "opened").failed(7, &["its keys are those of another bundle"]);
     // The bundle of another delivery with these keys.
     index["manifests"][0] = other["manifests"][0].clone();
-    index["manifests"][1] = json(&bundle.join("index.json"))["manifests"][1].clone();
+    index["manifests"][1] = read_json(&bundle.join("index.json"))["manifests"][1].clone();
     fs::write(mixed.join("index.json"), index.to_string()).expect("write");
     open(&world, "keys", "mixed", "opened").failed(7, &["its keys are those of another bundle"]);
     nothing_left(&world, "opened");
 
     open(&world, "keys", "nowhere", "opened").failed(2, &["there is no delivery at"]);
     open(&world, "keys", "acme-core-1.0.0", "opened").failed(2, &["holds no delivery"]);
-    open(&world, "keys", "acme-core-1.0.0/package.json", "opened").failed(7, &["no tar file"]);
+    open(&world, "keys", "acme-core-1.0.0/src/index.ts", "opened").failed(7, &["no tar file"]);
+    open(&world, "keys", "acme-core-1.0.0/package.json", "opened").failed(7, &["the delivery manifest"]);
     nothing_left(&world, "opened");
     // And the delivery itself still opens, as one file too.
     world.run(deliver(&world, &built, "file", &["--one-file"])).succeeded();
@@ -321,4 +325,469 @@ fn a_delivery_that_is_not_yet_on_record_is_finished_later() {
     world.run(deliver(&world, &built, "sealed", &[])).succeeded();
     assert_eq!(world.output("bundle-id"), Some(id));
     assert_eq!(world.count("bundle.create", "allow", None), 1);
+}
+
+#[test]
+fn a_delivery_lies_in_its_area_and_is_opened_from_there() {
+    let world = World::new();
+    key(&world, "keys", "globex", "00");
+    let built = small(&world);
+    world
+        .run(deliver(&world, &built, "sealed", &["--to", "area"]))
+        .failed(2, &["is not there", "create the folder"]);
+    // It is sealed, and goes on from there.
+    fs::create_dir(world.path("work/area")).expect("folder");
+    let screen = world.run(deliver(&world, &built, "sealed", &["--to", "area"]));
+    screen.succeeded();
+    assert!(screen.stderr.contains("before, under"), "{screen}");
+    let id = world.output("bundle-id").expect("id");
+    let again = world.run(deliver(&world, &built, "sealed", &["--to", "area"]));
+    assert!(again.succeeded().stderr.contains("there already"), "{again}");
+    assert_eq!(world.count("bundle.create", "allow", None), 1);
+    open(&world, "keys", &format!("area/{id}"), "opened").succeeded();
+    // No path of this machine is on record.
+    let recorded = world.operator_get(&format!("/v1/packages/delivery/bundles/{id}"));
+    assert!(!recorded.to_string().contains(world.path("").to_str().expect("path")), "{recorded}");
+    for bad in ["s3:bucket", "ftp://x/y", "s3://user:pass@x/y", "https://x.example/y"] {
+        world
+            .run(deliver(&world, &built, "other", &["--to", bad]))
+            .failed(2, &["the delivery area to store in"]);
+        nothing_left(&world, "other");
+    }
+    open(&world, "keys", "s3://bucket", "nothing").failed(2, &["where the delivery lies"]);
+}
+
+/// Attack: a folder that is named too high up takes what no customer gets along.
+#[test]
+fn what_no_customer_gets_is_never_sealed() {
+    let world = World::new();
+    key(&world, "keys", "globex", "00");
+    let built = small(&world);
+    let named = |artifact: &Path| deliver(&world, artifact, "sealed", &["@acme/core", "--version", "1.0.0"]);
+    for (file, why) in [
+        ("files/app.js.map", "a source map"),
+        ("files/deep/APP.MAP", "a source map"),
+        ("files/.npmrc", "may hold a token"),
+        ("files/.env.production", "may hold a secret"),
+        ("files/.git/config", "a repository"),
+    ] {
+        world.write(file, "x");
+        world.run(named(&world.path("work/files"))).failed(7, &[why, "which no customer gets"]);
+        fs::remove_dir_all(world.path("work/files")).expect("remove");
+    }
+    // The folder that builds lie in, and the one around it.
+    world.run(named(&world.path("work"))).failed(2, &["is a build"]);
+    world.run(named(&built.join("private"))).failed(7, &["a source map"]);
+    std::os::unix::fs::symlink("/etc/hostname", world.write("files/a", "x").with_file_name("b"))
+        .expect("link");
+    world.run(named(&world.path("work/files"))).failed(7, &["is a link"]);
+    // A tarball that is not the one of its build manifest, or of another package, or with source maps in it.
+    let tarball = built.join("acme-core-1.0.0.tgz");
+    let whole = fs::read(&tarball).expect("read");
+    fs::write(&tarball, &whole[..whole.len() - 1]).expect("write");
+    world.run(named(&tarball)).failed(7, &["is not the tarball of the build manifest beside it"]);
+    fs::write(&tarball, &whole).expect("write");
+    let alone = world.write("acme-core-1.0.0.tgz", "");
+    fs::write(&alone, &whole).expect("write");
+    world
+        .run(deliver(&world, &alone, "sealed", &["@acme/core", "--version", "1.0.1"]))
+        .failed(7, &["@acme/core@1.0.1 was to be delivered, and what is given is @acme/core@1.0.0"]);
+    world.run(deliver(&world, &alone, "sealed", &[])).failed(2, &["nothing says which package"]);
+    world.write("package/package.json", "{\"name\": \"@acme/core\", \"version\": \"1.0.0\"}");
+    world.write("package/index.js.map", "{}");
+    let mut tar = world.bare("tar", &["-czf", "leaky.tgz", "package"]);
+    tar.current_dir(world.path("work"));
+    world.run(tar).succeeded();
+    world.run(named(&world.path("work/leaky.tgz"))).failed(7, &["a source map, which no customer gets"]);
+    nothing_left(&world, "sealed");
+    // What nothing is known of is delivered, and said.
+    let screen = world.run(named(&alone));
+    screen.succeeded();
+    assert!(screen.stderr.contains("nothing shows that it is protected"), "{screen}");
+    let manifest = read_json(&world.path("work/sealed/delivery-manifest.json"));
+    assert_eq!(manifest["protection"]["obfuscated"], false);
+}
+
+/// Attack: a key pasted where a name is expected. It is refused before anything is sent, and not repeated.
+#[test]
+fn a_raw_key_is_refused_wherever_it_stands_and_never_repeated() {
+    let world = World::new();
+    key(&world, "keys", "globex", "00");
+    let built = small(&world);
+    let base64 = "q83vASNFZ4mrze8BI0VniavN7wEjRWeJq83vASNFZ4k=";
+    for raw in [KEY, base64, "-----BEGIN PRIVATE KEY-----", "hvs.CAESIJlU02LQZqABCDEFGHIJKLMNOP"] {
+        for flag in ["--key-ref", "--to", "--customer", "--bundle-id"] {
+            let mut command = deliver(&world, &built, "sealed", &[]);
+            command.args([flag, raw]);
+            // The last of two is the one that counts, or clap refuses the second.
+            let mut command = if ["--key-ref", "--customer"].contains(&flag) {
+                let mut command = vendor(&world, &["deliver", "--out", "sealed", flag, raw]);
+                command.arg("--artifact").arg(&built);
+                if flag != "--customer" {
+                    command.args(["--customer", "globex"]);
+                }
+                if flag != "--key-ref" {
+                    command.args(["--key-ref", "local-file://globex"]);
+                }
+                command
+            } else {
+                command
+            };
+            command.env("GITHUB_OUTPUT", world.path("tmp/ignored"));
+            let screen = world.run(command);
+            assert_eq!(screen.code, 2, "{flag}\n{screen}");
+            let echoed = screen.stderr.contains(&raw[..12]) && !raw.starts_with('-');
+            let by_clap = flag == "--customer" || flag == "--bundle-id";
+            assert!(!echoed || by_clap && screen.stderr.contains("invalid value"), "{flag}\n{screen}");
+        }
+        for command in ["grant-delivery", "revoke-grant"] {
+            let mut command = vendor(&world, &[command, "--bundle-id", "x", "--grantee", raw]);
+            if raw.starts_with('-') {
+                command = vendor(&world, &["revoke-grant", "--bundle-id", "x", &format!("--grantee={raw}")]);
+            }
+            command.env("PROTECTED_REGISTRY_CUSTOMER", "globex");
+            let screen = world.run(command);
+            screen.failed(2, &["--grantee"]);
+            assert!(!screen.stderr.contains(&raw[..12]), "{screen}");
+        }
+    }
+    nothing_left(&world, "sealed");
+
+    world.run(deliver(&world, &built, "sealed", &["--no-submit", "--tenant", "acme"])).succeeded();
+    let manifest = read_json(&world.path("work/sealed/delivery-manifest.json"));
+    let place = world.path("work/raw.json");
+    let mut tried = 0;
+    let sent = world.proxy.exchanges().len();
+    for pointer in texts(&manifest, String::new()) {
+        let mut bad = manifest.clone();
+        *bad.pointer_mut(&pointer).expect("a text") = base64.into();
+        fs::write(&place, bad.to_string()).expect("write");
+        let screen = world.run(vendor(&world, &["submit-bundle", "--manifest", "raw.json"]));
+        assert_eq!(screen.code, 7, "{pointer}\n{screen}");
+        assert!(!screen.stderr.contains(&base64[..12]), "{pointer}\n{screen}");
+        tried += 1;
+    }
+    for (name, value) in
+        [("dek", json!("x")), ("note", json!(KEY)), ("more", json!({"deep": [{"token": "abc"}]}))]
+    {
+        let mut bad = manifest.clone();
+        bad[name] = value;
+        fs::write(&place, bad.to_string()).expect("write");
+        world
+            .run(vendor(&world, &["submit-bundle", "--manifest", "raw.json"]))
+            .failed(7, &["looks like a key"]);
+    }
+    assert!(tried > 40, "{tried} fields");
+    assert_eq!(world.proxy.exchanges().len(), sent, "something was sent");
+    for text in ["", "[]", "{}", "{\"schema\": 1}", "not json", &"[".repeat(100_000)] {
+        fs::write(&place, text).expect("write");
+        world
+            .run(vendor(&world, &["submit-bundle", "--manifest", "raw.json"]))
+            .failed(7, &["delivery manifest"]);
+    }
+}
+
+/// Returns the places of all texts of a document.
+fn texts(value: &Value, at: String) -> Vec<String> {
+    match value {
+        Value::String(_) => vec![at],
+        Value::Array(values) => values
+            .iter()
+            .enumerate()
+            .flat_map(|(index, value)| texts(value, format!("{at}/{index}")))
+            .collect(),
+        Value::Object(members) => members
+            .iter()
+            .flat_map(|(name, value)| texts(value, format!("{at}/{}", name.replace('/', "~1"))))
+            .collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// The private folders in `work` in which something is being made, or was when it was killed.
+fn staged(world: &World) -> Vec<PathBuf> {
+    let entries = fs::read_dir(world.path("work")).expect("work").flatten();
+    let hidden =
+        entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(".protected-registry-"));
+    hidden.map(|entry| entry.path()).collect()
+}
+
+/// Starts a command, and returns once it has begun to write what it makes.
+fn begun(world: &World, mut command: Command) -> Child {
+    let before = staged(world);
+    let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the program starts");
+    let since = Instant::now();
+    let has_begun = || {
+        let new = staged(world).into_iter().filter(|folder| !before.contains(folder));
+        let is_large = |file: &PathBuf| fs::metadata(file).is_ok_and(|found| found.len() > 1 << 20);
+        new.flat_map(|folder| files(&folder)).any(|file| is_large(&file))
+    };
+    while !has_begun() {
+        assert!(since.elapsed() < Duration::from_secs(60), "nothing begins");
+        thread::sleep(Duration::from_millis(2));
+    }
+    child
+}
+
+fn terminate(child: &mut Child) {
+    let kill = Command::new("kill").args(["-TERM", &child.id().to_string()]).status().expect("kill");
+    assert!(kill.success());
+    assert_eq!(child.wait().expect("wait").code(), Some(143));
+}
+
+/// Makes a file that does not compress.
+fn large(world: &World, name: &str, mebibytes: usize) -> PathBuf {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut bytes = Vec::with_capacity(mebibytes << 20);
+    while bytes.len() < mebibytes << 20 {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        bytes.extend_from_slice(&state.to_le_bytes());
+    }
+    let path = world.write(name, "");
+    fs::write(&path, bytes).expect("write");
+    path
+}
+
+#[test]
+fn a_kill_and_a_signal_leave_nothing_that_is_half() {
+    let world = World::new();
+    key(&world, "keys", "globex", "00");
+    let file = large(&world, "app.bin", 96);
+    let named = |world: &World| deliver(world, &file, "sealed", &["@acme/core", "--version", "1.0.0"]);
+    // Killed in the middle, twice; the same command then finishes, and sweeps what was left.
+    for _ in 0..2 {
+        let mut child = begun(&world, named(&world));
+        child.kill().expect("kill");
+        child.wait().expect("wait");
+        assert!(!world.path("work/sealed").exists());
+    }
+    assert!(!staged(&world).is_empty());
+    terminate(&mut begun(&world, named(&world)));
+    nothing_left(&world, "sealed");
+    // Two at once make one delivery.
+    let mut child = begun(&world, named(&world));
+    world.run(named(&world)).succeeded();
+    assert!(child.wait().expect("wait").success());
+    assert_eq!(world.count("bundle.create", "allow", None), 1);
+    assert!(staged(&world).is_empty());
+
+    let open = |world: &World| customer(world, "keys", &["open-bundle", "sealed", "--out", "opened"]);
+    terminate(&mut begun(&world, open(&world)));
+    nothing_left(&world, "opened");
+    world.run(open(&world)).succeeded();
+    assert_eq!(fs::read(world.path("work/opened/app.bin")).expect("read"), fs::read(&file).expect("read"));
+    // The world looks for tokens in every file, letter by letter.
+    fs::remove_dir_all(world.path("work")).expect("remove");
+}
+
+#[test]
+fn a_delivery_is_rewrapped_and_verified_without_its_key() {
+    let world = World::new();
+    key(&world, "keys", "globex", "00");
+    key(&world, "keys", "new", "ff");
+    let built = small(&world);
+    world.run(deliver(&world, &built, "sealed", &[])).succeeded();
+    let index = |world: &World| read_json(&world.path("work/sealed/bundle/index.json"))["manifests"].clone();
+    let before = index(&world);
+    world.run(customer(&world, "nobody", &["verify", "sealed"])).succeeded();
+    world.run(customer(&world, "keys", &["rewrap", "sealed"])).succeeded();
+    let screen = world.run(customer(&world, "keys", &["rewrap", "sealed", "--key-ref", "local-file://new"]));
+    assert!(screen.succeeded().stderr.contains("unchanged: sha256:"), "{screen}");
+    let after = index(&world);
+    assert_eq!(before[0]["digest"], after[0]["digest"]);
+    assert_ne!(before[1]["digest"], after[1]["digest"]);
+    // Verified without any key: the manifest names the key of before, which is told and no fault.
+    let screen = world.run(customer(&world, "nobody", &["verify", "sealed"]));
+    assert!(screen.succeeded().stderr.contains("note     wrapped key"), "{screen}");
+    open(&world, "keys", "sealed", "opened").succeeded();
+    fs::remove_file(world.path("keys/new.key")).expect("remove");
+    open(&world, "keys", "sealed", "again").failed(2, &["local-file://new"]);
+    world.run(customer(&world, "keys", &["rewrap", "sealed"])).failed(2, &["local-file://new"]);
+    assert_eq!(index(&world), after);
+
+    // What was changed is not verified.
+    let copied = copy(&world, "sealed", "changed");
+    let place = content(&copied.join("bundle"));
+    let mut bytes = fs::read(&place).expect("read");
+    let last = bytes.len() - 1;
+    bytes[last] ^= 1;
+    fs::write(&place, bytes).expect("write");
+    world.run(customer(&world, "keys", &["verify", "changed"])).failed(8, &["FAILED   content"]);
+    let mut manifest = read_json(&copied.join("delivery-manifest.json"));
+    manifest["customer_slug"] = "initech".into();
+    manifest["key_provider"]["context"]["customer_slug"] = "initech".into();
+    fs::write(copied.join("delivery-manifest.json"), manifest.to_string()).expect("write");
+    world
+        .run(customer(&world, "keys", &["verify", "changed"]))
+        .failed(8, &["FAILED   manifest", "another `customer_slug`"]);
+    fs::remove_file(copied.join("bundle/index.json")).expect("remove");
+    world.run(customer(&world, "keys", &["verify", "changed"])).failed(8, &["index.json"]);
+    let submit = ["submit-bundle", "--manifest", "changed/delivery-manifest.json"];
+    world.run(vendor(&world, &submit)).failed(7, &[]);
+}
+
+/// A customer of OpenBao: an entity with a login of its own, and its token.
+fn entity(bao: &Bao, name: &str) -> String {
+    let body = r#"{"token_no_default_policy": true, "token_ttl": "15m"}"#;
+    bao.post(&format!("auth/approle/role/{name}"), body);
+    let role = bao.ask("GET", &format!("auth/approle/role/{name}/role-id"), "").1;
+    let role = role["data"]["role_id"].as_str().expect("role").to_owned();
+    let secret = bao.ask("POST", &format!("auth/approle/role/{name}/secret-id"), "{}").1;
+    let secret = secret["data"]["secret_id"].as_str().expect("secret").to_owned();
+    let made = bao.ask("POST", "identity/entity", &json!({"name": name}).to_string()).1;
+    let accessor = bao.ask("GET", "sys/auth", "").1["approle/"]["accessor"].clone();
+    let alias = json!({"name": role, "canonical_id": made["data"]["id"], "mount_accessor": accessor});
+    assert_eq!(bao.post("identity/entity-alias", &alias.to_string()), 200);
+    bao.token("auth/approle/login", &json!({"role_id": role, "secret_id": secret}).to_string())
+}
+
+#[test]
+fn a_grant_of_openbao_opens_one_delivery_for_one_customer() {
+    let world = World::new();
+    let bao = Bao::start(&world);
+    assert_eq!(bao.post("transit/keys/acme", r#"{"type": "aes256-gcm96", "derived": true}"#), 200);
+    assert_eq!(bao.post("sys/auth/approle", r#"{"type": "approle"}"#), 204);
+    let (globex, initech) = (entity(&bao, "globex"), entity(&bao, "initech"));
+    let built = small(&world);
+    let address = format!("http://{}", bao.address);
+    let as_vendor = |args: &[&str]| {
+        let mut command = world.github("release", CLI, args);
+        command
+            .env("BAO_ADDR", &address)
+            .env("BAO_TOKEN", &bao.root)
+            .env("PROTECTED_REGISTRY_CUSTOMER", "globex");
+        world.run(command)
+    };
+    let opens = |token: &str, bundle: &str, out: &str| {
+        let mut command = customer(&world, "none", &["open-bundle", bundle, "--out", out]);
+        command.env("BAO_ADDR", &address).env("BAO_TOKEN", token);
+        world.run(command)
+    };
+    let seal = |out: &str| {
+        let path = built.to_str().expect("path");
+        let key = "openbao://transit/acme";
+        as_vendor(&["deliver", "--artifact", path, "--key-ref", key, "--out", out]).succeeded();
+        world.output("bundle-id").expect("id")
+    };
+    let (one, _two) = (seal("one"), seal("two"));
+    opens(&globex, "one", "opened").failed(4, &["answered 403"]);
+
+    let grant = ["grant-delivery", "--bundle-id", &one, "--grantee", "globex", "--expires", "30d"];
+    let recorded = as_vendor(&grant);
+    assert!(recorded.succeeded().stdout.contains("the key service was not told"), "{recorded}");
+    opens(&globex, "one", "opened").failed(4, &["answered 403"]);
+    let materialized = [&grant[..], &["--materialize-grant"]].concat();
+    let screen = as_vendor(&materialized);
+    assert!(screen.succeeded().stdout.contains("`globex` may open the delivery"), "{screen}");
+    assert!(screen.stderr.contains("to this delivery alone"), "{screen}");
+    as_vendor(&materialized).succeeded();
+    let on_record = world.operator_get(&format!("/v1/packages/delivery/bundles/{one}"));
+    let grants = on_record["grants"].as_array().expect("grants");
+    assert_eq!((grants.len(), &grants[0]["status"]), (1, &json!("materialized")));
+    assert_eq!(world.count("grant.create", "allow", None), 2, "recorded, and materialized");
+
+    // One customer, one delivery.
+    opens(&globex, "one", "opened").succeeded();
+    opens(&globex, "two", "opened-two").failed(4, &["answered 403"]);
+    opens(&initech, "one", "opened-two").failed(4, &["answered 403"]);
+    nothing_left(&world, "opened-two");
+    as_vendor(&[&["grant-delivery", "--bundle-id", &one, "--grantee", "globex"][..]].concat())
+        .failed(6, &["has a grant until"]);
+    let other = ["grant-delivery", "--bundle-id", &one, "--grantee", "initech", "--customer", "initech"];
+    as_vendor(&other).failed(4, &["is for `globex`, and not for `initech`"]);
+    as_vendor(&["grant-delivery", "--bundle-id", "nothing", "--grantee", "globex"])
+        .failed(2, &["there is no such delivery"]);
+    as_vendor(&["grant-delivery", "--bundle-id", &one, "--grantee", "nobody", "--materialize-grant"])
+        .failed(2, &["has no entity `nobody`"]);
+
+    // FractalOps does not record it: the key service takes it back.
+    world.proxy.decide(|method, target, _| {
+        let refused = method == "POST" && target.contains("delivery/grants");
+        if refused { Fault::Say(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n") } else { Fault::None }
+    });
+    let second = ["grant-delivery", "--bundle-id", &one, "--grantee", "initech", "--materialize-grant"];
+    as_vendor(&second).failed(1, &["has taken it back: the same command again does both"]);
+    opens(&initech, "one", "opened-two").failed(4, &["answered 403"]);
+    // One that was there before stays.
+    as_vendor(&materialized).failed(1, &["not one of FractalOps"]);
+    opens(&globex, "one", "opened-again").succeeded();
+    world.proxy.decide(|_, _, _| Fault::None);
+
+    let list = |id: &str| as_vendor(&["list-grants", "--bundle-id", id, "--format", "json"]);
+    let listed = |id: &str| -> Value { serde_json::from_str(&list(id).succeeded().stdout).expect("JSON") };
+    let rows = listed(&one)["grants"].clone();
+    assert_eq!((rows.as_array().expect("rows").len(), &rows[0]["orphan"]), (1, &Value::Null), "{rows}");
+    // Orphans: what the key service has and nobody recorded, and what is on record and the key service lost.
+    let policy = rows[0]["in_key_service"].as_str().expect("name").to_owned();
+    assert_eq!(bao.ask("DELETE", &format!("sys/policies/acl/{policy}"), "").0, 204);
+    assert_eq!(listed(&one)["grants"][0]["orphan"], "the key service does not have it");
+    as_vendor(&materialized).succeeded();
+    assert_eq!(listed(&one)["grants"][0]["orphan"], Value::Null);
+
+    // The key is rotated and the delivery wrapped anew: the grant holds, and the content is the same.
+    let digest = |out: &str| {
+        read_json(&world.path("work").join(out).join("bundle/index.json"))["manifests"][0]["digest"].clone()
+    };
+    let before = digest("one");
+    assert_eq!(bao.post("transit/keys/acme/rotate", "{}"), 200);
+    let screen = as_vendor(&["rewrap", "one"]);
+    assert!(screen.succeeded().stderr.contains("openbao://transit/acme"), "{screen}");
+    assert_eq!(bao.post("transit/keys/acme/config", r#"{"min_decryption_version": 2}"#), 200);
+    assert_eq!(digest("one"), before);
+    opens(&globex, "one", "opened-rotated").succeeded();
+    opens(&bao.root, "two", "opened-two").failed(4, &["does not open this data key"]);
+
+    let revoke = ["revoke-grant", "--bundle-id", &one, "--grantee", "globex"];
+    as_vendor(&revoke).succeeded();
+    opens(&globex, "one", "opened-late").failed(4, &["answered 403"]);
+    as_vendor(&revoke).failed(2, &["has no grant"]);
+    assert_eq!(listed(&one)["grants"][0]["on_record"], "revoked");
+    assert_eq!(world.count("grant.revoke", "allow", None), 1);
+    // Granted anew after that.
+    as_vendor(&materialized).succeeded();
+    opens(&globex, "one", "opened-late").succeeded();
+    for token in [&globex, &initech, &bao.root] {
+        for file in files(&world.path("work")) {
+            let bytes = fs::read(&file).expect("read");
+            assert!(!String::from_utf8_lossy(&bytes).contains(token.as_str()), "{}", file.display());
+        }
+    }
+}
+
+/// Memory does not grow with what is delivered: two gibibytes are sealed and opened in a twentieth of that.
+#[test]
+#[cfg(target_os = "linux")]
+fn two_gibibytes_are_sealed_and_opened_in_little_memory() {
+    const MOST_KIB: u64 = 96 * 1024;
+    let world = World::new();
+    key(&world, "keys", "globex", "00");
+    let file = world.write("app.bin", "");
+    fs::File::options()
+        .write(true)
+        .open(&file)
+        .and_then(|file| file.set_len(2 << 30))
+        .expect("a sparse file");
+    let peak = |mut command: Command| {
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("start");
+        let mut peak = 0;
+        loop {
+            if let Ok(status) = fs::read_to_string(format!("/proc/{}/status", child.id())) {
+                let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+                let kib = line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok());
+                peak = peak.max(kib.unwrap_or(0));
+            }
+            if let Some(status) = child.try_wait().expect("wait") {
+                assert!(status.success(), "{status}");
+                return peak;
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+    };
+    let sealing = peak(deliver(&world, &file, "sealed", &["@acme/core", "--version", "1.0.0"]));
+    let opening = peak(customer(&world, "keys", &["open-bundle", "sealed", "--out", "opened"]));
+    assert!(sealing < MOST_KIB && opening < MOST_KIB, "{sealing} KiB to seal, {opening} KiB to open");
+    assert_eq!(fs::metadata(world.path("work/opened/app.bin")).expect("opened").len(), 2 << 30);
+    fs::remove_dir_all(world.path("work")).expect("remove");
 }

@@ -11,6 +11,7 @@ mod faults;
 mod hardening;
 mod harness;
 mod install;
+mod openbao;
 mod proxy;
 mod publish;
 mod race;

@@ -2,9 +2,8 @@
 
 use std::{
     fs,
-    net::TcpListener,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
@@ -15,6 +14,7 @@ use serde_json::{Value, json};
 use crate::{
     clients::tool,
     harness::{CLI, Screen, World},
+    openbao::Bao,
     proxy::Fault,
     raw,
 };
@@ -583,54 +583,6 @@ fn verified_by_openssl(world: &World, bundle: &Value, public: &Path) {
     let said =
         openssl(&["dgst", "-sha256", "-verify", path(public), "-signature", path(&signature), path(&file)]);
     assert_eq!(String::from_utf8_lossy(&said).trim(), "Verified OK");
-}
-
-/// A real OpenBao.
-struct Bao {
-    child: Child,
-    address: String,
-    root: String,
-}
-
-impl Bao {
-    fn start(world: &World) -> Self {
-        let port = TcpListener::bind("127.0.0.1:0").expect("bind").local_addr().expect("address").port();
-        let address = format!("127.0.0.1:{port}");
-        let root = "root-of-a-test".to_owned();
-        let log = fs::File::create(world.path("tmp/bao.log")).expect("log");
-        let child = Command::new(tool("openbao").join("bao"))
-            .args(["server", "-dev", "-dev-no-store-token"])
-            .arg(format!("-dev-root-token-id={root}"))
-            .arg(format!("-dev-listen-address={address}"))
-            .env("HOME", world.path("home"))
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().expect("log"))
-            .stderr(log)
-            .spawn()
-            .expect("bao");
-        let bao = Self { child, address, root };
-        let since = Instant::now();
-        while std::net::TcpStream::connect(&bao.address).is_err()
-            || bao.post("sys/mounts/transit", "{\"type\":\"transit\"}") >= 500
-        {
-            assert!(since.elapsed() < Duration::from_secs(60), "OpenBao does not start");
-            thread::sleep(Duration::from_millis(100));
-        }
-        bao
-    }
-
-    fn post(&self, path: &str, body: &str) -> u16 {
-        let address = self.address.parse().expect("address");
-        let headers = [("x-vault-token", self.root.as_str()), ("content-type", "application/json")];
-        raw::request(address, "POST", &format!("/v1/{path}"), None, &headers, body.as_bytes()).0
-    }
-}
-
-impl Drop for Bao {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
 #[test]

@@ -72,6 +72,10 @@ pub(crate) enum Command {
     Deliver(Box<Deliver>),
     SubmitBundle(SubmitBundle),
     OpenBundle(OpenBundle),
+    Rewrap(Rewrap),
+    GrantDelivery(GrantDelivery),
+    ListGrants(ListGrants),
+    RevokeGrant(RevokeGrant),
     Verify(Box<Verify>),
     Trace(Trace),
     Token(Token),
@@ -135,7 +139,7 @@ pub(crate) struct Build {
     pub(crate) profile: Option<Profile>,
     /// Key to seal the source maps under, such as local-file://<name>; a private folder when not given
     #[arg(long, value_name = "KEY_REF")]
-    pub(crate) escrow_key: Option<UnverifiedKeyRef>,
+    pub(crate) escrow_key: Option<Unrepeated>,
     #[command(flatten)]
     pub(crate) sign: Sign,
 }
@@ -148,7 +152,7 @@ pub(crate) struct Sign {
     pub(crate) sign: Option<SignMode>,
     /// Key to sign with, such as openbao://<mount>/<key>; the identity of the CI run when not given
     #[arg(long, value_name = "KEY_REF")]
-    pub(crate) sign_key: Option<UnverifiedKeyRef>,
+    pub(crate) sign_key: Option<Unrepeated>,
 }
 
 /// How statements are signed.
@@ -190,13 +194,13 @@ pub(crate) enum Profile {
     Strong,
 }
 
-/// A text where a key reference is expected. It may be a key pasted by mistake, so that nothing repeats it: neither
-/// clap nor the TOML parser, which both quote what they refuse, get to judge it.
+/// A text that may be a key or a token pasted by mistake, so that nothing repeats it: neither clap nor the TOML parser,
+/// which both quote what they refuse, get to judge it.
 #[derive(Clone, Deserialize)]
 #[serde(transparent)]
-pub(crate) struct UnverifiedKeyRef(pub(crate) String);
+pub(crate) struct Unrepeated(pub(crate) String);
 
-impl std::str::FromStr for UnverifiedKeyRef {
+impl std::str::FromStr for Unrepeated {
     type Err = std::convert::Infallible;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
@@ -204,9 +208,9 @@ impl std::str::FromStr for UnverifiedKeyRef {
     }
 }
 
-impl std::fmt::Debug for UnverifiedKeyRef {
+impl std::fmt::Debug for Unrepeated {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("UnverifiedKeyRef")
+        f.write_str("Unrepeated")
     }
 }
 
@@ -295,7 +299,10 @@ pub(crate) struct Deliver {
     pub(crate) evidence: Vec<PathBuf>,
     /// Key to seal under, such as openbao://<mount>/<key>
     #[arg(long, value_name = "KEY_REF")]
-    pub(crate) key_ref: Option<UnverifiedKeyRef>,
+    pub(crate) key_ref: Option<Unrepeated>,
+    /// Delivery area to store it in: a folder, s3://, gs://, az:// or oci://
+    #[arg(long, value_name = "AREA")]
+    pub(crate) to: Option<Unrepeated>,
     /// Folder for the delivery; protected-delivery/<customer>/<name>-<version> when not given
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
@@ -324,20 +331,69 @@ pub(crate) struct SubmitBundle {
 /// Open a delivery with a granted key
 #[derive(Debug, Args)]
 pub(crate) struct OpenBundle {
-    /// Folder of the delivery, or its bundle: a folder or a tar file
-    pub(crate) bundle: Option<PathBuf>,
+    /// Folder of the delivery, its bundle (a folder or a tar file), its manifest, or where it lies: s3://, gs://, az://, oci://
+    pub(crate) bundle: Option<Unrepeated>,
     /// Folder for its files; it must not exist
     #[arg(long, value_name = "DIR")]
     pub(crate) out: Option<PathBuf>,
     /// Key to open it with, where it is sealed for several; each is tried when not given
     #[arg(long, value_name = "KEY_REF")]
-    pub(crate) key_ref: Option<UnverifiedKeyRef>,
+    pub(crate) key_ref: Option<Unrepeated>,
+}
+
+/// Wrap the data key of a delivery anew, and leave what is sealed as it is
+#[derive(Debug, Args)]
+pub(crate) struct Rewrap {
+    /// Folder of the delivery, its bundle, or where it lies: s3://, gs://, az://, oci://
+    pub(crate) bundle: Option<Unrepeated>,
+    /// Another key to wrap with; each key as it is now when not given
+    #[arg(long, value_name = "KEY_REF")]
+    pub(crate) key_ref: Option<Unrepeated>,
+}
+
+/// Record that somebody may open a delivery, and tell the key service
+#[derive(Debug, Args)]
+pub(crate) struct GrantDelivery {
+    /// Delivery
+    #[arg(long, value_name = "ID")]
+    pub(crate) bundle_id: Option<BundleId>,
+    /// Customer that the delivery is for
+    #[arg(long, value_name = "SLUG")]
+    pub(crate) customer: Option<CustomerSlug>,
+    /// Who may open it, in the words of the key service: an entity, a role's ARN, a service account, an object id
+    #[arg(long, value_name = "SUBJECT")]
+    pub(crate) grantee: Option<Unrepeated>,
+    /// When it ends: a time, such as 2027-01-31T00:00:00Z, or how long it lasts, such as 30d
+    #[arg(long, value_name = "TIME|DURATION")]
+    pub(crate) expires: Option<String>,
+    /// Have the key service let the grantee unwrap, and not only record it
+    #[arg(long)]
+    pub(crate) materialize_grant: bool,
+}
+
+/// Show who may open a delivery: what FractalOps has on record beside what the key service has
+#[derive(Debug, Args)]
+pub(crate) struct ListGrants {
+    /// Delivery
+    #[arg(long, value_name = "ID")]
+    pub(crate) bundle_id: Option<BundleId>,
+}
+
+/// Take a grant back, in the key service and on record
+#[derive(Debug, Args)]
+pub(crate) struct RevokeGrant {
+    /// Delivery
+    #[arg(long, value_name = "ID")]
+    pub(crate) bundle_id: Option<BundleId>,
+    /// Who may no longer open it
+    #[arg(long, value_name = "SUBJECT")]
+    pub(crate) grantee: Option<Unrepeated>,
 }
 
 /// Check a package against its signed documents, its build manifest, or what its source gives when it is built again
 #[derive(Debug, Args)]
 pub(crate) struct Verify {
-    /// Tarball, the folder of a build, or <name>@<version> in a registry
+    /// Tarball, the folder of a build, a delivery, or <name>@<version> in a registry
     pub(crate) artifact: Option<String>,
     /// Project in FractalOps that the package belongs to, where FractalOps names the registry
     #[arg(long, value_name = "SLUG")]

@@ -17,7 +17,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::{
-    args::{Profile, UnverifiedKeyRef},
+    args::{Profile, Unrepeated},
     build::{self, Package},
     context::Context,
     error::{CommandError, Kind},
@@ -72,7 +72,7 @@ pub(crate) struct HardenSection {
     pub(crate) allow_unprotected: Vec<String>,
     /// Key to seal the source maps under, such as `local-file://<name>`: a reference, never a key.
     #[schemars(with = "Option<KeyRef>")]
-    pub(crate) escrow_key: Option<UnverifiedKeyRef>,
+    pub(crate) escrow_key: Option<Unrepeated>,
 }
 
 /// What becomes of licence comments.

@@ -13,11 +13,12 @@ use protected_model::{
     service_url::ServiceUrl,
     version::DistTag,
 };
+use protected_storage::{AreaRef, AreaRefError};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::{
-    args::{Build, Format, Global, InstallWith, PublishWith, UnverifiedKeyRef},
+    args::{Build, Format, Global, InstallWith, PublishWith, Unrepeated},
     error::CommandError,
     hardening::HardenSection,
     sbom::SbomSection,
@@ -99,7 +100,10 @@ pub(crate) struct DeliverSection {
     pub(crate) customer: Option<CustomerSlug>,
     /// Key to seal under, such as `openbao://<mount>/<key>`.
     #[schemars(with = "Option<KeyRef>")]
-    pub(crate) key_ref: Option<UnverifiedKeyRef>,
+    pub(crate) key_ref: Option<Unrepeated>,
+    /// Delivery area to store deliveries in: a folder, relative to this file, or `s3://`, `gs://`, `az://`, `oci://`.
+    #[schemars(with = "Option<String>")]
+    pub(crate) to: Option<Unrepeated>,
     /// Folder for the delivery, relative to this file.
     pub(crate) out: Option<PathBuf>,
 }
@@ -335,6 +339,26 @@ impl Settings {
         Ok(self.value(flag, "OUT", file)?.map(|path| self.working_directory.join(path)))
     }
 
+    /// Settles the delivery area, where one is named.
+    ///
+    /// # Errors
+    /// When it is none. The text is not repeated: it may be a token.
+    pub(crate) fn area(&self, flag: Option<Unrepeated>) -> Result<Option<AreaRef>, CommandError> {
+        let own: Option<Unrepeated> = self.value(flag, "TO", None)?;
+        let (text, base) = match (own, &self.file.deliver.to) {
+            (Some(text), _) => (text, &self.working_directory),
+            (None, Some(text)) => (text.clone(), &self.base),
+            (None, None) => return Ok(None),
+        };
+        let area = text.0.parse().map_err(|error: AreaRefError| {
+            CommandError::usage(format!("the delivery area to store in: {error}"))
+        })?;
+        Ok(Some(match area {
+            AreaRef::Folder(folder) => AreaRef::Folder(base.join(folder)),
+            other => other,
+        }))
+    }
+
     /// Settles paths that may be several: the flags, else the variable, which holds one a line.
     ///
     /// # Errors
@@ -367,7 +391,7 @@ impl Settings {
     ///
     /// # Errors
     /// When it is no key reference.
-    pub(crate) fn escrow_key(&self, flag: Option<UnverifiedKeyRef>) -> Result<Option<KeyRef>, CommandError> {
+    pub(crate) fn escrow_key(&self, flag: Option<Unrepeated>) -> Result<Option<KeyRef>, CommandError> {
         self.key_ref("the key of the escrow", flag, "ESCROW_KEY", self.file.harden.escrow_key.clone())
     }
 
@@ -378,9 +402,9 @@ impl Settings {
     pub(crate) fn key_ref(
         &self,
         what: &str,
-        flag: Option<UnverifiedKeyRef>,
+        flag: Option<Unrepeated>,
         name: &str,
-        file: Option<UnverifiedKeyRef>,
+        file: Option<Unrepeated>,
     ) -> Result<Option<KeyRef>, CommandError> {
         let text = self.value(flag, name, file)?;
         text.map(|text| text.0.parse()).transpose().map_err(|error| {

@@ -23,7 +23,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::{
-    args::{Sign, SignMode, UnverifiedKeyRef},
+    args::{Sign, SignMode, Unrepeated},
     console::Console,
     context::{Context, Session},
     error::{CommandError, Kind},
@@ -61,7 +61,7 @@ pub(crate) struct SignSection {
     pub(crate) trusted_root: Option<PathBuf>,
     /// Key to sign with instead of an identity, such as `openbao://transit/release`.
     #[schemars(with = "Option<KeyRef>")]
-    pub(crate) key: Option<UnverifiedKeyRef>,
+    pub(crate) key: Option<Unrepeated>,
 }
 
 /// How a command signs, as flags, environment and file say.

@@ -7,6 +7,7 @@ use std::{
     time::Instant,
 };
 
+use protected_bundle::layout;
 use protected_model::{
     delivery::DeliveryManifest,
     key_ref::{KeyRef, looks_like_key_material},
@@ -19,7 +20,7 @@ use crate::{
     args::Deliver,
     console::human_size,
     context::{self, Context},
-    delivery::{self, BUNDLE, BUNDLE_TAR, Contents, MANIFEST, Order, Wanted},
+    delivery::{self, Contents, Found, MANIFEST, Order, Wanted, storage},
     error::{CommandError, Kind},
     key_service, summary,
 };
@@ -81,6 +82,7 @@ pub(crate) async fn run(context: &Context, arguments: Deliver) -> Result<(), Com
     if submits {
         context.fractalops(&http)?;
     }
+    let area = settings.area(arguments.to)?.map(|area| storage::connect(context, &area)).transpose()?;
     let service = key_service::connect(&key_ref, &context.keys()?, &http, "sealing the delivery")?;
 
     let started = Instant::now();
@@ -119,22 +121,28 @@ pub(crate) async fn run(context: &Context, arguments: Deliver) -> Result<(), Com
     };
     let asked = Asked { bundle_id, tenant_id, project, customer, key_ref };
     let started = Instant::now();
-    let files = contents.files.len();
-    let (manifest, status) = match out.symlink_metadata() {
-        Ok(_) => (sealed_before(&out, &asked, &contents)?, "already-sealed"),
-        Err(_) => {
-            let order = asked.order(&contents, out.clone(), one_file)?;
-            (delivery::seal(context, order, contents, service.as_ref()).await?, "sealed")
-        }
+    let is_new = out.symlink_metadata().is_err();
+    if is_new {
+        let order = asked.order(out.clone(), one_file)?;
+        delivery::seal(context, order, &contents, service.as_ref()).await?;
+    }
+    let found = delivery::find(&out)?;
+    let bundle = delivery::open(&found.bundle)?;
+    asked.check(&out, &contents, &bundle)?;
+    let how = if is_new { "under" } else { "before, under" };
+    let sealed = human_size(bundle.content().size);
+    context.console.step("seal", format!("{sealed} {how} {}", asked.key_ref), started);
+    let uri = match &area {
+        None => None,
+        Some(area) => storage::store(context, area, &found.bundle).await?.delivery.uri(),
     };
-    let how = if status == "sealed" { "under" } else { "before, under" };
-    let sealed = human_size(manifest.bundle.size);
-    context.console.step("seal", format!("{sealed} {how} {}", manifest.key_ref), started);
+    let manifest = settle_manifest(&out, &found, &bundle, &contents, &asked, uri)?;
 
     let place = out.join(MANIFEST);
-    context.console.output("bundle-id", manifest.bundle_id.as_str());
-    context.console.output("bundle-manifest", &place.to_string_lossy());
-    context.console.output("correlation-id", &context.correlation_id);
+    let console = &context.console;
+    console.output("bundle-id", manifest.bundle_id.as_str());
+    console.output("bundle-manifest", &place.to_string_lossy());
+    console.output("correlation-id", &context.correlation_id);
     let recorded = match &session {
         None => None,
         Some(session) => {
@@ -143,9 +151,8 @@ pub(crate) async fn run(context: &Context, arguments: Deliver) -> Result<(), Com
             Some(recorded.map_err(|error| error.advise(format!("{again} ({})", place.display())))?)
         }
     };
-    let bundle = [BUNDLE, BUNDLE_TAR].map(|name| out.join(name)).into_iter().find(|path| path.exists());
-    let on_record = recorded.as_ref().map(|bundle| bundle.audit_event_id.clone());
-    context.console.summary(&summary::delivered(&manifest, on_record.as_deref(), &context.correlation_id));
+    let event = recorded.as_ref().map(|bundle| bundle.audit_event_id.as_str());
+    console.summary(&summary::delivered(&manifest, event, &context.correlation_id));
     let document = json!({
         "bundle_id": manifest.bundle_id,
         "package": manifest.package_name,
@@ -154,14 +161,15 @@ pub(crate) async fn run(context: &Context, arguments: Deliver) -> Result<(), Com
         "project": manifest.project_slug,
         "customer": manifest.customer_slug,
         "key_ref": manifest.key_ref,
-        "files": files,
-        "bundle": bundle,
+        "files": manifest.contents.len(),
+        "bundle": found.bundle,
         "bundle_sha256": manifest.bundle.sha256,
+        "uri": manifest.bundle.uri,
         "manifest": place,
-        "status": status,
+        "status": if is_new { "sealed" } else { "already-sealed" },
         "submitted": recorded.is_some(),
     });
-    context.console.result(&format!("{}\n{}", out.display(), manifest.bundle_id), &document);
+    console.result(&format!("{}\n{}", out.display(), manifest.bundle_id), &document);
     Ok(())
 }
 
@@ -175,24 +183,78 @@ struct Asked {
 }
 
 impl Asked {
-    fn order(self, contents: &Contents, out: PathBuf, one_file: bool) -> Result<Order, CommandError> {
-        let bundle_id = match self.bundle_id {
-            Some(id) => id,
+    fn order(&self, out: PathBuf, one_file: bool) -> Result<Order, CommandError> {
+        let bundle_id = match &self.bundle_id {
+            Some(id) => id.clone(),
             None => fresh()?,
         };
         Ok(Order {
             bundle_id,
-            tenant_id: self.tenant_id,
-            project_slug: self.project,
-            customer_slug: self.customer,
-            package_name: contents.package.clone(),
-            version: contents.version.clone(),
-            build_id: None,
-            key_ref: self.key_ref,
+            tenant_id: self.tenant_id.clone(),
+            project_slug: self.project.clone(),
+            customer_slug: self.customer.clone(),
+            key_ref: self.key_ref.clone(),
             out,
-            uri: None,
             one_file,
         })
+    }
+
+    /// Refuses a delivery that is there and is another one.
+    fn check(&self, out: &Path, contents: &Contents, bundle: &layout::Delivery) -> Result<(), CommandError> {
+        let found = bundle.descriptor();
+        let expect = |what: &str, expected: &str, found: &str| match expected == found {
+            true => Ok(()),
+            false => Err(another(out, &format!("{what} `{expected}` was asked for, and it has `{found}`"))),
+        };
+        if let Some(id) = &self.bundle_id {
+            expect("the bundle id", id.as_str(), found.bundle_id.as_str())?;
+        }
+        expect("the tenant", self.tenant_id.as_str(), found.tenant_id.as_str())?;
+        expect("the project", self.project.as_str(), found.project_slug.as_str())?;
+        expect("the customer", self.customer.as_str(), found.customer_slug.as_str())?;
+        expect("the package", contents.package.as_str(), found.package_name.as_str())?;
+        expect("the version", &contents.version.to_string(), &found.version.to_string())?;
+        let keys: Vec<String> = bundle.keys().keys.iter().map(|key| key.key_ref.to_string()).collect();
+        if !keys.contains(&self.key_ref.to_string()) {
+            expect("the key", &self.key_ref.to_string(), &keys.join("`, `"))?;
+        }
+        if found.contents != contents.files {
+            return Err(another(out, "its files are others"));
+        }
+        Ok(())
+    }
+}
+
+fn another(out: &Path, why: &str) -> CommandError {
+    CommandError::new(Kind::Conflict, format!("`{}` holds another delivery: {why}", out.display()))
+        .advise("give another --out, or remove that folder when it was delivered to nobody")
+}
+
+/// Writes the manifest, or reads the one that was written before.
+fn settle_manifest(
+    out: &Path,
+    found: &Found,
+    bundle: &layout::Delivery,
+    contents: &Contents,
+    asked: &Asked,
+    uri: Option<String>,
+) -> Result<DeliveryManifest, CommandError> {
+    let Some(place) = &found.manifest else {
+        let manifest = delivery::manifest(bundle, contents, &asked.key_ref, uri)?;
+        delivery::save_manifest(out, &manifest)?;
+        return Ok(manifest);
+    };
+    let manifest = delivery::read_manifest(place)?;
+    if let Some(field) = delivery::contradiction(&manifest, bundle) {
+        return Err(another(out, &format!("`{field}` of its manifest is not what its bundle says")));
+    }
+    // What the manifest says may be on record: it stays as it is.
+    match (&manifest.bundle.uri, uri) {
+        (before, Some(now)) if *before != Some(now.clone()) => {
+            let before = before.as_deref().unwrap_or("nowhere else");
+            Err(another(out, &format!("it was stored at `{before}` before, and now at `{now}`")))
+        }
+        _ => Ok(manifest),
     }
 }
 
@@ -202,43 +264,6 @@ fn fresh() -> Result<BundleId, CommandError> {
         .to_string()
         .parse()
         .map_err(|error| CommandError::from_error(Kind::Failed, "making a name for the delivery", &error))
-}
-
-/// Reads the delivery that is there, if it is the one that is asked for.
-fn sealed_before(out: &Path, asked: &Asked, contents: &Contents) -> Result<DeliveryManifest, CommandError> {
-    let found = delivery::find(out)?;
-    let other = |why: String| {
-        let message = format!("`{}` holds another delivery: {why}", out.display());
-        CommandError::new(Kind::Conflict, message)
-            .advise("give another --out, or remove that folder when it was delivered to nobody")
-    };
-    let Some(manifest) = found.manifest else {
-        return Err(other(format!("it has no {MANIFEST}")));
-    };
-    let manifest = delivery::read_manifest(&manifest)?;
-    if let Some(field) = delivery::contradiction(&manifest, &delivery::open(&found.bundle)?) {
-        return Err(other(format!("`{field}` of its manifest is not what its bundle says")));
-    }
-    let expect = |what: &str, expected: &str, found: &str| {
-        if expected == found {
-            Ok(())
-        } else {
-            Err(other(format!("{what} `{expected}` was asked for, and it has `{found}`")))
-        }
-    };
-    if let Some(id) = &asked.bundle_id {
-        expect("the bundle id", id.as_str(), manifest.bundle_id.as_str())?;
-    }
-    expect("the tenant", asked.tenant_id.as_str(), manifest.tenant_id.as_str())?;
-    expect("the project", asked.project.as_str(), manifest.project_slug.as_str())?;
-    expect("the customer", asked.customer.as_str(), manifest.customer_slug.as_str())?;
-    expect("the package", contents.package.as_str(), manifest.package_name.as_str())?;
-    expect("the version", &contents.version.to_string(), &manifest.version.to_string())?;
-    expect("the key", &asked.key_ref.to_string(), &manifest.key_ref.to_string())?;
-    if manifest.contents != contents.files {
-        return Err(other("its files are others".to_owned()));
-    }
-    Ok(manifest)
 }
 
 /// Makes the folder of deliveries, which is never committed by accident.

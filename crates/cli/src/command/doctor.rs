@@ -2,8 +2,10 @@
 
 use std::{collections::BTreeMap, fs, path::Path};
 
+use protected_bundle::DataKey;
 use protected_evidence::sbom::Graph;
 use protected_http::Client;
+use protected_keys::KeyContext;
 use protected_model::{
     action::ActionMode,
     api::{npm_token::NpmTokenRequest, oauth::Metadata},
@@ -17,6 +19,7 @@ use crate::{
     context::{Context, Session},
     error::{CommandError, Kind},
     hardening::{self, Unprotected},
+    key_service,
     signing::{Plan, Unsigned},
 };
 
@@ -101,6 +104,7 @@ pub(crate) async fn run(context: &Context, arguments: Doctor) -> Result<(), Comm
         }
     };
     if let Some(http) = http {
+        check_key(&mut report, &http).await?;
         check_service(&mut report, &http, &arguments, package.as_ref()).await?;
     }
     let failed = report.checks.iter().filter(|check| check.outcome == Outcome::Failed).count();
@@ -319,6 +323,40 @@ fn check_leftovers(report: &mut Report<'_>, folder: Option<&Path>) {
         let detail = format!("{}; it is not used by this program, and not needed any more", found.join(", "));
         report.add("leftovers", Outcome::Warning, detail);
     }
+}
+
+/// Says whether a delivery can be sealed from here, where a key is configured for that: only wrapping something tells.
+///
+/// # Errors
+/// Only when cancelled.
+async fn check_key(report: &mut Report<'_>, http: &Client) -> Result<(), CommandError> {
+    let context = report.context;
+    match wrap_for_nobody(context, http).await {
+        Ok(Some(detail)) => report.add("delivery key", Outcome::Ok, detail),
+        Ok(None) => {}
+        Err(error) => {
+            context.cancel.check()?;
+            report.fail("delivery key", &error);
+        }
+    }
+    Ok(())
+}
+
+/// Has a key that seals nothing wrapped, and drops it.
+async fn wrap_for_nobody(context: &Context, http: &Client) -> Result<Option<String>, CommandError> {
+    let settings = &context.settings;
+    let configured = settings.file.deliver.key_ref.clone();
+    let Some(key_ref) = settings.key_ref("the key of deliveries", None, "KEY_REF", configured)? else {
+        return Ok(None);
+    };
+    let doing = "trying the key of deliveries";
+    let service = key_service::connect(&key_ref, &context.keys()?, http, doing)?;
+    let key = DataKey::generate()
+        .map_err(|error| CommandError::new(Kind::Failed, format!("making a data key: {error}")))?;
+    let bound = KeyContext::from([("purpose".to_owned(), "protected-registry doctor".to_owned())]);
+    let wrapped = context.cancel.or(service.wrap(&key, &bound)).await?;
+    wrapped.map_err(|error| key_service::failed(doing, &error))?;
+    Ok(Some(format!("{key_ref} wraps; {}", service.limits().says)))
 }
 
 /// # Errors

@@ -4,12 +4,16 @@ pub(crate) mod attach_evidence;
 pub(crate) mod completions;
 mod deliver;
 mod doctor;
+mod grant_delivery;
 mod install;
+mod list_grants;
 mod open_bundle;
 mod protect_build;
 mod publish;
 mod retrace;
 mod revoke;
+mod revoke_grant;
+mod rewrap;
 mod submit_bundle;
 mod token;
 mod trace;
@@ -29,6 +33,10 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<(), Comma
         Command::Deliver(arguments) => deliver::run(context, *arguments).await,
         Command::SubmitBundle(arguments) => submit_bundle::run(context, arguments).await,
         Command::OpenBundle(arguments) => open_bundle::run(context, arguments).await,
+        Command::Rewrap(arguments) => rewrap::run(context, arguments).await,
+        Command::GrantDelivery(arguments) => grant_delivery::run(context, arguments).await,
+        Command::ListGrants(arguments) => list_grants::run(context, arguments).await,
+        Command::RevokeGrant(arguments) => revoke_grant::run(context, arguments).await,
         Command::Verify(arguments) => verify::run(context, *arguments).await,
         Command::Trace(arguments) => trace::run(context, arguments).await,
         Command::Token(arguments) => token::run(context, arguments).await,
@@ -54,6 +62,10 @@ impl Command {
             Self::Deliver(_) => "deliver",
             Self::SubmitBundle(_) => "submit-bundle",
             Self::OpenBundle(_) => "open-bundle",
+            Self::Rewrap(_) => "rewrap",
+            Self::GrantDelivery(_) => "grant-delivery",
+            Self::ListGrants(_) => "list-grants",
+            Self::RevokeGrant(_) => "revoke-grant",
             Self::Verify(_) => "verify",
             Self::Trace(_) => "trace",
             Self::Token(_) => "token",

@@ -14,7 +14,10 @@ use crate::{
     args::OpenBundle,
     console::human_size,
     context::{self, Context},
-    delivery::{self, Stoppable},
+    delivery::{
+        self, Stoppable,
+        storage::{self, Place},
+    },
     error::{CommandError, Kind},
     key_service,
 };
@@ -30,8 +33,7 @@ const SHOWN: usize = 20;
 pub(crate) async fn run(context: &Context, arguments: OpenBundle) -> Result<(), CommandError> {
     let settings = &context.settings;
     settings.no_dry_run("open-bundle")?;
-    let path: Option<PathBuf> = settings.value(arguments.bundle, "BUNDLE", None)?;
-    let path = path.ok_or_else(|| {
+    let text = settings.value(arguments.bundle, "BUNDLE", None)?.ok_or_else(|| {
         CommandError::usage("no delivery is named").advise("name it: protected-registry open-bundle <bundle>")
     })?;
     let out: Option<PathBuf> = settings.value(arguments.out, "OUT", None)?;
@@ -44,7 +46,17 @@ pub(crate) async fn run(context: &Context, arguments: OpenBundle) -> Result<(), 
             .advise("name a new folder with --out"));
     }
     let wanted = settings.key_ref("the key to open with", arguments.key_ref, "KEY_REF", None)?;
-    let path = delivery::find(&settings.working_directory.join(path))?.bundle;
+    // What was fetched goes with this.
+    let mut fetched = None;
+    let path = match storage::locate(&text.0, &settings.working_directory)? {
+        Place::Here(found) => found.bundle,
+        Place::Away(delivery, expected) => {
+            let beside = out.parent().unwrap_or(&settings.working_directory);
+            let (folder, path) = storage::fetch(context, &delivery, expected.as_ref(), beside).await?;
+            fetched = Some(folder);
+            path
+        }
+    };
     let bundle = delivery::open(&path)?;
     let started = Instant::now();
     let (key, key_ref) = data_key(context, &bundle, wanted.as_ref()).await?;
@@ -78,6 +90,7 @@ pub(crate) async fn run(context: &Context, arguments: OpenBundle) -> Result<(), 
         staged.appear().map_err(|error| extracting(&shown, &error))
     })
     .await;
+    drop(fetched);
     if let Err(error) = opened {
         context.cancel.check()?;
         return Err(error);
@@ -117,7 +130,7 @@ pub(crate) async fn run(context: &Context, arguments: OpenBundle) -> Result<(), 
 }
 
 /// Has the data key unwrapped by the first service that does.
-async fn data_key(
+pub(super) async fn data_key(
     context: &Context,
     bundle: &layout::Delivery,
     wanted: Option<&KeyRef>,

@@ -187,7 +187,7 @@ fn built(folder: &Path) -> Result<Vec<DeliveryLabel>, CommandError> {
     let entries = fs::read_dir(folder).map_err(|error| cannot_read(folder, &error))?;
     for entry in entries {
         let path = entry.map_err(|error| cannot_read(folder, &error))?.path();
-        found.extend(verify::delivery(&path)?);
+        found.extend(verify::marked_for(&path)?);
     }
     Ok(found)
 }

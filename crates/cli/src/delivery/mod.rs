@@ -3,7 +3,10 @@
 mod contents;
 mod place;
 mod seal;
+pub(crate) mod storage;
 
 pub(crate) use contents::{Contents, Stoppable, Wanted, collect};
-pub(crate) use place::{BUNDLE, BUNDLE_TAR, MANIFEST, broken, contradiction, find, open, read_manifest};
-pub(crate) use seal::{Order, seal, threads};
+pub(crate) use place::{
+    Found, MANIFEST, at, broken, contradiction, find, open, read_manifest, save_manifest,
+};
+pub(crate) use seal::{Order, manifest, seal, threads, wrapped_data_key};

@@ -1,7 +1,6 @@
-//! Where a delivery lies: its folder, with the bundle and the manifest in it, and how it appears there at once.
+//! Where a delivery lies: its folder, with the bundle and the manifest in it.
 
 use std::{
-    ffi::OsString,
     fs,
     io::{self, Read, Write},
     path::{Path, PathBuf},
@@ -60,6 +59,12 @@ pub(crate) fn find(path: &Path) -> Result<Found, CommandError> {
     Ok(Found { manifest: Some(beside).filter(|path| path.is_file()), bundle })
 }
 
+/// Returns the delivery at `path`, if it is one by its form: a folder with a bundle, a layout, or a tar file.
+pub(crate) fn at(path: &Path) -> Option<Found> {
+    let is_tar = path.is_file() && path.extension().is_some_and(|extension| extension == "tar");
+    if is_tar || path.is_dir() { find(path).ok() } else { None }
+}
+
 /// Reads what stands around the sealed content.
 ///
 /// # Errors
@@ -112,6 +117,28 @@ pub(crate) fn read_manifest(path: &Path) -> Result<DeliveryManifest, CommandErro
     Ok(manifest)
 }
 
+/// Writes the manifest of a delivery beside its bundle, whole or not at all.
+///
+/// # Errors
+/// When it cannot be written.
+pub(crate) fn save_manifest(folder: &Path, manifest: &DeliveryManifest) -> Result<PathBuf, CommandError> {
+    let place = folder.join(MANIFEST);
+    let save = || -> io::Result<()> {
+        let mut file = tempfile::Builder::new().prefix(".new-").tempfile_in(folder)?;
+        file.write_all(&canonical(manifest))?;
+        // A temporary file is its owner's alone; this one is as public as the bundle.
+        #[cfg(unix)]
+        file.as_file().set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))?;
+        file.as_file().sync_all()?;
+        file.persist(&place)?;
+        archive::sync_folder(Some(folder))
+    };
+    save().map_err(|error| {
+        CommandError::new(Kind::Failed, format!("cannot write `{}`: {error}", place.display()))
+    })?;
+    Ok(place)
+}
+
 /// Returns where a manifest and the bundle beside it say different things, if they do.
 ///
 /// The keys do not count: they are wrapped anew without the manifest.
@@ -133,132 +160,4 @@ pub(crate) fn contradiction(manifest: &DeliveryManifest, bundle: &layout::Delive
     ]
     .into_iter()
     .find_map(|(field, same)| (!same).then_some(field))
-}
-
-/// A delivery that is being made, in a private folder beside the place where it appears.
-///
-/// The folder has one name for one place, and a lock beside it: what a killed command left is found and cleared, and
-/// what another one is working on is left alone.
-pub(crate) struct Staging {
-    folder: PathBuf,
-    to: PathBuf,
-    lock: PathBuf,
-    // Held until this goes.
-    _held: fs::File,
-}
-
-impl Staging {
-    /// Starts a delivery that is to appear at `to`.
-    ///
-    /// # Errors
-    /// When something is there, when another command is at it, and when nothing can be written beside it.
-    pub(crate) fn new(to: &Path) -> Result<Self, CommandError> {
-        let cannot = |path: &Path, error: &io::Error| {
-            CommandError::new(Kind::Failed, format!("cannot write `{}`: {error}", path.display()))
-        };
-        let (Some(name), Some(parent)) = (to.file_name(), to.parent()) else {
-            return Err(CommandError::usage(format!("`{}` is no place for a delivery", to.display())));
-        };
-        fs::create_dir_all(parent).map_err(|error| cannot(parent, &error))?;
-        let hidden = |end: &str| {
-            let mut hidden = OsString::from(".sealing-");
-            hidden.push(name);
-            hidden.push(end);
-            parent.join(hidden)
-        };
-        let (folder, lock) = (hidden(""), hidden(".lock"));
-        let held = hold(&lock).map_err(|error| cannot(&lock, &error))?.ok_or_else(|| {
-            let message = format!("another command is sealing `{}`", to.display());
-            CommandError::new(Kind::Unavailable, message)
-                .advise("wait for it, or give this one another --out")
-        })?;
-        let staging = Self { folder, to: to.to_owned(), lock, _held: held };
-        if to.symlink_metadata().is_ok() {
-            return Err(CommandError::usage(format!("`{}` is there already", to.display())));
-        }
-        staging.anew().map_err(|error| cannot(&staging.folder, &error))?;
-        Ok(staging)
-    }
-
-    /// Makes the folder, after what a killed command left there is gone.
-    fn anew(&self) -> io::Result<()> {
-        match fs::remove_dir_all(&self.folder) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        create_private(&self.folder)
-    }
-
-    /// Returns the folder.
-    pub(crate) fn path(&self) -> &Path {
-        &self.folder
-    }
-
-    /// Writes the manifest, and lets the delivery appear.
-    ///
-    /// # Errors
-    /// When it cannot be written, or something came to be there.
-    pub(crate) fn appear(self, manifest: &DeliveryManifest) -> Result<(), CommandError> {
-        let finish = || -> io::Result<()> {
-            let mut file = fs::File::create_new(self.folder.join(MANIFEST))?;
-            file.write_all(&canonical(manifest))?;
-            file.sync_all()?;
-            if self.to.symlink_metadata().is_ok() {
-                return Err(io::ErrorKind::AlreadyExists.into());
-            }
-            archive::open_up(&self.folder)?;
-            fs::rename(&self.folder, &self.to)?;
-            archive::sync_folder(self.to.parent())
-        };
-        finish().map_err(|error| {
-            CommandError::new(Kind::Failed, format!("cannot write `{}`: {error}", self.to.display()))
-        })
-    }
-}
-
-impl Drop for Staging {
-    fn drop(&mut self) {
-        // Gone already where the delivery has appeared.
-        let _ = fs::remove_dir_all(&self.folder);
-        let _ = fs::remove_file(&self.lock);
-    }
-}
-
-/// Takes a lock, unless another process has it.
-fn hold(path: &Path) -> io::Result<Option<fs::File>> {
-    loop {
-        let file = fs::File::options().create(true).truncate(false).write(true).open(path)?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(fs::TryLockError::WouldBlock) => return Ok(None),
-            Err(fs::TryLockError::Error(error)) => return Err(error),
-        }
-        // Who had it before may have removed it meanwhile: another process would then hold another file.
-        if is_at(&file, path)? {
-            return Ok(Some(file));
-        }
-    }
-}
-
-#[cfg(unix)]
-fn is_at(file: &fs::File, path: &Path) -> io::Result<bool> {
-    use std::os::unix::fs::MetadataExt;
-    let own = file.metadata()?;
-    Ok(fs::metadata(path).is_ok_and(|there| (there.dev(), there.ino()) == (own.dev(), own.ino())))
-}
-
-#[cfg(not(unix))]
-fn is_at(_: &fs::File, _: &Path) -> io::Result<bool> {
-    Ok(true)
-}
-
-#[cfg(unix)]
-fn create_private(folder: &Path) -> io::Result<()> {
-    use std::os::unix::fs::DirBuilderExt;
-    fs::DirBuilder::new().mode(0o700).create(folder)
-}
-
-#[cfg(not(unix))]
-fn create_private(folder: &Path) -> io::Result<()> {
-    fs::create_dir(folder)
 }

@@ -1,34 +1,38 @@
 //! Sealing: archive, data key, bundle, manifest, in one pass and constant memory.
 
 use std::{
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
-    sync::{Arc, atomic::AtomicBool},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
 };
 
 use protected_bundle::{
     DataKey, ParallelSealer, archive,
     layout::{Delivery, Writer},
+    staging::{Staging, StagingError},
 };
 use protected_keys::{KeyService, WrappedKey};
 use protected_model::{
     delivery::{
-        ARTIFACT_TYPE, CONTENT, ContentIntegrity, DESCRIPTOR, DeliveryManifest, Descriptor, KEYS, Keys,
-        MANIFEST as MANIFEST_TYPE, SealedBundle, WrappedDataKey, archive_bytes,
+        ARTIFACT_TYPE, CONTENT, ContentIntegrity, ContentPath, DESCRIPTOR, DeliveryManifest, Descriptor,
+        KEYS, Keys, MANIFEST as MANIFEST_TYPE, SealedBundle, WrappedDataKey, archive_bytes,
     },
     digest::Sha256,
     escrow::{POLICY, SUITE, WrappedBy},
     integrity::canonical,
     key_ref::KeyRef,
-    name::{BundleId, CustomerSlug, PackageName, ProjectSlug, TenantId},
+    name::{BundleId, CustomerSlug, ProjectSlug, TenantId},
     time::whole_seconds,
-    version::PackageVersion,
 };
 
 use super::{
     contents::{Contents, Stoppable},
-    place::{BUNDLE, BUNDLE_TAR, Staging, broken},
+    place::{BUNDLE, BUNDLE_TAR, broken},
 };
 use crate::{
     context::{self, Context},
@@ -42,18 +46,13 @@ pub(crate) struct Order {
     pub(crate) tenant_id: TenantId,
     pub(crate) project_slug: ProjectSlug,
     pub(crate) customer_slug: CustomerSlug,
-    pub(crate) package_name: PackageName,
-    pub(crate) version: PackageVersion,
-    pub(crate) build_id: Option<String>,
     pub(crate) key_ref: KeyRef,
     /// Where the delivery appears.
     pub(crate) out: PathBuf,
-    /// Where it is stored besides, as its manifest says it.
-    pub(crate) uri: Option<String>,
     pub(crate) one_file: bool,
 }
 
-/// Seals the contents for one customer. The delivery appears whole, or not at all.
+/// Seals the contents for one customer. The bundle appears whole, or not at all.
 ///
 /// # Errors
 /// When the key service does not wrap the data key, when a file is not the one that was listed, when nothing can be
@@ -61,23 +60,20 @@ pub(crate) struct Order {
 pub(crate) async fn seal(
     context: &Context,
     order: Order,
-    contents: Contents,
+    contents: &Contents,
     service: &dyn KeyService,
-) -> Result<DeliveryManifest, CommandError> {
-    let failed = |doing: &str, error: &dyn std::fmt::Display| {
-        CommandError::new(Kind::Failed, format!("sealing the delivery: {doing}: {error}"))
-    };
+) -> Result<(), CommandError> {
     let archive_bytes = archive_bytes(&contents.files)
         .ok_or_else(|| CommandError::usage("what is to be delivered has too many bytes to count"))?;
     let descriptor = Descriptor {
         schema: DESCRIPTOR.to_owned(),
         suite: SUITE.to_owned(),
-        bundle_id: order.bundle_id.clone(),
-        tenant_id: order.tenant_id.clone(),
-        project_slug: order.project_slug.clone(),
-        customer_slug: order.customer_slug.clone(),
-        package_name: order.package_name.clone(),
-        version: order.version.clone(),
+        bundle_id: order.bundle_id,
+        tenant_id: order.tenant_id,
+        project_slug: order.project_slug,
+        customer_slug: order.customer_slug,
+        package_name: contents.package.clone(),
+        version: contents.version.clone(),
         created_at: whole_seconds(jiff::Timestamp::now()),
         media_type: CONTENT.to_owned(),
         archive_bytes,
@@ -88,32 +84,44 @@ pub(crate) async fn seal(
         .map_err(|error| CommandError::from_error(Kind::BadInput, "what is to be delivered", &error))?;
     // Before the first byte is sealed: a delivery without a key is none.
     let key = DataKey::generate().map_err(|error| failed("making a data key", &error))?;
-    let key_context = descriptor.key_context();
-    let wrapped = context.cancel.or(service.wrap(&key, &key_context)).await?;
+    let wrapped = context.cancel.or(service.wrap(&key, &descriptor.key_context())).await?;
     let wrapped = wrapped.map_err(|error| key_service::failed("sealing the delivery", &error))?;
-    let stop = context.cancel.shared_flag();
+    let keys = Keys {
+        schema: KEYS.to_owned(),
+        descriptor_sha256: descriptor.sha256(),
+        keys: vec![wrapped_data_key(&order.key_ref, wrapped)],
+    };
+    let (stop, sources) = (context.cancel.shared_flag(), contents.sources.clone());
     let sealed = context::compute(move || {
-        let staging = Staging::new(&order.out)?;
-        let keys = Keys {
-            schema: KEYS.to_owned(),
-            descriptor_sha256: descriptor.sha256(),
-            keys: vec![wrapped_data_key(&order.key_ref, wrapped.clone())],
+        let parent = order.out.parent().unwrap_or(Path::new("."));
+        fs::create_dir_all(parent)
+            .map_err(|error| failed(&format!("making the folder `{}`", parent.display()), &error))?;
+        let staging = match Staging::beside(&order.out) {
+            Ok(staging) => staging,
+            // Another command was faster: what it sealed is looked at as what was sealed before.
+            Err(StagingError::Exists(_)) => return Ok(()),
+            Err(error) => return Err(failed("the place for it", &error)),
         };
-        let bundle = write(&staging, &descriptor, &keys, &contents, &key, &stop, order.one_file)?;
-        let manifest = manifest(order, contents, descriptor, wrapped, bundle);
-        manifest.check().map_err(|error| failed("its manifest", &error))?;
-        if stop.load(std::sync::atomic::Ordering::SeqCst) {
+        let folder = staging.folder();
+        write(&folder, &descriptor, &keys, &sources, &key, &stop)?;
+        if order.one_file {
+            to_one_file(&folder.join(BUNDLE), &folder.join(BUNDLE_TAR))?;
+        }
+        if stop.load(Ordering::SeqCst) {
             return Err(CommandError::new(Kind::Failed, "stopped"));
         }
-        staging.appear(&manifest)?;
-        Ok(manifest)
+        match staging.appear() {
+            Ok(()) | Err(StagingError::Exists(_)) => Ok(()),
+            Err(error) => Err(failed("letting it appear", &error)),
+        }
     })
     .await;
-    // What has appeared is told, also when the signal came then.
-    if sealed.is_err() {
-        context.cancel.check()?;
-    }
+    context.cancel.check()?;
     sealed
+}
+
+fn failed(doing: &str, error: &dyn std::fmt::Display) -> CommandError {
+    CommandError::new(Kind::Failed, format!("sealing the delivery: {doing}: {error}"))
 }
 
 /// Returns a wrapped data key as a document of keys has it.
@@ -128,23 +136,19 @@ pub(crate) fn wrapped_data_key(key: &KeyRef, wrapped: WrappedKey) -> WrappedData
 }
 
 fn write(
-    staging: &Staging,
+    folder: &Path,
     descriptor: &Descriptor,
     keys: &Keys,
-    contents: &Contents,
+    sources: &BTreeMap<ContentPath, PathBuf>,
     key: &DataKey,
     stop: &Arc<AtomicBool>,
-    one_file: bool,
-) -> Result<SealedBundle, CommandError> {
-    let place = staging.path().join(BUNDLE);
-    let failed = |doing: &str, error: &dyn std::fmt::Display| {
-        CommandError::new(Kind::Failed, format!("sealing the delivery: {doing}: {error}"))
-    };
+) -> Result<(), CommandError> {
+    let place = folder.join(BUNDLE);
     let writer = Writer::new(&place).map_err(|error| broken(&place, &error))?;
     let file = writer.content().map_err(|error| broken(&place, &error))?;
     let mut sealer = ParallelSealer::new(key, &descriptor.binding(), file, threads())
         .map_err(|error| failed("the cipher", &error))?;
-    let open = |path: &_| match contents.sources.get(path) {
+    let open = |path: &_| match sources.get(path) {
         Some(source) => Ok(Stoppable { inner: fs::File::open(source)?, stop: Arc::clone(stop) }),
         None => Err(std::io::ErrorKind::NotFound.into()),
     };
@@ -152,16 +156,8 @@ fn write(
     let (file, whole) = sealer.finish().map_err(|error| failed("the cipher", &error))?;
     drop(file);
     let content = (Sha256::from_bytes(whole.sha256), whole.sealed_bytes);
-    let written = writer.end(descriptor, keys, content).map_err(|error| broken(&place, &error))?;
-    if one_file {
-        to_one_file(&place, &staging.path().join(BUNDLE_TAR))?;
-    }
-    Ok(SealedBundle {
-        media_type: ARTIFACT_TYPE.to_owned(),
-        sha256: written.bundle.digest.0,
-        size: written.content.size,
-        uri: None,
-    })
+    writer.end(descriptor, keys, content).map_err(|error| broken(&place, &error))?;
+    Ok(())
 }
 
 fn to_one_file(folder: &Path, tar: &Path) -> Result<(), CommandError> {
@@ -172,42 +168,57 @@ fn to_one_file(folder: &Path, tar: &Path) -> Result<(), CommandError> {
     })
 }
 
-fn manifest(
-    order: Order,
-    contents: Contents,
-    descriptor: Descriptor,
-    wrapped: WrappedKey,
-    bundle: SealedBundle,
-) -> DeliveryManifest {
-    let context = descriptor.key_context();
-    DeliveryManifest {
+/// Makes the manifest of a bundle, which follows from it and from what went into it.
+///
+/// # Errors
+/// When the bundle has no such key, or anything in the manifest looks like a key.
+pub(crate) fn manifest(
+    bundle: &Delivery,
+    contents: &Contents,
+    key_ref: &KeyRef,
+    uri: Option<String>,
+) -> Result<DeliveryManifest, CommandError> {
+    let (descriptor, keys) = (bundle.descriptor().clone(), &bundle.keys().keys);
+    let wrapped = keys.iter().find(|key| key.key_ref == *key_ref).ok_or_else(|| {
+        CommandError::new(Kind::Conflict, format!("the bundle is not sealed under `{key_ref}`"))
+    })?;
+    let manifest = DeliveryManifest {
         schema: MANIFEST_TYPE.to_owned(),
-        bundle_id: order.bundle_id,
-        tenant_id: order.tenant_id,
-        project_slug: order.project_slug,
-        customer_slug: order.customer_slug,
-        package_name: order.package_name,
-        version: order.version,
-        build_id: order.build_id,
+        key_provider: WrappedBy {
+            provider: wrapped.provider,
+            policy: POLICY.to_owned(),
+            wrapped_key: wrapped.wrapped_key.clone(),
+            wrapped_key_sha256: wrapped.wrapped_key_sha256,
+            context: descriptor.key_context(),
+        },
+        bundle_id: descriptor.bundle_id,
+        tenant_id: descriptor.tenant_id,
+        project_slug: descriptor.project_slug,
+        customer_slug: descriptor.customer_slug,
+        package_name: descriptor.package_name,
+        version: descriptor.version,
+        build_id: None,
         protection: contents.protection,
         integrity: ContentIntegrity {
             sha256: Sha256::of(canonical(&descriptor.contents)),
             size: descriptor.archive_bytes,
         },
-        bundle: SealedBundle { uri: order.uri, ..bundle },
-        key_provider: WrappedBy {
-            provider: order.key_ref.provider(),
-            policy: POLICY.to_owned(),
-            wrapped_key_sha256: Sha256::of(&wrapped.text),
-            wrapped_key: wrapped.text,
-            context,
+        bundle: SealedBundle {
+            media_type: ARTIFACT_TYPE.to_owned(),
+            sha256: bundle.bundle().digest.0,
+            size: bundle.content().size,
+            uri,
         },
-        key_ref: order.key_ref,
+        key_ref: key_ref.clone(),
         contents: descriptor.contents,
-        evidence: contents.evidence,
+        evidence: contents.evidence.clone(),
         created_at: descriptor.created_at,
-        other: std::collections::BTreeMap::new(),
-    }
+        other: BTreeMap::new(),
+    };
+    manifest.check().map_err(|error| {
+        CommandError::from_error(Kind::BadInput, "the manifest of the delivery is refused", &error)
+    })?;
+    Ok(manifest)
 }
 
 /// Returns how many threads run the cipher.

@@ -1,6 +1,7 @@
 //! `verify`: holds a package against its build manifest, its signed documents, its registry, and against what its
 //! source gives when it is built again.
 
+mod delivery;
 mod difference;
 mod evidence;
 mod place;
@@ -42,7 +43,7 @@ use crate::{
     error::{CommandError, Kind},
 };
 
-pub(super) use place::delivery;
+pub(super) use place::marked_for;
 
 /// Every check of the package itself, in the order in which the results stand. Those of its signed documents follow.
 const CHECKS: &[Check] = &[
@@ -142,6 +143,9 @@ pub(crate) async fn run(context: &Context, arguments: Verify) -> Result<(), Comm
         }
         None => path,
     };
+    if let Some(found) = crate::delivery::at(&path) {
+        return delivery::run(context, found).await;
+    }
     let place = find(&path)?;
     let named = settings.value(arguments.manifest, "MANIFEST", None)?;
     let manifest = read_manifest(&place, named.map(|path| settings.working_directory.join(path)))?;

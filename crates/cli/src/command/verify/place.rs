@@ -59,7 +59,7 @@ pub(super) fn read_manifest(
 ///
 /// # Errors
 /// When the file is there and says nothing.
-pub(in crate::command) fn delivery(folder: &Path) -> Result<Option<DeliveryLabel>, CommandError> {
+pub(in crate::command) fn marked_for(folder: &Path) -> Result<Option<DeliveryLabel>, CommandError> {
     let file = folder.join(DELIVERY);
     if !file.exists() {
         return Ok(None);

@@ -14,7 +14,7 @@ use protected_model::{
 use super::{
     Finding, Outcome, Subject,
     difference::differences,
-    place::{Place, delivery},
+    place::{Place, marked_for},
     reading,
 };
 use crate::{
@@ -84,7 +84,7 @@ fn recorded(
     if hardening.marked {
         let label = match mark {
             Some(label) => label,
-            None => delivery(&place.folder)?.ok_or_else(|| {
+            None => marked_for(&place.folder)?.ok_or_else(|| {
                 CommandError::usage(format!(
                     "the copy of {about} is marked, and nothing says for which delivery"
                 ))

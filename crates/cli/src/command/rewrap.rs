@@ -1,0 +1,117 @@
+//! `rewrap`: the data key of a delivery, wrapped with the key as it is now. What is sealed stays as it is.
+
+use std::time::Instant;
+
+use protected_bundle::layout;
+use protected_model::{
+    delivery::{Keys, WrappedDataKey},
+    key_ref::KeyRef,
+};
+use serde_json::json;
+
+use super::open_bundle::data_key;
+use crate::{
+    args::Rewrap,
+    context::Context,
+    delivery::{
+        self,
+        storage::{self, Place},
+    },
+    error::CommandError,
+    key_service,
+};
+
+/// Wraps the keys of one delivery anew, where it lies.
+///
+/// # Errors
+/// When it is no delivery, when the key service does not wrap, and when it cannot be written; it stays as it was then.
+pub(crate) async fn run(context: &Context, arguments: Rewrap) -> Result<(), CommandError> {
+    let settings = &context.settings;
+    settings.no_dry_run("rewrap")?;
+    let text = settings.value(arguments.bundle, "BUNDLE", None)?.ok_or_else(|| {
+        CommandError::usage("no delivery is named").advise("name it: protected-registry rewrap <bundle>")
+    })?;
+    let new = settings.key_ref("the key to wrap with", arguments.key_ref, "KEY_REF", None)?;
+    // What was fetched goes with this.
+    let (path, area, _fetched) = match storage::locate(&text.0, &settings.working_directory)? {
+        Place::Here(found) => (found.bundle, None, None),
+        Place::Away(delivery, expected) => {
+            let (folder, path) =
+                storage::fetch(context, &delivery, expected.as_ref(), &std::env::temp_dir()).await?;
+            (path, Some(delivery.area), Some(folder))
+        }
+    };
+    let mut bundle = delivery::open(&path)?;
+    let read = bundle.manifests().keys.digest;
+    let started = Instant::now();
+    let keys = match &new {
+        None => same_keys(context, &bundle).await?,
+        Some(new) => other_key(context, &bundle, new).await?,
+    };
+    let before = bundle.keys().keys.clone();
+    let made = Keys { keys, ..bundle.keys().clone() };
+    context.cancel.check()?;
+    bundle.set_keys(made).map_err(|error| delivery::broken(&path, &error))?;
+    if let Some(area) = area {
+        let area = storage::connect(context, &area)?;
+        let replaced = context.cancel.or(area.replace_keys(&path, &read)).await?;
+        replaced.map_err(|error| storage::failed("storing the new keys", &error))?;
+    }
+    let console = &context.console;
+    let shown = |keys: &[WrappedDataKey]| {
+        let shown = keys.iter().map(|key| match &key.key_version {
+            Some(version) => format!("{} (version {version})", key.key_ref),
+            None => key.key_ref.to_string(),
+        });
+        shown.collect::<Vec<_>>().join(", ")
+    };
+    let now = &bundle.keys().keys;
+    console.step("rewrap", format!("{} -> {}", shown(&before), shown(now)), started);
+    let digest = bundle.bundle().digest;
+    console.say(format!("  content   unchanged: {digest}"));
+    if new.is_some() {
+        console.say("  note      grants on the former key do not open it any more: give them on the new key");
+    }
+    let document = json!({
+        "bundle_id": bundle.descriptor().bundle_id,
+        "bundle": digest.to_string(),
+        "keys": now.iter().map(|key| json!({"key_ref": key.key_ref, "key_version": key.key_version})).collect::<Vec<_>>(),
+    });
+    console.result(&format!("{}\n{digest}", bundle.descriptor().bundle_id), &document);
+    Ok(())
+}
+
+/// Has each service wrap its own key anew.
+async fn same_keys(
+    context: &Context,
+    bundle: &layout::Delivery,
+) -> Result<Vec<WrappedDataKey>, CommandError> {
+    let (settings, http) = (context.keys()?, context.http()?);
+    let key_context = bundle.descriptor().key_context();
+    let doing = format!("wrapping the key of the delivery `{}` anew", bundle.descriptor().bundle_id);
+    let mut keys = Vec::new();
+    for key in &bundle.keys().keys {
+        let service = key_service::connect(&key.key_ref, &settings, &http, &doing)?;
+        let wrapped = context.cancel.or(service.rewrap(&key.wrapped_key, &key_context)).await?;
+        let wrapped = wrapped.map_err(|error| key_service::failed(&doing, &error))?;
+        keys.push(delivery::wrapped_data_key(&key.key_ref, wrapped));
+    }
+    Ok(keys)
+}
+
+/// Has the data key unwrapped, and wrapped with another key, which takes the place of the one that unwrapped it.
+async fn other_key(
+    context: &Context,
+    bundle: &layout::Delivery,
+    new: &KeyRef,
+) -> Result<Vec<WrappedDataKey>, CommandError> {
+    let doing = format!("wrapping the key of the delivery `{}` with another", bundle.descriptor().bundle_id);
+    let service = key_service::connect(new, &context.keys()?, &context.http()?, &doing)?;
+    let (key, old) = data_key(context, bundle, None).await?;
+    let wrapped = context.cancel.or(service.wrap(&key, &bundle.descriptor().key_context())).await?;
+    let wrapped = wrapped.map_err(|error| key_service::failed(&doing, &error))?;
+    let mut keys = bundle.keys().keys.clone();
+    keys.retain(|key| key.key_ref != old && key.key_ref != *new);
+    keys.push(delivery::wrapped_data_key(new, wrapped));
+    Ok(keys)
+}

@@ -1,0 +1,115 @@
+//! Delivery areas as a command uses them: where a delivery lies, stored and fetched.
+
+use std::{
+    path::{Path, PathBuf},
+    time::Instant,
+};
+
+use protected_model::digest::Sha256;
+use protected_storage::{Area, AreaRef, AreaRefError, DeliveryRef, Settings, StorageError, Stored};
+use tempfile::TempDir;
+
+use super::place::{Found, find, read_manifest};
+use crate::{
+    console::human_size,
+    context::Context,
+    error::{CommandError, Kind},
+};
+
+/// Where a delivery lies that a command was given.
+pub(crate) enum Place {
+    /// On this machine.
+    Here(Found),
+    /// In a delivery area; with the digest that its manifest has, if that is known.
+    Away(DeliveryRef, Option<Sha256>),
+}
+
+/// Finds the delivery that `text` names: a folder, a file, or a place in a delivery area.
+///
+/// # Errors
+/// When there is none. A text that is no path is not repeated: it may be a token.
+pub(crate) fn locate(text: &str, working_directory: &Path) -> Result<Place, CommandError> {
+    let away = |text: &str| {
+        text.parse()
+            .map_err(|error: AreaRefError| CommandError::usage(format!("where the delivery lies: {error}")))
+    };
+    if text.contains("://") {
+        return Ok(Place::Away(away(text)?, None));
+    }
+    let path = working_directory.join(text);
+    if !path.is_file() || path.extension().is_none_or(|extension| extension != "json") {
+        return find(&path).map(Place::Here);
+    }
+    let manifest = read_manifest(&path)?;
+    match &manifest.bundle.uri {
+        Some(uri) => Ok(Place::Away(away(uri)?, Some(manifest.bundle.sha256))),
+        None => find(path.parent().unwrap_or(working_directory)).map(Place::Here),
+    }
+}
+
+/// Connects to a delivery area.
+///
+/// # Errors
+/// When it cannot be used here.
+pub(crate) fn connect(context: &Context, area: &AreaRef) -> Result<Area, CommandError> {
+    let settings = Settings { environment: context.settings.environment.clone() };
+    Area::connect(area, &settings, &context.http()?)
+        .map_err(|error| failed("using the delivery area", &error))
+}
+
+/// Stores a bundle in an area. What is there already is not sent again.
+///
+/// # Errors
+/// When the area cannot be written, or has another delivery of this name.
+pub(crate) async fn store(context: &Context, area: &Area, bundle: &Path) -> Result<Stored, CommandError> {
+    let started = Instant::now();
+    let stored = context.cancel.or(area.store(bundle, &|_| {})).await?;
+    let stored = stored.map_err(|error| {
+        failed("storing the delivery", &error)
+            .advise("the delivery is sealed: the same command again goes on from there")
+    })?;
+    let how = match stored.sent {
+        0 => "there already".to_owned(),
+        sent => format!("{sent} files, {}", human_size(stored.bytes)),
+    };
+    context.console.step("store", format!("{how}, at {}", stored.delivery), started);
+    Ok(stored)
+}
+
+/// Fetches a delivery into a private folder in `parent`, which goes when what is returned does.
+///
+/// # Errors
+/// When it is not there, or is not what its digests say.
+pub(crate) async fn fetch(
+    context: &Context,
+    delivery: &DeliveryRef,
+    expected: Option<&Sha256>,
+    parent: &Path,
+) -> Result<(TempDir, PathBuf), CommandError> {
+    let area = connect(context, &delivery.area)?;
+    let folder = tempfile::Builder::new().prefix(".fetching-").tempdir_in(parent).map_err(|error| {
+        CommandError::new(
+            Kind::Failed,
+            format!("cannot make a folder to fetch into in `{}`: {error}", parent.display()),
+        )
+    })?;
+    let into = folder.path().join("bundle");
+    let started = Instant::now();
+    let fetched = context.cancel.or(area.fetch(&delivery.address, expected, &into, &|_| {})).await?;
+    fetched.map_err(|error| failed("fetching the delivery", &error))?;
+    context.console.step("fetch", delivery.to_string(), started);
+    Ok((folder, into))
+}
+
+/// Tells what a delivery area did not do.
+pub(crate) fn failed(doing: &str, error: &StorageError) -> CommandError {
+    let kind = match error {
+        _ if error.is_transient() => Kind::Unavailable,
+        StorageError::OtherDelivery { .. } | StorageError::OtherKeys { .. } => Kind::Conflict,
+        StorageError::Layout(_) | StorageError::Bad { .. } | StorageError::Size { .. } => Kind::BadInput,
+        StorageError::Refused { .. } => Kind::Refused,
+        StorageError::File { .. } | StorageError::Http { .. } | StorageError::Service { .. } => Kind::Failed,
+        _ => Kind::Usage,
+    };
+    CommandError::from_error(kind, doing, error).hint(error.hint())
+}
