@@ -11,6 +11,7 @@ const ACTIONS: &[(&str, &str, &str)] = &[
     ("action.yml", "actions/README.md", "publish"),
     ("actions/publish/action.yml", "actions/publish/README.md", "publish"),
     ("actions/protect-build/action.yml", "actions/protect-build/README.md", "protect-build"),
+    ("actions/deliver/action.yml", "actions/deliver/README.md", "deliver"),
     ("actions/install/action.yml", "actions/install/README.md", "install"),
     ("actions/verify/action.yml", "actions/verify/README.md", "verify"),
 ];
