@@ -19,13 +19,19 @@ use crate::{
 const README: &str = "ci-templates/gitlab/README.md";
 const TEMPLATE: &str = "ci-templates/gitlab/templates/protected-publish/template.yml";
 /// Each component, the command that it runs, and the heading of its inputs in the README.
-const COMPONENTS: [(&str, &str, &str); 2] = [
+const COMPONENTS: [(&str, &str, &str); 3] = [
     (TEMPLATE, "publish", "input"),
     ("ci-templates/gitlab/templates/protected-verify/template.yml", "verify", "input of `protected-verify`"),
+    (
+        "ci-templates/gitlab/templates/protected-deliver/template.yml",
+        "deliver",
+        "input of `protected-deliver`",
+    ),
 ];
 
 /// Inputs about the job, and so no setting of the command.
-const ABOUT_THE_JOB: &[&str] = &["signing-audience", "as", "cli-path", "image", "stage", "when"];
+const ABOUT_THE_JOB: &[&str] =
+    &["signing-audience", "key-audience", "as", "cli-path", "image", "stage", "when"];
 
 const RULES: &str = r#"
 [trusted_publisher.gitlab]

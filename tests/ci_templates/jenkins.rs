@@ -175,9 +175,11 @@ fn a_setting_is_never_run() {
 #[test]
 fn every_setting_of_the_command_is_one_of_the_step_and_stands_in_the_readme() {
     let verify = "ci-templates/jenkins/vars/protectedVerify.groovy";
+    let deliver = "ci-templates/jenkins/vars/protectedDeliver.groovy";
     for (step, command, heading, credentials) in [
         (STEP, "publish", "setting", &["credentialsId", "signingCredentialsId"][..]),
         (verify, "verify", "setting of `protectedVerify`", &["credentialsId", "signingCredentialsId"]),
+        (deliver, "deliver", "setting of `protectedDeliver`", &["credentialsId", "keyCredentialsId"]),
     ] {
         let text = fs::read_to_string(root().join(step)).expect("step");
         let (_, map) = text.split_once("Map variables = [").expect("map");

@@ -8,7 +8,7 @@ Map call(String command, Map variables, Map settings, String credentialsId) {
     String step = "protected${command.capitalize()}"
     List<String> environment = []
     for (String name : new ArrayList<String>(settings.keySet())) {
-        if (name == 'credentialsId' || name == 'signingCredentialsId') {
+        if (name in ['credentialsId', 'signingCredentialsId', 'keyCredentialsId']) {
             continue
         }
         if (!variables.containsKey(name)) {
@@ -23,6 +23,10 @@ Map call(String command, Map variables, Map settings, String credentialsId) {
     // A second token, with the audience `sigstore`: only for who signs with another authority than that of FractalOps.
     if (settings.signingCredentialsId) {
         bindings.add(file(credentialsId: settings.signingCredentialsId, variable: 'SIGSTORE_ID_TOKEN_FILE'))
+    }
+    // And one with the audience of the key service: only where that trusts this Jenkins.
+    if (settings.keyCredentialsId) {
+        bindings.add(file(credentialsId: settings.keyCredentialsId, variable: 'KEY_SERVICE_ID_TOKEN_FILE'))
     }
     // Whoever opens a change request chooses what its build runs: no such build gets an ID token.
     if (env.CHANGE_ID && bindings) {
