@@ -1,7 +1,8 @@
 //! The main job on one machine: `cargo xtask demo`.
 //!
 //! Builds both binaries, starts the embedded default, publishes a TypeScript sample and a real package taken
-//! from the npm registry, installs both with stock npm, runs them, verifies what was signed, and shows what was recorded.
+//! from the npm registry, installs both with stock npm, runs them, verifies what was signed, delivers the sample to a
+//! customer, and shows what was recorded.
 
 use std::{fs, path::Path, process::Command};
 
@@ -142,6 +143,8 @@ pub(crate) fn run_command(workspace: &Workspace, _: &[String]) -> Result<()> {
         return Err(Failure::new("this package should have been refused"));
     }
 
+    demo.deliver(&sample)?;
+
     title("Evidence on record");
     for item in demo.0.operator("/v1/evidence?limit=50")? {
         let purl = item["subject"]["purl"].as_str().unwrap_or_default();
@@ -175,6 +178,50 @@ impl Demo {
     fn ci(&self, job: &str, folder: &Path, arguments: &[&str]) -> Result<()> {
         println!("$ protected-registry {}", arguments.join(" "));
         run(&mut self.0.job(job, folder, arguments)?)
+    }
+
+    /// Delivers the sample to one customer, who opens it; another one, with a key of their own, is refused.
+    fn deliver(&self, sample: &Path) -> Result<()> {
+        let folder = &self.0.folder;
+        // Each party has a folder of keys of its own; the vendor and the customer have the same key, for it is a trial.
+        for (party, digit) in [("vendor", "1"), ("globex", "1"), ("initech", "2")] {
+            let keys = folder.join("keys").join(party);
+            local::make(&keys)?;
+            local::write_private(&keys.join("globex.key"), &digit.repeat(64))?;
+        }
+        let keys = |party: &str| folder.join("keys").join(party);
+        title("Delivering the sample to one customer, sealed");
+        let arguments = [
+            "deliver",
+            "--artifact",
+            "protected-build/acme-greeter-1.0.0",
+            "--customer",
+            "globex",
+            "--key-ref",
+            "local-file://globex",
+            "--out",
+            "../delivery",
+        ];
+        println!("$ protected-registry {}", arguments.join(" "));
+        let mut command = self.0.job("release", sample, &arguments)?;
+        // A key in a file is refused in CI, unless it is asked for: a delivery that counts has a key service.
+        command.env("PROTECTED_REGISTRY_ALLOW_LOCAL_KEY", "true");
+        run(command.env("PROTECTED_REGISTRY_KEY_FOLDER", keys("vendor")))?;
+
+        title("The customer opens it, with their key and nothing else");
+        let open = |party: &str| {
+            let arguments = ["open-bundle", "delivery", "--out", &format!("opened-by-{party}")];
+            println!("$ protected-registry {}", arguments.join(" "));
+            let mut command = self.0.customer(folder, &arguments);
+            run(command.env("PROTECTED_REGISTRY_KEY_FOLDER", keys(party)))
+        };
+        open("globex")?;
+
+        title("Another customer, with a key of the same name, is refused");
+        if open("initech").is_ok() {
+            return Err(Failure::new("this delivery should not have been opened"));
+        }
+        Ok(())
     }
 
     fn show(&self, command: &mut Command) -> Result<()> {

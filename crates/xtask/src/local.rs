@@ -82,6 +82,13 @@ impl Local {
         Ok(command)
     }
 
+    /// Returns the CLI at a customer's, who knows neither FractalOps nor the project.
+    pub(crate) fn customer(&self, folder: &Path, arguments: &[&str]) -> Command {
+        let mut command = self.command(folder, arguments);
+        command.env_remove("FRACTALOPS_BASE_URL").env_remove("PROTECTED_REGISTRY_PROJECT");
+        command
+    }
+
     fn command(&self, folder: &Path, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.cli);
         command
