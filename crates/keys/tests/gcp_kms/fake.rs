@@ -895,7 +895,8 @@ fn serve(stream: TcpStream, cloud: &Mutex<Cloud>) {
             cloud.calls.push(call.clone());
             cloud.answer(&call)
         };
-        if write(reader.get_mut(), &answer).is_none() {
+        let last = call.headers.get("connection").is_some_and(|value| value.eq_ignore_ascii_case("close"));
+        if write(reader.get_mut(), &answer).is_none() || last {
             return;
         }
     }
