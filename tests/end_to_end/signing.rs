@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use crate::{
     clients::tool,
+    google,
     harness::{CLI, Screen, World},
     openbao::Bao,
     proxy::Fault,
@@ -617,6 +618,49 @@ fn a_key_in_openbao_signs_and_never_leaves_it() {
     let refused = run("1.0.1", "openbao://transit/release", "no-such-token-1234");
     refused.failed(4, &["answered 403", "the token needs `read` on the key"]);
     assert!(!refused.stderr.contains("no-such-token-1234"), "{refused}");
+    assert_eq!(world.count("registry.publish", "allow", Some("1.0.1")), 0);
+}
+
+/// A stand-in that Google's own client takes for Google Cloud.
+#[test]
+fn a_key_in_google_cloud_signs_and_never_leaves_it() {
+    let world = World::new();
+    let cloud = google::Fake::start();
+    let ring = "projects/acme-prod/locations/global/keyRings/ci/cryptoKeys";
+    let (release, wide) = (format!("{ring}/release"), format!("{ring}/wide"));
+    let (token, stranger) = {
+        let mut cloud = cloud.cloud();
+        let member = "serviceAccount:publisher@acme-prod.iam.gserviceaccount.com";
+        for (name, algorithm) in [(&release, "EC_SIGN_P256_SHA256"), (&wide, "EC_SIGN_P384_SHA384")] {
+            cloud.key(name, algorithm);
+            cloud.bind(name, "roles/cloudkms.signerVerifier", member);
+        }
+        (cloud.token(member), cloud.token("user:milton@initech.example"))
+    };
+    let run = |version: &str, key: &str, token: &str| {
+        let folder = world.package("@acme/core", version);
+        let mut command =
+            world.github("release", CLI, &["publish", "--sign-key", &format!("gcp-kms://{key}")]);
+        command.current_dir(&folder).envs(cloud.environment()).env("GOOGLE_OAUTH_ACCESS_TOKEN", token);
+        world.run(command)
+    };
+    let one = format!("{release}/cryptoKeyVersions/1");
+    run("1.0.0", &one, &token).succeeded();
+    let bundle = bundle_of(&build_of(&world, "1.0.0"), "provenance");
+    let address = cloud.url().trim_start_matches("http://").parse().expect("address");
+    let (_, _, body) = raw::request(address, "GET", &format!("/v1/{one}/publicKey"), Some(&token), &[], b"");
+    let key: Value = serde_json::from_slice(&body).expect("JSON");
+    let public = world.write("release.pub", key["pem"].as_str().expect("PEM"));
+    assert_eq!(bundle["verificationMaterial"]["publicKey"]["hint"], hint(&public));
+    verified_by_openssl(&world, &bundle, &public);
+
+    run("1.0.1", &release, &token)
+        .failed(2, &["expected /cryptoKeyVersions/<n> at the end of the reference"]);
+    run("1.0.1", &format!("{wide}/cryptoKeyVersions/1"), &token)
+        .failed(2, &["expected a key for `EC_SIGN_P256_SHA256`, found one for `EC_SIGN_P384_SHA384`"]);
+    let refused = run("1.0.1", &one, &stranger);
+    refused.failed(4, &["answered 403", "roles/cloudkms.signerVerifier"]);
+    assert!(!refused.stderr.contains(&stranger), "{refused}");
     assert_eq!(world.count("registry.publish", "allow", Some("1.0.1")), 0);
 }
 
