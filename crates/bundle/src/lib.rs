@@ -12,6 +12,7 @@
 //! chunk, whatever the size; where several cores work on what is large, a few chunks for each of them.
 
 pub mod archive;
+mod cipher;
 mod key;
 pub mod layout;
 mod open;

@@ -93,9 +93,7 @@ fn cipher<E: Send + 'static>(
 
 fn seal_batch(message: &Message, batch: &mut Batch) -> Result<(), SealError> {
     for (number, chunk) in (batch.first..).zip(batch.bytes[..batch.length].chunks_mut(SEALED)) {
-        let (text, place) = chunk.split_at_mut(chunk.len() - TAG);
-        let tag = message.seal(number, text).map_err(|_| SealError::Cipher(number))?;
-        place.copy_from_slice(&tag);
+        message.seal(number, chunk).map_err(|_| SealError::Cipher(number))?;
     }
     Ok(())
 }

@@ -4,7 +4,7 @@ use std::io::{self, Read, Write};
 
 use zeroize::Zeroizing;
 
-use crate::{CHUNK, DataKey, HEADER, SALT, key::Message};
+use crate::{CHUNK, DataKey, HEADER, SALT, TAG, key::Message};
 
 /// Why something could not be sealed.
 #[derive(Debug, thiserror::Error)]
@@ -106,7 +106,7 @@ impl<W: Write> Sealer<W> {
     pub fn new(key: &DataKey, context: &[u8], mut sealed: W) -> Result<Self, SealError> {
         let (message, header) = start(key, context)?;
         sealed.write_all(&header).map_err(SealError::Write)?;
-        let chunk = Zeroizing::new(Vec::with_capacity(CHUNK));
+        let chunk = Zeroizing::new(Vec::with_capacity(CHUNK + TAG));
         Ok(Self { sealed, message, next: 0, chunk, broken: false })
     }
 
@@ -121,6 +121,9 @@ impl<W: Write> Sealer<W> {
     }
 
     fn push(&mut self, mut plain: &[u8]) -> Result<(), SealError> {
+        if self.broken {
+            return Err(broken());
+        }
         while !plain.is_empty() {
             let (now, later) = plain.split_at(plain.len().min(CHUNK - self.chunk.len()));
             self.chunk.extend_from_slice(now);
@@ -137,9 +140,10 @@ impl<W: Write> Sealer<W> {
             return Err(broken());
         }
         let number = self.next;
-        let tag = self.message.seal(number, &mut self.chunk).map_err(|_| SealError::Cipher(number))?;
+        let length = self.chunk.len();
+        self.chunk.resize(length + TAG, 0);
+        self.message.seal(number, &mut self.chunk).map_err(|_| SealError::Cipher(number))?;
         self.sealed.write_all(&self.chunk).map_err(SealError::Write)?;
-        self.sealed.write_all(&tag).map_err(SealError::Write)?;
         self.chunk.clear();
         self.next += 1;
         self.broken = false;
