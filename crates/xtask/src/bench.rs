@@ -1,7 +1,8 @@
-//! Measures the product beside its peers on this machine, in one run: `cargo xtask bench [publish|harden|sbom]`.
+//! Measures the product beside its peers on this machine, in one run: `cargo xtask bench [publish|harden|sbom|deliver]`.
 //!
 //! Figures are ratios of medians over paired runs: absolute times say more about the machine.
 
+mod deliver;
 mod harden;
 mod publish;
 mod sbom;
@@ -18,9 +19,10 @@ pub(crate) fn run_command(workspace: &Workspace, arguments: &[String]) -> Result
         None => publish::run_command(workspace, &[]),
         Some((what, rest)) if what == "publish" => publish::run_command(workspace, rest),
         Some((what, rest)) if what == "harden" => harden::run_command(workspace, rest),
+        Some((what, rest)) if what == "deliver" => deliver::run_command(workspace, rest),
         Some((what, rest)) if what == "sbom" => sbom::run_command(workspace, rest),
         Some((what, _)) => Err(Failure::new(format!("cargo xtask bench measures no `{what}`"))
-            .hint("cargo xtask bench publish [startup|packages|registry], cargo xtask bench harden [speed|resistance|run-time], or cargo xtask bench sbom")),
+            .hint("cargo xtask bench publish [startup|packages|registry], cargo xtask bench harden [speed|resistance|run-time], cargo xtask bench sbom, or cargo xtask bench deliver")),
     }
 }
 

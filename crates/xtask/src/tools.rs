@@ -298,6 +298,10 @@ const SYSTEM: &[(&str, &str, Purpose)] = &[
     ("groovy", "groovy", Purpose::Tests),
     ("rsync", "rsync", Purpose::Tests),
     ("skopeo", "skopeo", Purpose::Tests),
+    ("age", "age", Purpose::Benchmarks),
+    ("gpg", "gnupg", Purpose::Benchmarks),
+    ("openssl", "openssl", Purpose::Benchmarks),
+    ("taskset", "util-linux", Purpose::Benchmarks),
     ("time", "time", Purpose::Benchmarks),
     ("wrk", "wrk", Purpose::Benchmarks),
 ];
