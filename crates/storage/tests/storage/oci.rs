@@ -15,33 +15,10 @@ use serde_json::{Value, json};
 
 use crate::{
     client, connect,
-    peers::{Cutter, Lie, Peer, Way, free_port, liar, made},
+    peers::{Cutter, Lie, Way, liar, made, registry},
     sample::{BUNDLE, bundle, content, copy, layout, layout_of, names, rewrap, same, unwatched},
     told,
 };
-
-/// What runs: a registry on this machine, for everybody or for who has this password.
-async fn registry(password: Option<&str>) -> (Peer, tempfile::TempDir) {
-    let folder = tempfile::tempdir().expect("folder");
-    let port = free_port();
-    let root = folder.path().display();
-    let auth = match password {
-        None => String::new(),
-        Some(hash) => {
-            fs::write(folder.path().join("htpasswd"), format!("ci:{hash}\n")).expect("file");
-            format!("auth:\n  htpasswd:\n    realm: test\n    path: {root}/htpasswd\n")
-        }
-    };
-    let config = format!(
-        "version: 0.1\nlog:\n  level: error\nstorage:\n  filesystem:\n    rootdirectory: {root}/data\n  \
-         delete:\n    enabled: true\nhttp:\n  addr: 127.0.0.1:{port}\n{auth}"
-    );
-    let file = folder.path().join("config.yml");
-    fs::write(&file, config).expect("file");
-    let mut command = Command::new("docker-registry");
-    command.arg("serve").arg(&file);
-    (Peer::start(&mut command, port, "apt-get install docker-registry skopeo").await, folder)
-}
 
 fn area(address: SocketAddr, environment: &[(&str, &str)]) -> Area {
     connect(&format!("oci://{address}/acme/core").parse().expect("area"), environment).expect("connected")

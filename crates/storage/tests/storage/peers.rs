@@ -252,6 +252,29 @@ pub(crate) fn made(answer: &Response) {
     assert!(answer.is_success(), "{} {}", answer.status, String::from_utf8_lossy(answer.body()));
 }
 
+/// Debian's registry, for everybody or for the user `ci` with the password of this hash.
+pub(crate) async fn registry(password: Option<&str>) -> (Peer, tempfile::TempDir) {
+    let folder = tempfile::tempdir().expect("folder");
+    let port = free_port();
+    let root = folder.path().display();
+    let auth = match password {
+        None => String::new(),
+        Some(hash) => {
+            std::fs::write(folder.path().join("htpasswd"), format!("ci:{hash}\n")).expect("file");
+            format!("auth:\n  htpasswd:\n    realm: test\n    path: {root}/htpasswd\n")
+        }
+    };
+    let config = format!(
+        "version: 0.1\nlog:\n  level: error\nstorage:\n  filesystem:\n    rootdirectory: {root}/data\n  \
+         delete:\n    enabled: true\nhttp:\n  addr: 127.0.0.1:{port}\n{auth}"
+    );
+    let file = folder.path().join("config.yml");
+    std::fs::write(&file, config).expect("file");
+    let mut command = Command::new("docker-registry");
+    command.arg("serve").arg(&file);
+    (Peer::start(&mut command, port, "apt-get install docker-registry skopeo").await, folder)
+}
+
 /// Which way bytes go.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Way {
