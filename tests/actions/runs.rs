@@ -201,6 +201,67 @@ fn the_workflow_s_own_variables_count_where_an_input_is_left_out() {
     assert!(run.summary().contains("Dry run"), "{}", run.summary());
 }
 
+/// The README's workflow, on a version that was published, with whom to believe and what to demand in the repository.
+#[test]
+fn the_verify_action_verifies_a_version_and_fails_on_another_s() {
+    let mut job = Job::new(world());
+    let source = job.world.package("@acme/core", "1.0.0");
+    job.world.cli_in(&source, &["publish"]).succeeded();
+    job.event = ("workflow_dispatch", json!({ "inputs": { "package": "@acme/core@1.0.0" } }));
+    let repository = job.world.path("work/consumer");
+    fs::create_dir_all(&repository).expect("folder");
+    let (status, root) = job.world.request("GET", "/sigstore/trusted_root.json", None, &[], b"");
+    assert_eq!(status, 200);
+    fs::write(repository.join("trusted_root.json"), root).expect("write");
+    let policy = |repository_id: &str| {
+        format!(
+            "require = [\"provenance\"]\n\n[identity]\nissuer = \"{}/local-issuer/github-actions\"\nrepository-id = \"{repository_id}\"\n",
+            job.world.base()
+        )
+    };
+    fs::write(repository.join("verify-policy.toml"), policy("2002")).expect("write");
+    let workflow = job.workflow("actions/verify/README.md").replacen(
+        "      - name: Verify\n",
+        "      - name: Verify\n        id: verify\n",
+        1,
+    );
+    let signed = workflow.replace(
+        "trusted-root: trusted_root.json",
+        "trusted-root: trusted_root.json\n          summary: vsa.json\n          sign: auto\n      - name: Show\n        run: cat vsa.sigstore.json",
+    );
+    assert!(signed.contains("sign: auto") && signed.contains("id: verify"), "{signed}");
+    let run = job.run(&signed, &repository);
+    run.succeeded();
+    assert_eq!(run.output("verify", "verified").as_deref(), Some("true"), "{}", run.story());
+    assert_eq!(run.output("verify", "slsa-build-level").as_deref(), Some("2"), "{}", run.story());
+    assert!(run.output("verify", "integrity").is_some_and(|it| it.starts_with("sha512-")), "{}", run.story());
+    let bundle = run.output("verify", "summary-bundle").expect("output");
+    assert!(bundle.ends_with("vsa.sigstore.json"), "{bundle}");
+    assert!(run.printed().contains("vnd.dev.sigstore.bundle.v0.3+json"), "{}", run.story());
+    assert!(run.summary().contains("✅ @acme/core@1.0.0 verified"), "{}", run.summary());
+    assert!(run.errors().is_empty(), "{}", run.story());
+
+    // Whoever else built it.
+    fs::write(repository.join("verify-policy.toml"), policy("2003")).expect("write");
+    let run = job.run(&workflow, &repository);
+    run.failed();
+    assert_eq!(run.output("verify", "verified").as_deref(), Some("false"), "{}", run.story());
+    assert!(
+        run.errors().join("\n").contains("@acme/core@1.0.0 is not verified: identity"),
+        "{}",
+        run.story()
+    );
+    let summary = run.summary();
+    assert!(summary.contains("❌ @acme/core@1.0.0 not verified") && summary.contains("`2003`"), "{summary}");
+    assert!(run.story().contains("exit status 8"), "{}", run.story());
+
+    // A version that is not there is read by nobody, and no token is left.
+    job.event = ("workflow_dispatch", json!({ "inputs": { "package": "@acme/core@9.9.9" } }));
+    let run = job.run(&workflow, &repository);
+    run.failed();
+    assert!(run.errors().join("\n").contains("no such version"), "{}", run.story());
+}
+
 /// Attack: an input that a pull request or a tag name chooses is run as a script.
 #[test]
 fn an_input_is_never_run() {

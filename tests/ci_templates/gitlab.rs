@@ -207,6 +207,40 @@ fn the_component_publishes_and_later_jobs_get_its_outputs() {
     assert!(is_there(&project.world, "1.0.0"));
 }
 
+/// The README's `protected-verify`, on what the README's `protected-publish` published.
+#[test]
+fn the_verify_component_verifies_a_version_and_fails_on_another_s() {
+    let project = Project::new();
+    let published = project.run(&project.pipeline(""), "1.0.0", Some("gitlab"), &[]);
+    assert_eq!(published.code, 0, "{}", said(&published));
+    let commit = project.git("component", &["rev-parse", "HEAD"]);
+    let blocks = blocks(&root().join(README), "yaml");
+    let block = blocks.iter().find(|block| block.contains("/protected-verify@")).expect("an example");
+    let later = "\nlater:\n  stage: .post\n  script:\n    - echo \"verified $VERIFIED level $SLSA_BUILD_LEVEL of $INTEGRITY\"\n  rules:\n    - if: $CI_COMMIT_TAG\n";
+    let pipeline = block
+        .replace(&"0".repeat(40), &commit)
+        .replace("https://fractalops.example", &project.world.base())
+        .replace("project: core", &format!("project: example\n      cli-path: {CLI}"))
+        .replace("@acme/core@1.2.3", "@acme/widget@1.0.0")
+        + later;
+    let folder = project.world.package("@acme/widget", "1.0.0");
+    crate::write_policy(&project.world, &folder, "gitlab-ci", "22");
+    let screen = project.run(&pipeline, "1.0.0", Some("gitlab"), &[]);
+    let text = said(&screen);
+    assert_eq!(screen.code, 0, "{text}");
+    assert!(text.contains("verified true level ") && text.contains(" of sha512-"), "{text}");
+    for check in ["signature", "identity", "log", "provenance", "registry key"] {
+        assert!(text.contains(&format!("  ok       {check}")), "{check}:\n{text}");
+    }
+
+    crate::write_policy(&project.world, &folder, "gitlab-ci", "23");
+    let screen = project.run(&pipeline, "1.0.0", Some("gitlab"), &[]);
+    let text = said(&screen);
+    assert_ne!(screen.code, 0, "{text}");
+    assert!(text.contains("@acme/widget@1.0.0 is not verified: identity"), "{text}");
+    assert!(!text.contains("verified true"), "{text}");
+}
+
 #[test]
 fn a_refusal_shows_the_rules_and_fails_the_job() {
     let project = Project::new();

@@ -117,6 +117,60 @@ fn the_step_publishes_and_returns_its_outputs() {
     assert!(is_there(&controller.world, "1.0.0"));
 }
 
+/// `protectedVerify` as the README shows it, on what `protectedPublish` built and published.
+#[test]
+fn the_verify_step_verifies_and_fails_on_another_s() {
+    let controller = Controller::new();
+    let world = &controller.world;
+    let screen = controller.run(&controller.jenkinsfile(), "1.0.0", "jenkins", &[]);
+    ends(&screen, "SUCCESS");
+    let folder = world.package("@acme/widget", "1.0.0");
+    let blocks = blocks(&root().join(README), "groovy");
+    let call = blocks.iter().find(|block| block.contains("protectedVerify(")).expect("an example");
+    let step = |artifact: &str, more: &str| {
+        let call = call
+            .replace("'build/acme-core-1.2.3.tgz'", &format!("'{artifact}', cliPath: '{CLI}'{more}"))
+            .replace("protectedVerify(", "def result = protectedVerify(");
+        assert!(call.contains(artifact), "{call}");
+        format!(
+            "node {{\n{call}\necho(\"got ${{result.verified}} level ${{result.slsaBuildLevel}} of ${{result.integrity}}\")\n}}\n"
+        )
+    };
+    crate::write_policy(world, &folder, "jenkins", "");
+    let tarball = "protected-build/acme-widget-1.0.0/acme-widget-1.0.0.tgz";
+    let online = format!(
+        ", fractalopsUrl: '{}', project: 'example', credentialsId: 'fractalops-id-token'",
+        world.base()
+    );
+    for (artifact, more) in [(tarball, ", offline: true"), ("@acme/widget@1.0.0", &*online)] {
+        let screen = controller.run(&step(artifact, more), "1.0.0", "jenkins", &[]);
+        ends(&screen, "SUCCESS");
+        assert!(
+            screen.stdout.contains("got true level ") && screen.stdout.contains(" of sha512-"),
+            "{screen}"
+        );
+    }
+    // A change request's build may verify what it has, and gets no ID token.
+    let change = [("CHANGE_ID", "12")];
+    ends(&controller.run(&step(tarball, ", offline: true"), "1.0.0", "jenkins", &change), "SUCCESS");
+    let before = world.proxy.exchanges().len();
+    let screen = controller.run(&step("@acme/widget@1.0.0", &online), "1.0.0", "jenkins", &change);
+    ends(&screen, "FAILURE");
+    assert!(screen.stdout.contains("protectedVerify does not run for a change request"), "{screen}");
+    assert_eq!(world.proxy.exchanges().len(), before, "no ID token was asked for");
+    // Somebody else's package, and a setting that there is not.
+    fs::write(folder.join("verify-policy.toml"), "[identity]\nissuer = \"https://jenkins.example\"\n")
+        .expect("write");
+    let screen = controller.run(&step(tarball, ", offline: true"), "1.0.0", "jenkins", &[]);
+    ends(&screen, "FAILURE");
+    for part in ["is not verified: identity", "script returned exit code 8"] {
+        assert!(screen.stdout.contains(part), "{part}\n{screen}");
+    }
+    let screen = controller.run(&step(tarball, ", polices: 'x'"), "1.0.0", "jenkins", &[]);
+    ends(&screen, "FAILURE");
+    assert!(screen.stdout.contains("protectedVerify has no setting 'polices'"), "{screen}");
+}
+
 #[test]
 fn a_refusal_shows_the_rules_and_fails_the_build() {
     let controller = Controller::new();

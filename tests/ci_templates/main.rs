@@ -13,7 +13,7 @@ mod raw;
 #[path = "../actions/suite.rs"]
 mod suite;
 
-use std::{fs, io::Write};
+use std::{fs, io::Write, path::Path};
 
 use harness::World;
 
@@ -60,6 +60,18 @@ issuer = "local:{platform}"
     file.write_all(more.replace("BASE", &base).as_bytes()).expect("config");
     world.start();
     world
+}
+
+/// Writes whom to believe and whom to demand into a package's folder, as the READMEs' examples name the files.
+fn write_policy(world: &World, folder: &Path, platform: &str, repository_id: &str) {
+    let (status, root) = world.request("GET", "/sigstore/trusted_root.json", None, &[], b"");
+    assert_eq!(status, 200);
+    fs::write(folder.join("trusted_root.json"), root).expect("write");
+    let mut policy = format!("[identity]\nissuer = \"{}/local-issuer/{platform}\"\n", world.base());
+    if !repository_id.is_empty() {
+        policy += &format!("repository-id = \"{repository_id}\"\n");
+    }
+    fs::write(folder.join("verify-policy.toml"), policy).expect("write");
 }
 
 /// Returns whether the registry has the version.
