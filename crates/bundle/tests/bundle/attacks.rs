@@ -22,8 +22,8 @@
 //! | 16 to 18 | addresses, answers and grants of key services | `keys` |
 //! | 19 | a key that leaks | `src/key.rs`: `a_key_has_32_bytes_and_is_not_printed`; `delivery::a_delivery_is_written_read_and_mailed_as_one_file`; `crash::what_is_killed_leaves_nothing_half` |
 //! | 20 | nonces and random numbers | `message::no_two_messages_are_alike`, `no_two_processes_and_no_two_keys_are_alike`, `src/seal.rs`: `nothing_starts_without_random_numbers`, `a_writer_that_fails_once_never_gets_clear_text` |
-//! | 21 | archives that write elsewhere | `delivery::an_archive_that_is_anything_else_is_refused_and_leaves_nothing`, `delivery::nothing_that_is_there_is_written_over`, `model/delivery.rs`: `paths_are_the_same_file_everywhere`, `made_up::an_archive`, `made_up::a_path` |
-//! | 22 | bombs | `delivery::an_archive_that_is_anything_else_is_refused_and_leaves_nothing`, `model/delivery.rs`: `a_descriptor_in_any_other_writing_is_refused` |
+//! | 21 | archives that write elsewhere | `delivery::every_name_that_may_be_is_extracted`, `delivery::an_archive_that_is_anything_else_is_refused_and_leaves_nothing`, `delivery::nothing_that_is_there_is_written_over`, `model/delivery.rs`: `paths_are_the_same_file_everywhere`, `made_up::an_archive`, `made_up::a_path` |
+//! | 22 | bombs | `delivery::an_archive_that_is_anything_else_is_refused_and_leaves_nothing`, `delivery::the_largest_document_has_eight_mebibytes`, `model/delivery.rs`: `a_descriptor_in_any_other_writing_is_refused` |
 //! | 23 | reading from the middle | `message::reads_from_any_place`, `a_message_of_64_gibibytes_is_read_from_any_place` |
 //! | 24 | memory, a full disk, `kill -9` | `tests/memory.rs`, `crash::*`, `message::a_writer_that_fails_is_named_wherever_it_does`; `cargo xtask bench deliver` |
 //! | 25 | OCI | `delivery::a_manifest_that_says_anything_else_is_refused`, `delivery::a_layout_that_was_changed_is_refused`, `delivery::the_keys_of_another_bundle_are_refused` |
