@@ -628,6 +628,25 @@ fn a_delivery_is_rewrapped_and_verified_without_its_key() {
     world.run(vendor(&world, &submit)).failed(7, &[]);
 }
 
+#[test]
+fn the_doctor_tries_the_key_of_deliveries() {
+    let world = World::new();
+    key(&world, "keys", "globex", "00");
+    let folder = world.package("@acme/core", "1.0.0");
+    let doctor = |key: &str| {
+        let mut command = vendor(&world, &["doctor"]);
+        command.current_dir(&folder).env("PROTECTED_REGISTRY_KEY_REF", key);
+        world.run(command)
+    };
+    let good = doctor("local-file://globex");
+    assert!(good.stderr.contains("ok       delivery key   local-file://globex wraps"), "{good}");
+    for bad in ["local-file://absent", "openbao://transit/globex", KEY] {
+        let screen = doctor(bad);
+        screen.failed(2, &["FAILED   delivery key"]);
+        assert!(!screen.stderr.contains(&KEY[..16]), "{screen}");
+    }
+}
+
 /// A customer of OpenBao: an entity with a login of its own, and its token.
 fn entity(bao: &Bao, name: &str) -> String {
     let body = r#"{"token_no_default_policy": true, "token_ttl": "15m"}"#;
