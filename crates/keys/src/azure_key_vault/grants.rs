@@ -164,7 +164,7 @@ impl<'a> Access<'a> {
     pub(super) async fn grants(&self, bundle: &BundleId) -> Result<Vec<FoundGrant>, KeyError> {
         let all = self.list().await?;
         let ours =
-            all.iter().filter(|found| found.bundles().is_some_and(|list| list.contains(&bundle.as_str())));
+            all.iter().filter(|found| self.ours(found).is_some_and(|list| list.contains(&bundle.as_str())));
         Ok(ours
             .map(|found| FoundGrant {
                 reference: found.name.to_string(),
@@ -182,7 +182,7 @@ impl<'a> Access<'a> {
         let principal = self.principal(grantee)?;
         let (mut was, mut still) = (false, Vec::new());
         for found in self.list().await?.iter().filter(|found| found.properties.principal_id == principal.id) {
-            let Some(mut bundles) = found.bundles() else {
+            let Some(mut bundles) = self.ours(found) else {
                 if self.is_role(found) {
                     still.push(format!("the assignment {}, which was not made here", found.name));
                 }
@@ -265,7 +265,8 @@ impl<'a> Access<'a> {
     async fn refuse_foreign(&self, principal: &Principal) -> Result<(), KeyError> {
         let own = self.name(principal);
         let foreign = self.list().await?.into_iter().find(|found| {
-            found.properties.principal_id == principal.id && self.is_role(found) && found.name != own
+            let same = found.properties.principal_id == principal.id && self.is_role(found);
+            same && self.is_here(found) && found.name != own
         });
         match foreign {
             None => Ok(()),
@@ -333,7 +334,7 @@ impl<'a> Access<'a> {
         }
     }
 
-    /// Lists the assignments on this very key, whoever made them.
+    /// Lists the assignments on the key, and those on its vault and above that it inherits, whoever made them.
     async fn list(&self) -> Result<Vec<Assignment>, KeyError> {
         let path = format!("{}/providers/Microsoft.Authorization/roleAssignments", self.key);
         let own = self.management.url.join(&path);
@@ -341,8 +342,7 @@ impl<'a> Access<'a> {
         let mut found = Vec::new();
         for _ in 0..MAX_PAGES {
             let page: Page = self.service.json(self.management, self.service.http.get(url)).await?;
-            // `atScope()` has those of the vault and above as well.
-            found.extend(page.value.into_iter().filter(|found| self.is_here(found)));
+            found.extend(page.value);
             let Some(next) = page.next else { return Ok(found) };
             // Attack: a page that goes on elsewhere would be sent the token.
             let next = next
@@ -355,13 +355,18 @@ impl<'a> Access<'a> {
         Err(self.service.answer(format!("its list has more than {MAX_PAGES} pages")))
     }
 
+    /// Returns the deliveries that an assignment is for, where it is one of ours.
+    fn ours<'f>(&self, found: &'f Assignment) -> Option<Vec<&'f str>> {
+        found.bundles().filter(|_| self.is_here(found))
+    }
+
     fn is_here(&self, found: &Assignment) -> bool {
         found.properties.scope.trim_start_matches('/').eq_ignore_ascii_case(&self.key)
     }
 }
 
 impl Assignment {
-    /// Returns the deliveries that it is for, where it is ours.
+    /// Returns the deliveries on its list, where it has one.
     fn bundles(&self) -> Option<Vec<&str>> {
         let list = self.properties.description.as_deref()?.strip_prefix(MARK)?;
         Some(list.split_ascii_whitespace().collect())

@@ -105,6 +105,8 @@ struct State {
     applications: BTreeMap<String, Application>,
     /// What kind each object of the directory is.
     objects: BTreeMap<Uuid, &'static str>,
+    /// The keys (RFC 7517) of those who issue identities.
+    issuers: BTreeMap<String, Value>,
     tokens: BTreeMap<String, Token>,
     /// Vaults by name, and whether they go by roles.
     vaults: BTreeMap<String, bool>,
@@ -124,8 +126,8 @@ struct State {
 struct Application {
     object: Uuid,
     secret: Option<String>,
-    /// The subject that it trusts, of [`ISSUER`].
-    subject: Option<String>,
+    /// The identity that it trusts: issuer and subject.
+    trusts: Option<(String, String)>,
 }
 
 struct Token {
@@ -219,14 +221,21 @@ impl Azure {
     }
 
     /// Registers an application, and returns the id of its service principal.
-    pub(crate) fn application(&self, id: &str, secret: Option<&str>, subject: Option<&str>) -> Uuid {
+    pub(crate) fn application(&self, id: &str, secret: Option<&str>) -> Uuid {
         let object = random_id();
-        let application =
-            Application { object, secret: secret.map(str::to_owned), subject: subject.map(str::to_owned) };
+        let application = Application { object, secret: secret.map(str::to_owned), trusts: None };
         let mut state = self.state();
         state.applications.insert(id.to_owned(), application);
         state.objects.insert(object, "ServicePrincipal");
         object
+    }
+
+    /// Has an application trust a subject of an issuer, whose keys these are.
+    pub(crate) fn trust(&self, application: &str, issuer: &str, jwks: Value, subject: &str) {
+        let mut state = self.state();
+        let application = state.applications.get_mut(application).expect("application");
+        application.trusts = Some((issuer.to_owned(), subject.to_owned()));
+        state.issuers.insert(issuer.to_owned(), jwks);
     }
 
     pub(crate) fn user(&self) -> Uuid {
@@ -297,6 +306,11 @@ impl Azure {
             Assignment { scope: scope.to_owned(), role: role.to_owned(), principal, kind, description: None };
         state.assignments.insert(name, assignment);
         name
+    }
+
+    pub(crate) fn describe(&self, assignment: Uuid, text: &str) {
+        self.state().assignments.get_mut(&assignment).expect("assignment").description =
+            Some(text.to_owned());
     }
 
     pub(crate) fn own(&self, principal: Uuid) {
@@ -545,6 +559,10 @@ impl State {
     fn token(&mut self, asked: &Asked<'_>) -> Result<Reply, Reply> {
         let form: BTreeMap<String, String> = form_urlencoded::parse(asked.body).into_owned().collect();
         let field = |name: &str| form.get(name).map_or("", String::as_str);
+        if self.lie == Some(Lie::Repeat) {
+            let text = format!("AADSTS7000215: `{}{}`", field("client_secret"), field("client_assertion"));
+            return Err(denied(401, &text));
+        }
         if field("grant_type") != "client_credentials" {
             return Err(denied(400, "AADSTS70003: The app requested an unsupported grant type."));
         }
@@ -573,7 +591,7 @@ impl State {
                 if field("client_assertion_type") != kind {
                     return Err(denied(400, "AADSTS90023: Unsupported 'client_assertion_type' value."));
                 }
-                check_assertion(assertion, application.subject.as_deref())
+                check_assertion(assertion, application.trusts.as_ref(), &self.issuers)
                     .map_err(|text| denied(401, &text))?;
             }
             _ => {
@@ -1009,6 +1027,13 @@ fn issuer_key() -> &'static Rsa {
     KEY.get_or_init(fresh_rsa)
 }
 
+/// Returns the keys of the CI platform (RFC 7517).
+pub(crate) fn issuer_keys() -> Value {
+    let Rsa { n, e, .. } = issuer_key();
+    let number = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
+    json!({"keys": [{"kty": "RSA", "alg": "RS256", "kid": "one", "n": number(n), "e": number(e)}]})
+}
+
 /// Returns an ID token of the CI platform with these claims, which stand over the usual ones.
 pub(crate) fn id_token(changes: &Value) -> String {
     let mut claims = json!({
@@ -1026,7 +1051,11 @@ pub(crate) fn id_token(changes: &Value) -> String {
 }
 
 /// Checks an assertion as Entra does against the identity that an application trusts.
-fn check_assertion(assertion: &str, subject: Option<&str>) -> Result<(), String> {
+fn check_assertion(
+    assertion: &str,
+    trusts: Option<&(String, String)>,
+    issuers: &BTreeMap<String, Value>,
+) -> Result<(), String> {
     let malformed = || "AADSTS50027: JWT token is invalid or malformed.".to_owned();
     let [header, payload, signature] = assertion.split('.').collect::<Vec<_>>()[..] else {
         return Err(malformed());
@@ -1034,30 +1063,31 @@ fn check_assertion(assertion: &str, subject: Option<&str>) -> Result<(), String>
     let decode = |text: &str| URL_SAFE_NO_PAD.decode(text).map_err(|_| malformed());
     let read = |text: &str| serde_json::from_slice::<Value>(&decode(text)?).map_err(|_| malformed());
     let (header, claims) = (read(header)?, read(payload)?);
-    if claims["iss"] != ISSUER {
-        return Err(format!(
-            "AADSTS700211: No matching federated identity record found for presented assertion issuer {}.",
-            claims["iss"]
-        ));
+    let unmatched = |code: &str, what: &str, claim: &str| {
+        format!(
+            "{code}: No matching federated identity record found for presented assertion {what} {}.",
+            claims[claim]
+        )
+    };
+    let trusted = trusts.filter(|(issuer, _)| claims["iss"] == issuer.as_str());
+    let (issuer, subject) = trusted.ok_or_else(|| unmatched("AADSTS700211", "issuer", "iss"))?;
+    let unsigned = || "AADSTS50013: Assertion failed signature validation.".to_owned();
+    let keys = issuers.get(issuer).and_then(|jwks| jwks["keys"].as_array());
+    let key =
+        keys.and_then(|keys| keys.iter().find(|key| key["kid"] == header["kid"])).ok_or_else(unsigned)?;
+    if header["alg"] != "RS256" {
+        return Err(unsigned());
     }
-    if header["alg"] != "RS256" || header["kid"] != "one" {
-        return Err("AADSTS50013: Assertion failed signature validation.".to_owned());
-    }
-    let key = RsaPublicKeyComponents { n: &issuer_key().n, e: &issuer_key().e };
+    let number = |name: &str| decode(key[name].as_str().unwrap_or_default());
     let message = &assertion[..assertion.rfind('.').expect("dot")];
-    key.verify(&RSA_PKCS1_2048_8192_SHA256, message.as_bytes(), &decode(signature)?)
-        .map_err(|_| "AADSTS50013: Assertion failed signature validation.".to_owned())?;
+    RsaPublicKeyComponents { n: number("n")?, e: number("e")? }
+        .verify(&RSA_PKCS1_2048_8192_SHA256, message.as_bytes(), &decode(signature)?)
+        .map_err(|_| unsigned())?;
     if claims["aud"] != AUDIENCE {
-        return Err(format!(
-            "AADSTS700212: No matching federated identity record found for presented assertion audience {}.",
-            claims["aud"]
-        ));
+        return Err(unmatched("AADSTS700212", "audience", "aud"));
     }
-    if subject.is_none() || claims["sub"].as_str() != subject {
-        return Err(format!(
-            "AADSTS700213: No matching federated identity record found for presented assertion subject {}.",
-            claims["sub"]
-        ));
+    if claims["sub"] != subject.as_str() {
+        return Err(unmatched("AADSTS700213", "subject", "sub"));
     }
     let time = |name: &str| claims[name].as_u64().unwrap_or_default();
     if time("exp") <= now() || time("nbf") > now() + 300 {

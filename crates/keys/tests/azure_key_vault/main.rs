@@ -19,8 +19,8 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::fake::{
-    Azure, CRYPTO_USER, ENCRYPTION_USER, GROUP, Lie, SUBSCRIPTION, TENANT, UNWRAP_ONLY, id_token, key_scope,
-    vault_scope,
+    Azure, CRYPTO_USER, ENCRYPTION_USER, GROUP, ISSUER, Lie, SUBSCRIPTION, TENANT, UNWRAP_ONLY, id_token,
+    issuer_keys, key_scope, vault_scope,
 };
 
 const SECRET: &str = "secret-of-a-test~7000215";
@@ -52,11 +52,12 @@ impl Scene {
         let azure = Azure::start().await;
         azure.vault("acme", true);
         let key = azure.rsa("acme", "core");
-        let publisher = azure.application("publisher", Some(SECRET), Some("repo:acme/core"));
+        let publisher = azure.application("publisher", Some(SECRET));
+        azure.trust("publisher", ISSUER, issuer_keys(), "repo:acme/core");
         azure.assign(publisher, ENCRYPTION_USER, &vault_scope("acme"));
         azure.own(publisher);
-        let customer = azure.application("customer", Some(SECRET), None);
-        let other = azure.application("other", Some(SECRET), None);
+        let customer = azure.application("customer", Some(SECRET));
+        let other = azure.application("other", Some(SECRET));
         let proxy: Environment = [("HTTPS_PROXY", azure.proxy())].into_iter().collect();
         let pem = azure.authority_pem().as_bytes().to_vec();
         let http = protected_http::Settings::from_environment(&proxy, Some(pem), "test");
@@ -160,11 +161,16 @@ async fn what_one_version_wrapped_that_version_opens() {
     let second = scene.azure.rsa("acme", "core");
     let newer = second.rsplit('/').next().expect("version");
     let plain = URL_SAFE_NO_PAD.encode(key.reveal());
+    for (what, text) in
+        [("a changed byte", format!("{version}:{flipped}")), ("another version", format!("{newer}:{value}"))]
+    {
+        let error = service.unwrap(&text, &context("one")).await.expect_err(what);
+        assert!(matches!(error, KeyError::Refused(_)), "{what}: {error}");
+    }
+    scene.azure.seen();
     for (what, text) in [
-        ("a changed byte", format!("{version}:{flipped}")),
-        ("another version", format!("{newer}:{value}")),
         ("no version", value.to_owned()),
-        ("a version in capitals", wrapped.text.to_ascii_uppercase()),
+        ("a version in capitals", format!("{}:{value}", version.to_ascii_uppercase())),
         ("a path", format!("../../other/{}:{value}", &version[..20])),
         ("a key that was never wrapped", format!("{version}:{plain}")),
         ("half of it", wrapped.text[..200].to_owned()),
@@ -172,9 +178,15 @@ async fn what_one_version_wrapped_that_version_opens() {
         ("padding", format!("{}==", wrapped.text)),
         ("nothing", String::new()),
     ] {
-        let error = service.unwrap(&text, &context("one")).await.expect_err(what);
-        assert!(matches!(error, KeyError::Refused(_)), "{what}: {error}");
+        for error in [
+            service.unwrap(&text, &context("one")).await.err(),
+            service.rewrap(&text, &context("one")).await.err(),
+        ] {
+            let error = error.expect(what);
+            assert!(matches!(error, KeyError::Refused(_)), "{what}: {error}");
+        }
     }
+    assert!(scene.azure.seen().is_empty(), "what was never wrapped is not sent");
     let elsewhere = scene.azure.rsa("acme", "other");
     let text = format!("{}:{value}", elsewhere.rsplit('/').next().expect("version"));
     let error =
@@ -344,10 +356,15 @@ async fn no_error_repeats_a_credential() {
     let scene = Scene::start().await;
     let key = DataKey::generate().expect("key");
     let service = scene.connect(&scene.key, "publisher");
+    service.wrap(&key, &context("one")).await.expect("logged in");
     scene.azure.lie(Lie::Repeat);
     let error = service.wrap(&key, &context("one")).await.expect_err("forbidden");
     assert!(is_forbidden(&error) && !error.to_string().contains("at-"), "{error}");
     assert!(!format!("{error:?}").contains("at-"), "{error:?}");
+    let service = scene.connect(&scene.key, "publisher");
+    let error = service.wrap(&key, &context("one")).await.expect_err("repeats the secret");
+    assert!(matches!(error, KeyError::Login { .. }), "{error}");
+    assert!(!format!("{error} {error:?}").contains(SECRET), "{error}");
     scene.azure.lie(None);
     let wrong = "another-secret-of-a-test";
     let settings = scene.settings("publisher", &[("AZURE_CLIENT_SECRET", wrong)]);
@@ -569,6 +586,14 @@ async fn a_grant_that_could_not_be_taken_back_is_not_given() {
     let error = wanted.revoke(&*publisher).await.expect_err("foreign");
     assert!(error.to_string().contains(&foreign.to_string()), "{error}");
 
+    // A role on the whole vault is inherited, and none of our grants, whatever it says of itself.
+    let broad = scene.azure.assign(scene.other, ENCRYPTION_USER, &vault_scope("acme"));
+    let inherited = Wanted::new("one", scene.other);
+    let error = inherited.revoke(&*publisher).await.expect_err("inherited");
+    assert!(error.to_string().contains(&broad.to_string()), "{error}");
+    scene.azure.describe(broad, "protected-registry delivery one");
+    assert!(inherited.found(&*publisher).await.is_empty());
+
     scene.azure.vault("policies", false);
     let key = scene.azure.rsa("policies", "core");
     let error = wanted.grant(&*scene.connect(&key, "publisher")).await.expect_err("access policies");
@@ -632,7 +657,7 @@ async fn a_list_is_read_to_its_end_and_nowhere_else() {
     let publisher = scene.connect(&scene.key, "publisher");
     let wanted = |principal: Uuid| Wanted::new("one", principal);
     for n in 0..5 {
-        let principal = scene.azure.application(&format!("customer-{n}"), None, None);
+        let principal = scene.azure.application(&format!("customer-{n}"), None);
         wanted(principal).grant(&*publisher).await.expect("granted");
     }
     // Roles on the vault, on another key, and by hand are none of our grants.
