@@ -1,6 +1,7 @@
 //! Runs the real binaries against real peers.
 
 mod attach;
+mod azure;
 mod cancel;
 mod clients;
 mod crash;

@@ -25,7 +25,7 @@ fn identity(world: &World) -> String {
     format!("{}/acme/core/.github/workflows/release.yml@refs/heads/main", world.base())
 }
 
-fn bundle_of(folder: &Path, name: &str) -> Value {
+pub(crate) fn bundle_of(folder: &Path, name: &str) -> Value {
     let path = folder.join(format!("evidence/{name}.sigstore.json"));
     let text = fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     serde_json::from_slice(&text).expect("JSON")
@@ -36,7 +36,7 @@ fn statement_of(bundle: &Value) -> Value {
     serde_json::from_slice(&STANDARD.decode(payload).expect("base64")).expect("JSON")
 }
 
-fn build_of(world: &World, version: &str) -> PathBuf {
+pub(crate) fn build_of(world: &World, version: &str) -> PathBuf {
     world.path(&format!("work/acme-core-{version}/protected-build/acme-core-{version}"))
 }
 
@@ -567,12 +567,12 @@ fn openssl(args: &[&str]) -> Vec<u8> {
 }
 
 /// What cosign calls a public key: base64 of the SHA-256 of its DER.
-fn hint(public: &Path) -> String {
+pub(crate) fn hint(public: &Path) -> String {
     let der = openssl(&["pkey", "-pubin", "-in", path(public), "-outform", "DER"]);
     STANDARD.encode(<sha2::Sha256 as sha2::Digest>::digest(der))
 }
 
-fn verified_by_openssl(world: &World, bundle: &Value, public: &Path) {
+pub(crate) fn verified_by_openssl(world: &World, bundle: &Value, public: &Path) {
     let envelope = &bundle["dsseEnvelope"];
     let decode = |text: &Value| STANDARD.decode(text.as_str().expect("text")).expect("base64");
     let (payload, kind) = (decode(&envelope["payload"]), envelope["payloadType"].as_str().expect("type"));

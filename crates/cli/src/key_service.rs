@@ -23,7 +23,7 @@ pub(crate) fn connect(
 pub(crate) fn failed(doing: &str, error: &KeyError) -> CommandError {
     let kind = match error {
         _ if error.is_transient() => Kind::Unavailable,
-        KeyError::Refused(_) | KeyError::Service { .. } => Kind::Refused,
+        KeyError::Refused(_) | KeyError::Service { .. } | KeyError::Login { .. } => Kind::Refused,
         KeyError::Wrap { .. } | KeyError::Answer { .. } => Kind::Failed,
         _ => Kind::Usage,
     };

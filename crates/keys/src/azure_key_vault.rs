@@ -195,6 +195,9 @@ async fn signing(key: &KeyRef, settings: &Settings, http: &Client) -> Result<Vau
         let (kind, curve) = (rest::readable(&found.key.kty), rest::readable(curve));
         return Err(refuse(format!("expected a key of type `EC` on `P-256`, found `{kind}` on `{curve}`")));
     }
+    if !found.attributes.enabled {
+        return Err(refuse("this version of it is disabled".to_owned()));
+    }
     if !found.key.key_ops.iter().any(|operation| operation == "sign") {
         return Err(refuse("`sign` is not among its operations".to_owned()));
     }

@@ -6,7 +6,6 @@
 //! off the list, whose delivery is then listed as granted to nobody, and opens until the other is taken back: never
 //! for longer than something is granted.
 
-use protected_http::Request;
 use protected_model::{
     api::delivery::Grantee, environment::Environment, name::BundleId, service_url::ServiceUrl,
 };
@@ -144,6 +143,10 @@ impl<'a> Access<'a> {
         let mut written = false;
         for _ in 0..ATTEMPTS {
             let found = self.find(name).await?;
+            // Attack: an assignment that bears this name, and lets somebody else unwrap.
+            if let Some(found) = &found {
+                self.is_for(found, name, &principal)?;
+            }
             let mut bundles = found.as_ref().and_then(Assignment::bundles).unwrap_or_default();
             let listed = bundles.contains(&bundle.as_str());
             // What was just written may not be shown yet.
@@ -316,12 +319,19 @@ impl<'a> Access<'a> {
             "principalType": principal.kind,
             "description": description,
         }});
-        let request: Request = self.service.http.put(self.url(name)).json(&body);
+        let request = self.service.http.put(self.url(name)).json(&body);
         let written: Assignment = self.service.json(self.management, request).await?;
-        if written.name == name && self.is_here(&written) && written.properties.principal_id == principal.id {
+        self.is_for(&written, name, principal)
+    }
+
+    /// Refuses an assignment that is not the one that was asked for.
+    fn is_for(&self, found: &Assignment, name: Uuid, principal: &Principal) -> Result<(), KeyError> {
+        if found.name == name && self.is_here(found) && found.properties.principal_id == principal.id {
             return Ok(());
         }
-        Err(self.service.answer(format!("expected the assignment {name} on this key, found another")))
+        let reason =
+            format!("expected the assignment {name} on this key for `{}`, found another", principal.id);
+        Err(self.service.answer(reason))
     }
 
     /// Deletes an assignment, and returns whether there was one.

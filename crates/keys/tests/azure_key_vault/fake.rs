@@ -16,7 +16,7 @@ use std::{
 
 use aws_lc_rs::{
     digest::{Digest, SHA256},
-    encoding::{AsDer, Pkcs8V1Der},
+    encoding::{AsDer, Pkcs8V1Der, PublicKeyX509Der},
     rand::{SecureRandom, SystemRandom},
     rsa::{
         KeySize, OAEP_SHA256_MGF1SHA256, OaepPrivateDecryptingKey, OaepPublicEncryptingKey,
@@ -27,7 +27,10 @@ use aws_lc_rs::{
         RSA_PKCS1_SHA256, RsaKeyPair, RsaPublicKeyComponents,
     },
 };
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use base64::{
+    Engine as _,
+    engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
+};
 use hyper::{
     Request, Response, StatusCode,
     body::{Body, Bytes, Frame, Incoming, SizeHint},
@@ -259,6 +262,17 @@ impl Azure {
         self.add(vault, key, Material::Ec(Arc::new(pair)), &["sign", "verify"])
     }
 
+    /// Returns the public key of an EC key, as `openssl` reads it.
+    pub(crate) fn public_pem(&self, reference: &str) -> String {
+        let mut der = Vec::new();
+        self.change(reference, |version| {
+            let Material::Ec(pair) = &version.material else { panic!("{reference} is no EC key") };
+            let key = AsDer::<PublicKeyX509Der<'_>>::as_der(pair.public_key()).expect("key");
+            der = key.as_ref().to_vec();
+        });
+        format!("-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n", STANDARD.encode(der))
+    }
+
     fn add(&self, vault: &str, key: &str, material: Material, operations: &'static [&'static str]) -> String {
         let id = random_id().simple().to_string();
         let version = Version {
@@ -311,6 +325,12 @@ impl Azure {
     pub(crate) fn describe(&self, assignment: Uuid, text: &str) {
         self.state().assignments.get_mut(&assignment).expect("assignment").description =
             Some(text.to_owned());
+    }
+
+    pub(crate) fn rename(&self, assignment: Uuid, name: Uuid) {
+        let mut state = self.state();
+        let found = state.assignments.remove(&assignment).expect("assignment");
+        state.assignments.insert(name, found);
     }
 
     pub(crate) fn own(&self, principal: Uuid) {

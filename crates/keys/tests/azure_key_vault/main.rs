@@ -586,6 +586,17 @@ async fn a_grant_that_could_not_be_taken_back_is_not_given() {
     let error = wanted.revoke(&*publisher).await.expect_err("foreign");
     assert!(error.to_string().contains(&foreign.to_string()), "{error}");
 
+    // Attack: the name of the customer's assignment, on one that lets another unwrap.
+    scene.azure.rename(foreign, Uuid::nil());
+    let wanted_by_other = Wanted::new("one", scene.other);
+    let name = wanted_by_other.grant(&*publisher).await.expect("granted");
+    assert!(wanted_by_other.revoke(&*publisher).await.expect("revoked"));
+    scene.azure.describe(Uuid::nil(), "protected-registry delivery one");
+    scene.azure.rename(Uuid::nil(), name.parse().expect("id"));
+    let error = wanted_by_other.grant(&*publisher).await.expect_err("another's");
+    assert!(matches!(error, KeyError::Answer { .. }), "{error}");
+    assert!(wanted.revoke(&*publisher).await.expect("revoked"));
+
     // A role on the whole vault is inherited, and none of our grants, whatever it says of itself.
     let broad = scene.azure.assign(scene.other, ENCRYPTION_USER, &vault_scope("acme"));
     let inherited = Wanted::new("one", scene.other);

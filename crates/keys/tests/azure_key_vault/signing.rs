@@ -1,6 +1,7 @@
 //! A key that signs in its vault.
 
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1, ParsedPublicKey};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use protected_keys::{KeyError, SigningKey, connect_to_sign};
 use protected_model::digest::Sha256;
 
@@ -21,6 +22,7 @@ async fn signs_what_its_public_key_verifies() {
     let key_ref = scene.azure.ec("acme", "release");
     let key = signing(&scene, &key_ref, "publisher").await.expect("key");
     let public = ParsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, key.public_key()).expect("public key");
+    assert!(scene.azure.public_pem(&key_ref).contains(&STANDARD.encode(key.public_key())));
     // Often enough to meet numbers that start with zeros or a high bit.
     for n in 0..64 {
         let message = format!("message {n}");
@@ -46,7 +48,10 @@ async fn refuses_a_key_that_is_not_one_to_sign_with() {
     scene.azure.assign(scene.publisher, CRYPTO_USER, &vault_scope("acme"));
     let only_verifies = scene.azure.ec("acme", "verifies");
     scene.azure.allow_only(&only_verifies, &["verify"]);
+    let disabled = scene.azure.ec("acme", "disabled");
+    scene.azure.disable(&disabled);
     for (key, says) in [
+        (&disabled, "this version of it is disabled"),
         (&scene.key, "expected a key of type `EC` on `P-256`, found `RSA` on `none`"),
         (&only_verifies, "`sign` is not among its operations"),
     ] {
