@@ -194,7 +194,8 @@ impl<'a> Access<'a> {
             let before = bundles.len();
             bundles.retain(|listed| *listed != bundle.as_str());
             if bundles.is_empty() {
-                was |= self.delete(found.name).await?;
+                self.delete(found.name).await?;
+                was = true;
                 continue;
             }
             if bundles.len() < before {
@@ -334,12 +335,11 @@ impl<'a> Access<'a> {
         Err(self.service.answer(reason))
     }
 
-    /// Deletes an assignment, and returns whether there was one.
-    async fn delete(&self, name: Uuid) -> Result<bool, KeyError> {
+    /// Deletes an assignment, unless somebody else just did.
+    async fn delete(&self, name: Uuid) -> Result<(), KeyError> {
         let answer = self.service.send(self.management, self.service.http.delete(self.url(name))).await;
         match answer {
-            Ok(answer) => Ok(answer.status != 204),
-            Err(KeyError::Service { status: 404, .. }) => Ok(false),
+            Ok(_) | Err(KeyError::Service { status: 404, .. }) => Ok(()),
             Err(error) => Err(error),
         }
     }
