@@ -47,7 +47,7 @@ const NEVER: &str = "9999-01-01T00:00:00Z";
 /// How often a policy is read anew that was changed in between. Of those who write at once, one gets through each time.
 const ATTEMPTS: u32 = 8;
 /// How long to wait before the second attempt.
-const FIRST_WAIT: Duration = Duration::from_millis(25);
+const FIRST_WAIT: Duration = Duration::from_millis(50);
 /// The shortest ciphertext that can be one of a data key: 32 bytes, a nonce and a tag.
 const SHORTEST_WRAPPING: usize = 60;
 /// The only algorithm that signs here.
@@ -225,7 +225,8 @@ impl Service {
     /// Returns the number of the version that wrapped: the one that the reference names, or any of the key.
     fn version(&self, name: &str) -> Result<String, KeyError> {
         let number = name.strip_prefix(self.key()).and_then(|rest| rest.strip_prefix("/cryptoKeyVersions/"));
-        let number = number.filter(|number| number.parse::<u64>().is_ok());
+        let digits = |number: &&str| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
+        let number = number.filter(digits);
         let path = self.reference.path();
         let any = format!("{path}/cryptoKeyVersions/<n>");
         let expected = if path == self.key() { &any } else { path };
@@ -281,7 +282,7 @@ impl Service {
     async fn change(&self, change: impl Fn(&mut Vec<Binding>) -> bool + Send) -> Result<bool, KeyError> {
         for attempt in 0..ATTEMPTS {
             if attempt > 0 {
-                tokio::time::sleep(FIRST_WAIT * 2_u32.pow(attempt)).await;
+                tokio::time::sleep(FIRST_WAIT * 2_u32.pow(attempt - 1)).await;
             }
             let mut policy = self.policy().await?;
             if !change(&mut policy.bindings) {

@@ -140,6 +140,10 @@ async fn answers_that_do_not_add_up_are_not_used() {
             "the version that it wrapped with",
             Box::new(|body| body["name"] = named("acme/cryptoKeyVersions/2/x").into()),
         ),
+        (
+            "the version that it wrapped with",
+            Box::new(|body| body["name"] = named("acme/cryptoKeyVersions/+1").into()),
+        ),
         ("the version that it wrapped with", Box::new(|body| body["name"] = "".into())),
         ("checksums of what it was sent", Box::new(|body| body["verifiedPlaintextCrc32c"] = false.into())),
         (
