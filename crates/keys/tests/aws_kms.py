@@ -307,6 +307,8 @@ def serve():
             raise Refused(
                 "InvalidKeyUsageException", f"{body['KeyId']} key usage is SIGN_VERIFY which is not valid for Encrypt."
             )
+        if operation == "GetPublicKey" and key_of(body["KeyId"]).key_usage != "SIGN_VERIFY":
+            raise Refused("UnsupportedOperationException", "GetPublicKey is not supported for this key.")
         if operation == "Sign" and body.get("MessageType") == "DIGEST":
             return sign(body)
         return None
