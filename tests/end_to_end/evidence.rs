@@ -370,6 +370,49 @@ fn every_document_that_publish_signs_is_verified() {
     verify(&world, &args).failed(8, &["is not verified:", "subject"]);
 }
 
+/// Outside of CI, from a registry that is named, with the token that `protected-registry token` wrote for npm.
+#[test]
+fn a_version_is_read_with_the_token_that_npm_would_send() {
+    let world = World::new();
+    let folder = world.package("@acme/core", "1.0.0");
+    world.cli_in(&folder, &["publish"]).succeeded();
+    let root = tamper::get(&world, "/sigstore/trusted_root.json");
+    world.write("root.json", &String::from_utf8_lossy(&root));
+    world.cli(&["token", "@acme/core", "--npmrc", "npmrc"]).succeeded();
+    let npmrc = fs::read_to_string(world.path("work/npmrc")).expect("npmrc");
+    let token = npmrc.lines().find_map(|line| Some(line.split_once(":_authToken=")?.1)).expect("a token");
+    let run = |token: Option<&str>| {
+        let registry = world.registry();
+        let args = ["verify", "@acme/core@1.0.0", "--registry", &registry, "--trusted-root", "root.json"];
+        let mut command = world.bare(CLI, &args);
+        command.env_remove("FRACTALOPS_BASE_URL");
+        if let Some(token) = token {
+            command.env("NODE_AUTH_TOKEN", token);
+        }
+        world.run(command)
+    };
+    let screen = run(Some(token));
+    for check in ["registry", "registry key", "signature", "provenance"] {
+        assert!(screen.succeeded().stderr.contains(&format!("  ok       {check:<12}")), "{check}\n{screen}");
+    }
+    // Logged by the registry's own authority, at a time that it says.
+    assert!(screen.stderr.matches("  ok       log ").count() == 3, "{screen}");
+    // Whoever believes other authorities alone believes the registry for its key, and is told.
+    let nobody = r#"{"mediaType": "application/vnd.dev.sigstore.trustedroot+json;version=0.1"}"#;
+    world.write("root.json", nobody);
+    let screen = run(Some(token));
+    screen.failed(8, &["FAILED   certificate"]);
+    assert_eq!(screen.stderr.matches("expected a log of the trusted root, found ").count(), 2, "{screen}");
+    assert_eq!(screen.stderr.matches("by the registry's own key").count(), 2, "{screen}");
+    let other = world.npm_token("release", "@acme/plain", "install");
+    for refused in [None, Some("npm_0123456789abcdef"), Some(&*other)] {
+        run(refused)
+            .failed(4, &["reading `@acme/core@1.0.0` from http://", "set NODE_AUTH_TOKEN to a token"]);
+    }
+    world.cli(&["revoke", "--npmrc", "npmrc"]).succeeded();
+    run(Some(token)).failed(4, &["the answer is 401"]);
+}
+
 /// A summary is signed by whom the command names, verified by strangers, and a document like others from then on.
 #[test]
 fn a_summary_is_signed_when_somebody_is_named_who_signs() {

@@ -5,7 +5,8 @@
 //! another package or another tarball beside one's own upload, so that clients see a provenance that is not its own.
 //!
 //! The registry then signs two statements of its own with the key of [`super::signature`]: that it published the
-//! version (npm's publish attestation), and what it verified of it (SLSA's verification summary).
+//! version (npm's publish attestation), and what it verified of it (SLSA's verification summary). Both are logged and
+//! timestamped where the service has an authority of its own.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use jiff::Timestamp;
@@ -33,7 +34,7 @@ use crate::{
     app::App,
     fractalops::evidence::NewDocument,
     problem::{Answer, Refusal},
-    sigstore,
+    sigstore::{self, Witnessed},
     store::{Blobs, StoreError},
 };
 
@@ -112,7 +113,8 @@ impl Admitted {
     }
 }
 
-/// Verifies what came with a version, and returns that with what the registry says. Computes: `spawn_blocking`.
+/// Verifies what came with a version, and returns that with what the registry says. Computes, and waits for the log of the
+/// authority: `spawn_blocking`.
 pub(super) fn admit(app: &App, candidate: &Candidate<'_>) -> Answer<Vec<Admitted>> {
     let subject = Subject::npm(
         &candidate.claims.package_name,
@@ -326,9 +328,21 @@ fn sign<P: Serialize>(app: &App, kind: &'static str, statement: &Statement<P>) -
     let mut signed = format!("DSSEv1 {} {PAYLOAD_TYPE} {} ", PAYLOAD_TYPE.len(), payload.len()).into_bytes();
     signed.extend_from_slice(&payload);
     let signature = app.registry_keys.sign(&signed).map_err(|error| cannot_sign(&error))?;
+    let spki = app.registry_keys.public().into_iter().find(|key| key.id == signature.key_id);
+    let spki = spki.and_then(|key| STANDARD.decode(&key.spki).ok()).ok_or_else(|| {
+        Refusal::new(Code::INTERNAL, "the registry's own key cannot be shown; nothing was changed")
+    })?;
+    // This is a thread that may wait: see `admit`.
+    let witnessed =
+        tokio::runtime::Handle::current().block_on(sigstore::witness(app, &spki, &signed, &signature.der))?;
+    let mut material = json!({"publicKey": {"hint": signature.key_id}});
+    if let Some(Witnessed { entries, timestamps }) = witnessed {
+        material["tlogEntries"] = entries;
+        material["timestampVerificationData"] = timestamps;
+    }
     let bundle = json!({
         "mediaType": BUNDLE_TYPE,
-        "verificationMaterial": {"publicKey": {"hint": signature.key_id}},
+        "verificationMaterial": material,
         "dsseEnvelope": {
             "payload": STANDARD.encode(&payload),
             "payloadType": PAYLOAD_TYPE,

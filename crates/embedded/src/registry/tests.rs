@@ -1220,7 +1220,9 @@ async fn what_the_registry_says_of_a_version_is_signed_served_and_kept() {
     let spki = keys["keys"][0]["key"].as_str().expect("key");
     let pem =
         format!("-----BEGIN PUBLIC KEY-----\n{}\n{}\n-----END PUBLIC KEY-----\n", &spki[..64], &spki[64..]);
-    let trust = Trust::from_public_key(&pem).expect("key");
+    let root = server.send("GET", "/sigstore/trusted_root.json", &[], b"").await.json();
+    let trust = Trust::from_trusted_root(root.to_string().as_bytes()).expect("root");
+    let trust = trust.with_key(&pem, keys["keys"][0]["keyid"].as_str().map(str::to_owned)).expect("key");
     let (name, version) = ("@acme/core".parse().expect("name"), "1.0.0".parse().expect("version"));
     let subject =
         Subject::npm(&name, &version, &protected_model::digest::Sha256::of(&packed), &Integrity::of(&packed));
@@ -1242,6 +1244,8 @@ async fn what_the_registry_says_of_a_version_is_signed_served_and_kept() {
         let predicate_type = attestation["predicateType"].as_str();
         let expected = Expected { subject: &subject, predicate_type, identity: None };
         let verified = verify::bundle(bundle.as_bytes(), &trust, &expected).expect("verified");
+        // Logged, and at a time that an authority says.
+        assert_eq!((verified.log.len(), verified.times.len()), (1, 1));
         statements.push(verified.statement.expect("statement"));
         let wrong = Expected { subject: &other, ..expected.clone() };
         assert!(verify::bundle(bundle.as_bytes(), &trust, &wrong).is_err());

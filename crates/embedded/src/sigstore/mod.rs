@@ -23,6 +23,7 @@ mod root;
 mod sct;
 mod timestamp;
 mod tsa;
+mod witness;
 
 use std::{
     path::Path,
@@ -47,6 +48,7 @@ use crate::{
     x509::{PublicKey, X509Error},
 };
 use keys::{KeyFile, Keys};
+pub(crate) use witness::{Witnessed, witness};
 
 /// Where everything of it is, below the base URL.
 const PATH: &str = "sigstore";

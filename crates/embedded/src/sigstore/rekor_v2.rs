@@ -158,7 +158,12 @@ fn hashedrekord(app: &App, authority: &Authority, request: &HashedRekordRequest)
         (base64("digest", &request.digest)?, base64("signature.content", &request.signature.content)?);
     check_digest_signature(&verifier.key()?, &digest, &signature)?;
     let (_, der) = verifier.der()?;
-    Ok(canonical(&json!({
+    Ok(body(&digest, &signature, member, &der))
+}
+
+/// Writes the canonical body of an entry. `member` says whether the DER is `x509Certificate` or `publicKey`.
+pub(super) fn body(digest: &[u8], signature: &[u8], member: &str, der: &[u8]) -> Vec<u8> {
+    canonical(&json!({
         "apiVersion": "0.0.2",
         "kind": "hashedrekord",
         "spec": {"hashedRekordV002": {
@@ -168,7 +173,16 @@ fn hashedrekord(app: &App, authority: &Authority, request: &HashedRekordRequest)
                 "verifier": {"keyDetails": KEY_DETAILS, member: {"rawBytes": STANDARD.encode(der)}},
             },
         }},
-    })))
+    }))
+}
+
+/// Returns an entry as it stands in a bundle, which has no time that nobody signed.
+pub(super) fn in_a_bundle(authority: &Authority, logged: &Logged) -> serde_json::Value {
+    let mut entry = json!(shown(authority, logged));
+    if let Some(members) = entry.as_object_mut() {
+        members.remove("integratedTime");
+    }
+    entry
 }
 
 fn shown(authority: &Authority, logged: &Logged) -> TransparencyLogEntry {

@@ -23,7 +23,7 @@ use crate::x509::{self, ECDSA_WITH_SHA256, Issuer, serial, since_1970};
 pub(super) const POLICY: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.57264.2");
 
 /// `id-sha256` (RFC 5754 section 2.2).
-const SHA256: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.2.1");
+pub(super) const SHA256: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.2.1");
 /// `id-ct-TSTInfo` (RFC 3161 section 2.4.2).
 const TST_INFO: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.9.16.1.4");
 /// `id-signedData` (RFC 5652 section 5.1).

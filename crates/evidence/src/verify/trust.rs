@@ -163,6 +163,11 @@ impl Trust {
         self.root.tlogs.iter().find(|log| log.log_id.key_id == *id)
     }
 
+    /// Returns whether the root names the log of this id, in base64 as bundles have it.
+    pub fn names_log(&self, id: &str) -> bool {
+        self.root.tlogs.iter().any(|log| log.log_id.key_id.to_string() == id)
+    }
+
     /// Returns whether this certificate (DER) is in a chain of the root's certificate authorities.
     pub(super) fn has_authority(&self, der: &[u8]) -> bool {
         let chains = self.root.certificate_authorities.iter().flat_map(|it| &it.cert_chain.certificates);

@@ -1,6 +1,6 @@
 //! The signed documents about a package: who signed them, and whether what they say is so.
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{borrow::Cow, collections::BTreeMap, fs, path::Path};
 
 use protected_evidence::{
     statement::{self, ResourceDescriptor, Subject as Artifact},
@@ -15,7 +15,7 @@ use super::{
     Finding, Outcome,
     place::Place,
     policy::{Believed, Policy},
-    registry::Served,
+    registry::{RegistryKey, Served},
 };
 use crate::{
     build::MANIFEST,
@@ -127,9 +127,19 @@ impl Documents {
             judged.inputs.push(vsa::input(&document.name, &Sha256::of(&document.bytes)));
             let Some(believed) = believed else { continue };
             let registry = served.and_then(|served| served.key_of(&document.bytes));
-            let trust = believed.trust(registry.as_ref())?;
+            let mut trust = believed.trust(registry.as_ref())?;
+            let mut bytes = Cow::Borrowed(document.bytes.as_slice());
+            let unknown = |key: &&RegistryKey| {
+                !key.own_logs.is_empty() && !key.own_logs.iter().any(|log| trust.names_log(log))
+            };
+            if let Some(key) = registry.as_ref().filter(unknown) {
+                trust = believed.by_key(key)?;
+                bytes = unwitnessed(&document.bytes).into();
+                let found = format!("{}: one that it does not name", document.name);
+                judged.row(Check::Log.name(), Outcome::Note, "a log of the trusted root", found);
+            }
             let expected = Expected { subject: &artifact, predicate_type: None, identity: None };
-            match verify::bundle(&document.bytes, &trust, &expected) {
+            match verify::bundle(&bytes, &trust, &expected) {
                 Ok(good) if registry.is_some() && says_the_registry(&good) => {
                     judged.registry(document, &good)
                 }
@@ -178,6 +188,7 @@ impl Judged {
         let Some(statement) = &good.statement else { return };
         let found = format!("{}: {}, by the registry's own key", document.name, statement.predicate_type);
         self.row(Check::Signature.name(), Outcome::Ok, "a signature of the registry", found);
+        self.witnessed(document, good);
         if statement.predicate_type == statement::VSA {
             self.summary(document, good);
         }
@@ -231,6 +242,12 @@ impl Judged {
             }
             Ok(()) => self.row(Check::Identity.name(), Outcome::Ok, "the stated signer", found),
         }
+        self.witnessed(document, good);
+    }
+
+    /// Tells where a signature is logged, and when it was made.
+    fn witnessed(&mut self, document: &Document, good: &Verified) {
+        let name = &document.name;
         for LogEntry { log, index, kind, tree_size } in &good.log {
             let found = format!("{name}: entry {index} of {tree_size} in {log} ({kind})");
             self.row(Check::Log.name(), Outcome::Ok, "a log entry", found);
@@ -330,6 +347,17 @@ impl Judged {
             self.sbom(document, &content, package, "not signed");
         }
     }
+}
+
+/// Returns a bundle of a registry's key without its log entry and timestamp, for who cannot tell whose they are: the key is
+/// what it is believed for, as it is where nothing is logged.
+fn unwitnessed(bundle: &[u8]) -> Vec<u8> {
+    let Ok(mut bundle) = serde_json::from_slice::<Value>(bundle) else { return bundle.to_vec() };
+    if let Some(material) = bundle.get_mut("verificationMaterial").and_then(Value::as_object_mut) {
+        material.remove("tlogEntries");
+        material.remove("timestampVerificationData");
+    }
+    bundle.to_string().into_bytes()
 }
 
 /// Whether a statement is one that a registry makes for itself: that it published a version, or what it verified.

@@ -196,12 +196,10 @@ impl Believed {
     /// # Errors
     /// When the root or a key is none.
     pub(super) fn trust(&self, registry: Option<&RegistryKey>) -> Result<Trust, CommandError> {
-        let refuse = |error: TrustError| {
-            CommandError::from_error(Kind::BadInput, &format!("trusting {}", self.name), &error)
-        };
         if let Some(key) = registry.filter(|key| !key.needs_log) {
-            return Trust::from_public_key(&key.pem).map_err(refuse);
+            return self.by_key(key);
         }
+        let refuse = |error: TrustError| self.refuse(&error);
         let trust = match &self.root {
             Some(root) => Trust::from_trusted_root(root),
             None => Trust::public_good(),
@@ -212,6 +210,20 @@ impl Believed {
             (None, Some(pem)) => trust.with_key(pem, None).map_err(refuse),
             (None, None) => Ok(trust),
         }
+    }
+}
+
+impl Believed {
+    /// Returns the trust in a registry's key alone.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub(super) fn by_key(&self, registry: &RegistryKey) -> Result<Trust, CommandError> {
+        Trust::from_public_key(&registry.pem).map_err(|error| self.refuse(&error))
+    }
+
+    fn refuse(&self, error: &TrustError) -> CommandError {
+        CommandError::from_error(Kind::BadInput, &format!("trusting {}", self.name), error)
     }
 }
 

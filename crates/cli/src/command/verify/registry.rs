@@ -84,6 +84,9 @@ pub(super) struct RegistryKey {
     pub(super) pem: String,
     /// Whether the bundle at hand has to be in a log of the trusted root: it has an entry, or is of a registry that logs.
     pub(super) needs_log: bool,
+    /// The logs that the bundle at hand names, where the registry is one of ours: a trusted root of others need not name
+    /// them.
+    pub(super) own_logs: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -147,6 +150,14 @@ impl Served {
             id: key.keyid.clone(),
             pem: format!("-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n", key.key),
             needs_log: !self.own_attestations || entries.is_some_and(|entries| !entries.is_empty()),
+            own_logs: match self.own_attestations {
+                true => entries
+                    .into_iter()
+                    .flatten()
+                    .filter_map(|entry| entry.pointer("/logId/keyId")?.as_str().map(str::to_owned))
+                    .collect(),
+                false => Vec::new(),
+            },
         })
     }
 }
