@@ -767,6 +767,24 @@ fn a_grant_of_openbao_opens_one_delivery_for_one_customer() {
     // Granted anew after that.
     as_vendor(&materialized).succeeded();
     opens(&globex, "one", "opened-late").succeeded();
+
+    // Wrapped anew with another key: the grant has to be given on that one.
+    assert_eq!(bao.post("transit/keys/next", r#"{"type": "aes256-gcm96", "derived": true}"#), 200);
+    let next = "openbao://transit/next";
+    let screen = as_vendor(&["rewrap", "one", "--key-ref", next]);
+    assert!(
+        screen.succeeded().stderr.contains("by `grant-delivery --key-ref openbao://transit/next`"),
+        "{screen}"
+    );
+    opens(&globex, "one", "opened-next").failed(4, &["answered 403"]);
+    as_vendor(&materialized).succeeded();
+    opens(&globex, "one", "opened-next").failed(4, &["answered 403"]);
+    as_vendor(&[&materialized[..], &["--key-ref", next]].concat()).succeeded();
+    opens(&globex, "one", "opened-next").succeeded();
+    as_vendor(&[&revoke[..], &["--key-ref", next]].concat()).succeeded();
+    opens(&globex, "one", "opened-never").failed(4, &["answered 403"]);
+    as_vendor(&[&revoke[..], &["--key-ref", "hvs.CAESIJlU02LQZq"]].concat())
+        .failed(2, &["the key of the delivery"]);
     for token in [&globex, &initech, &bao.root] {
         for file in files(&world.path("work")) {
             let bytes = fs::read(&file).expect("read");

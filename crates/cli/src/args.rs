@@ -369,6 +369,9 @@ pub(crate) struct GrantDelivery {
     /// Have the key service let the grantee unwrap, and not only record it
     #[arg(long)]
     pub(crate) materialize_grant: bool,
+    /// Key that it is sealed under now, where it was wrapped anew with another than the one on record
+    #[arg(long, value_name = "KEY_REF")]
+    pub(crate) key_ref: Option<Unrepeated>,
 }
 
 /// Show who may open a delivery: what FractalOps has on record beside what the key service has
@@ -377,6 +380,9 @@ pub(crate) struct ListGrants {
     /// Delivery
     #[arg(long, value_name = "ID")]
     pub(crate) bundle_id: Option<BundleId>,
+    /// Key that it is sealed under now, where it was wrapped anew with another than the one on record
+    #[arg(long, value_name = "KEY_REF")]
+    pub(crate) key_ref: Option<Unrepeated>,
 }
 
 /// Take a grant back, in the key service and on record
@@ -388,6 +394,9 @@ pub(crate) struct RevokeGrant {
     /// Who may no longer open it
     #[arg(long, value_name = "SUBJECT")]
     pub(crate) grantee: Option<Unrepeated>,
+    /// Key that it is sealed under now, where it was wrapped anew with another than the one on record
+    #[arg(long, value_name = "KEY_REF")]
+    pub(crate) key_ref: Option<Unrepeated>,
 }
 
 /// Check a package against its signed documents, its build manifest, or what its source gives when it is built again

@@ -406,11 +406,7 @@ impl Settings {
         name: &str,
         file: Option<Unrepeated>,
     ) -> Result<Option<KeyRef>, CommandError> {
-        let text = self.value(flag, name, file)?;
-        text.map(|text| text.0.parse()).transpose().map_err(|error| {
-            CommandError::usage(format!("{what}: {error}"))
-                .advise("name the key, as in local-file://<name>; its bytes stay where they are")
-        })
+        self.value(flag, name, file)?.map(|text| reference(what, &text)).transpose()
     }
 
     /// Settles where keys are found.
@@ -434,6 +430,17 @@ impl Settings {
     fn variable(&self, name: &str) -> Option<&str> {
         self.environment.get(&format!("PROTECTED_REGISTRY_{name}"))
     }
+}
+
+/// Reads a reference to a key, and does not repeat what is none: it may be a key.
+///
+/// # Errors
+/// When it is none.
+pub(crate) fn reference(what: &str, text: &Unrepeated) -> Result<KeyRef, CommandError> {
+    text.0.parse().map_err(|error| {
+        CommandError::usage(format!("{what}: {error}"))
+            .advise("name the key, as in local-file://<name>; its bytes stay where they are")
+    })
 }
 
 /// Returns the root of the repository that `folder` is in, and `folder` itself where it is in none.

@@ -126,6 +126,21 @@ impl KeyRef {
         self.provider
     }
 
+    /// Returns whether both name one key, whatever version of it: what is granted on the one holds for the other.
+    pub fn is_same_key(&self, other: &Self) -> bool {
+        self.provider == other.provider && self.key_path() == other.key_path()
+    }
+
+    /// Returns the path without a version.
+    fn key_path(&self) -> &str {
+        let cut = match self.provider {
+            KeyProvider::GcpKms => self.path.find("/cryptoKeyVersions/"),
+            KeyProvider::AzureKeyVault => self.path.rfind('/'),
+            KeyProvider::OpenBao | KeyProvider::AwsKms | KeyProvider::LocalFile => None,
+        };
+        &self.path[..cut.unwrap_or(self.path.len())]
+    }
+
     /// Returns what stands behind the scheme.
     pub fn path(&self) -> &str {
         &self.path
@@ -300,6 +315,24 @@ mod tests {
             assert!(GOOD.iter().any(|(_, tested)| *tested == provider), "{}", provider.scheme());
             let json = serde_json::to_string(&provider).expect("json");
             assert_eq!(json, format!("\"{}\"", provider.scheme()), "one name everywhere");
+        }
+    }
+
+    #[test]
+    fn versions_of_one_key_are_one_key() {
+        let key = |text: &str| text.parse::<KeyRef>().expect("reference");
+        let google = "gcp-kms://projects/acme-prod/locations/global/keyRings/r/cryptoKeys";
+        let (first, second) = ("0123456789abcdef0123456789abcdef", "1123456789abcdef0123456789abcdef");
+        for (one, other, same) in [
+            (format!("{google}/k"), format!("{google}/k/cryptoKeyVersions/2"), true),
+            (format!("{google}/k/cryptoKeyVersions/1"), format!("{google}/k/cryptoKeyVersions/2"), true),
+            (format!("{google}/k"), format!("{google}/k2"), false),
+            (format!("azure-keyvault://acme/k/{first}"), format!("azure-keyvault://acme/k/{second}"), true),
+            (format!("azure-keyvault://acme/k/{first}"), format!("azure-keyvault://acme/j/{first}"), false),
+            ("openbao://transit/k".to_owned(), "openbao://transit/j".to_owned(), false),
+            ("openbao://transit/k".to_owned(), "openbao://transit/k".to_owned(), true),
+        ] {
+            assert_eq!(key(&one).is_same_key(&key(&other)), same, "{one} {other}");
         }
     }
 

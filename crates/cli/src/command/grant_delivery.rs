@@ -6,6 +6,8 @@ use jiff::{Span, Timestamp, tz::TimeZone};
 use protected_keys::{GrantTerms, KeyService};
 use protected_model::{
     api::delivery::{Bundle, Grant, GrantRequest, GrantStatus, Grantee},
+    delivery::DeliveryManifest,
+    key_ref::KeyRef,
     name::BundleId,
     time::whole_seconds,
 };
@@ -16,7 +18,7 @@ use crate::{
     context::{Context, Session},
     error::{CommandError, Kind},
     key_service,
-    settings::Settings,
+    settings::{Settings, reference},
 };
 
 /// How far the clock of FractalOps may be from this one's, where the same duration means the same time.
@@ -61,15 +63,16 @@ pub(crate) async fn run(context: &Context, arguments: GrantDelivery) -> Result<(
         expires_at,
         now,
     };
+    let key_ref = sealed_under(arguments.key_ref.as_ref(), manifest)?;
     let mut service = None;
     let mut materialization = None;
     if materializes {
         let doing = format!("granting the delivery `{id}` to `{grantee}`");
-        let connected = key_service::connect(&manifest.key_ref, &context.keys()?, &http, &doing)?;
+        let connected = key_service::connect(&key_ref, &context.keys()?, &http, &doing)?;
         let started = Instant::now();
         let made = context.cancel.shield(connected.grant(&terms)).await?;
         let made = made.map_err(|error| key_service::failed(&doing, &error))?;
-        context.console.step("grant", format!("{} of {}", made.reference, manifest.key_ref), started);
+        context.console.step("grant", format!("{} of {}", made.reference, key_ref), started);
         let limits = connected.limits();
         context.console.say(format!("  note      {}", limits.says));
         if let Some(end) = expires_at.filter(|_| !limits.expires) {
@@ -91,9 +94,13 @@ pub(crate) async fn run(context: &Context, arguments: GrantDelivery) -> Result<(
     let grant = match record(context, &session, &request).await {
         Ok(grant) => grant,
         Err(error) => {
+            let also =
+                if key_ref == manifest.key_ref { String::new() } else { format!(" --key-ref {key_ref}") };
             let was_there = before.is_some_and(|grant| grant.status == GrantStatus::Materialized);
             return Err(match service {
-                Some(service) if !was_there => take_back(service.as_ref(), &terms, &request, error).await,
+                Some(service) if !was_there => {
+                    take_back(service.as_ref(), &terms, &request, &also, error).await
+                }
                 _ => error,
             });
         }
@@ -123,6 +130,7 @@ async fn take_back(
     service: &dyn KeyService,
     terms: &GrantTerms<'_>,
     request: &GrantRequest,
+    also: &str,
     error: CommandError,
 ) -> CommandError {
     match tokio::time::timeout(TAKE_BACK, service.revoke(terms)).await {
@@ -141,13 +149,22 @@ async fn take_back(
                     "the key service lets `{grantee}` unwrap, which is not on record and could not be taken back: {why}"
                 ))
                 .advise(format!(
-                    "finish it: protected-registry grant-delivery --bundle-id {bundle_id} --customer {customer_slug} --grantee {grantee}{end} --materialize-grant"
+                    "finish it: protected-registry grant-delivery --bundle-id {bundle_id} --customer {customer_slug} --grantee {grantee}{end} --materialize-grant{also}"
                 ))
                 .advise(format!(
-                    "or take it back: protected-registry revoke-grant --bundle-id {bundle_id} --grantee {grantee}"
+                    "or take it back: protected-registry revoke-grant --bundle-id {bundle_id} --grantee {grantee}{also}"
                 ))
         }
     }
+}
+
+/// Settles which key the delivery is sealed under now. The environment does not say so: what it names is the key of the
+/// next delivery.
+pub(super) fn sealed_under(
+    flag: Option<&Unrepeated>,
+    manifest: &DeliveryManifest,
+) -> Result<KeyRef, CommandError> {
+    flag.map_or_else(|| Ok(manifest.key_ref.clone()), |text| reference("the key of the delivery", text))
 }
 
 /// Settles which delivery it is about.

@@ -6,7 +6,7 @@ use protected_model::api::delivery::{Bundle, Grant, GrantStatus};
 use serde::Serialize;
 use serde_json::json;
 
-use super::grant_delivery::{bundle_id, is_active, recorded};
+use super::grant_delivery::{bundle_id, is_active, recorded, sealed_under};
 use crate::{args::ListGrants, context::Context, error::CommandError, key_service};
 
 /// One grantee.
@@ -34,7 +34,8 @@ pub(crate) async fn run(context: &Context, arguments: ListGrants) -> Result<(), 
     let bundle = recorded(context, &session, &id).await?;
     let manifest = &bundle.manifest;
     let doing = format!("asking for the grants of the delivery `{id}`");
-    let asked = match key_service::connect(&manifest.key_ref, &context.keys()?, &http, &doing) {
+    let key_ref = sealed_under(arguments.key_ref.as_ref(), manifest)?;
+    let asked = match key_service::connect(&key_ref, &context.keys()?, &http, &doing) {
         Ok(service) => {
             let found = context.cancel.or(service.grants(&id, &manifest.key_provider.context)).await?;
             found.map_err(|error| key_service::failed(&doing, &error))
@@ -62,7 +63,8 @@ pub(crate) async fn run(context: &Context, arguments: ListGrants) -> Result<(), 
             "  hint: `revoke-grant` takes an orphan back on either side; `grant-delivery --materialize-grant` makes it whole",
         );
     }
-    let document = json!({"bundle_id": id, "key_ref": manifest.key_ref, "key_service_asked": found.is_some(), "grants": rows});
+    let document =
+        json!({"bundle_id": id, "key_ref": key_ref, "key_service_asked": found.is_some(), "grants": rows});
     context.console.result(&text, &document);
     Ok(())
 }

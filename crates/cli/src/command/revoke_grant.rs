@@ -7,7 +7,7 @@ use protected_keys::{GrantTerms, KeyError};
 use protected_model::time::whole_seconds;
 use serde_json::json;
 
-use super::grant_delivery::{active, bundle_id, grantee, recorded};
+use super::grant_delivery::{active, bundle_id, grantee, recorded, sealed_under};
 use crate::{
     args::RevokeGrant,
     context::Context,
@@ -40,7 +40,8 @@ pub(crate) async fn run(context: &Context, arguments: RevokeGrant) -> Result<(),
         now: whole_seconds(Timestamp::now()),
     };
     let started = Instant::now();
-    let service = key_service::connect(&manifest.key_ref, &context.keys()?, &http, &doing)?;
+    let key_ref = sealed_under(arguments.key_ref.as_ref(), manifest)?;
+    let service = key_service::connect(&key_ref, &context.keys()?, &http, &doing)?;
     let (taken, how) = match context.cancel.shield(service.revoke(&terms)).await? {
         Ok(true) => (true, "taken back"),
         Ok(false) => (false, "it had none"),
@@ -50,7 +51,7 @@ pub(crate) async fn run(context: &Context, arguments: RevokeGrant) -> Result<(),
         }
         Err(error) => return Err(key_service::failed(&doing, &error)),
     };
-    context.console.step("revoke", format!("{}: {how}", manifest.key_ref), started);
+    context.console.step("revoke", format!("{key_ref}: {how}"), started);
     let revoked = match grant {
         None if !taken => {
             let message = format!("`{grantee}` has no grant on the delivery `{id}`");

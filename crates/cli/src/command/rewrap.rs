@@ -69,8 +69,10 @@ pub(crate) async fn run(context: &Context, arguments: Rewrap) -> Result<(), Comm
     console.step("rewrap", format!("{} -> {}", shown(&before), shown(now)), started);
     let digest = bundle.bundle().digest;
     console.say(format!("  content   unchanged: {digest}"));
-    if new.is_some() {
-        console.say("  note      grants on the former key do not open it any more: give them on the new key");
+    if let Some(new) = new.filter(|new| !before.iter().any(|key| key.key_ref.is_same_key(new))) {
+        console.say(format!(
+            "  note      grants on the former key do not open it any more: give them on this one, by `grant-delivery --key-ref {new}`"
+        ));
     }
     let document = json!({
         "bundle_id": bundle.descriptor().bundle_id,
