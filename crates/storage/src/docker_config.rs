@@ -10,6 +10,10 @@ use crate::{AreaRef, StorageError};
 
 const USERNAME: &str = "PROTECTED_REGISTRY_OCI_USERNAME";
 const PASSWORD: &str = "PROTECTED_REGISTRY_OCI_PASSWORD";
+/// The registry that they are for.
+///
+/// Attack: a manifest that somebody wrote names a registry of his own, which would be shown the credential of ours.
+const HOST: &str = "PROTECTED_REGISTRY_OCI_HOST";
 
 /// A username and password, as `Authorization: Basic` has them. It has no `Debug`.
 #[derive(Clone)]
@@ -18,6 +22,13 @@ pub(crate) struct Basic(String);
 impl Basic {
     fn new(username: &str, password: &str) -> Self {
         Self(STANDARD.encode(format!("{username}:{password}")))
+    }
+
+    /// Returns what of it no message may repeat.
+    pub(crate) fn secrets(&self) -> Vec<String> {
+        let decoded = STANDARD.decode(&self.0).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+        let password = decoded.as_deref().and_then(|text| Some(text.split_once(':')?.1.to_owned()));
+        [Some(self.0.clone()), password].into_iter().flatten().filter(|secret| !secret.is_empty()).collect()
     }
 
     /// Returns the header, which is for the registry or whom it names for tokens.
@@ -36,13 +47,15 @@ pub(crate) fn find(
     environment: &Environment,
 ) -> Result<Option<Basic>, StorageError> {
     let missing = |what, hint| StorageError::NotConfigured { area: area.clone().into(), what, hint };
-    match (environment.get(USERNAME), environment.get(PASSWORD)) {
-        (Some(username), Some(password)) => return Ok(Some(Basic::new(username, password))),
-        (None, None) => {}
+    match (environment.get(HOST), environment.get(USERNAME), environment.get(PASSWORD)) {
+        (Some(host), Some(username), Some(password)) if host == authority => {
+            return Ok(Some(Basic::new(username, password)));
+        }
+        (None, None, None) | (Some(_), Some(_), Some(_)) => {}
         _ => {
             return Err(missing(
-                "the other half of the credential",
-                "set PROTECTED_REGISTRY_OCI_USERNAME and PROTECTED_REGISTRY_OCI_PASSWORD, both or none",
+                "the rest of the credential",
+                "set PROTECTED_REGISTRY_OCI_USERNAME, PROTECTED_REGISTRY_OCI_PASSWORD and PROTECTED_REGISTRY_OCI_HOST, the registry that they are for (`<host>` or `<host>:<port>`), all or none",
             ));
         }
     }

@@ -166,6 +166,14 @@ impl Refused {
         Self { status, request: request.to_string(), code: within("code"), message: within("message") }
     }
 
+    /// Leaves out what repeats a credential.
+    pub(crate) fn without(mut self, secrets: &[String]) -> Self {
+        for said in [&mut self.code, &mut self.message] {
+            said.take_if(|text| secrets.iter().any(|secret| text.contains(secret.as_str())));
+        }
+        self
+    }
+
     /// Returns what the service said, in one line.
     pub(crate) fn said(&self) -> Option<String> {
         match (&self.code, &self.message) {
@@ -229,7 +237,7 @@ impl StorageError {
             }
             Self::Refused { area, refused } if matches!(**area, AreaRef::Oci(_)) => match refused.status {
                 401 | 403 => {
-                    "log in with `docker login`, or set PROTECTED_REGISTRY_OCI_USERNAME and PROTECTED_REGISTRY_OCI_PASSWORD; credential helpers are not run"
+                    "log in with `docker login`, or set PROTECTED_REGISTRY_OCI_HOST, PROTECTED_REGISTRY_OCI_USERNAME and PROTECTED_REGISTRY_OCI_PASSWORD; credential helpers are not run"
                 }
                 _ => return None,
             },

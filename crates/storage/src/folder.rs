@@ -4,10 +4,11 @@
 //! what a killed process left is swept.
 
 use std::{
-    fs::{self, File},
+    fs::{self, File, TryLockError},
     io::{self, ErrorKind, Read, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
-    time::Duration,
+    thread,
+    time::{Duration, Instant},
 };
 
 use async_trait::async_trait;
@@ -30,6 +31,10 @@ const NEW: &str = ".new-";
 
 /// How old what is swept is at least.
 const SWEPT_AFTER: Duration = Duration::from_secs(60);
+
+/// How long another may hold the lock of a delivery, and how often it is tried.
+const LOCKED: Duration = Duration::from_secs(10);
+const RETRY_LOCK: Duration = Duration::from_millis(20);
 
 pub(crate) struct Folder {
     root: PathBuf,
@@ -168,7 +173,9 @@ impl Place {
 /// Removes what processes left that were killed while they wrote it.
 fn sweep(folder: &Path) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
-        let left = entry.file_name().to_str().is_some_and(|name| name.starts_with(NEW));
+        // Attack: a pipe of that name, which would be waited for.
+        let left = entry.file_type().is_ok_and(|kind| kind.is_file())
+            && entry.file_name().to_str().is_some_and(|name| name.starts_with(NEW));
         // Whoever writes one holds its lock, from shortly after it is there until it has another name.
         let old = || {
             entry
@@ -284,8 +291,19 @@ impl Files for Folder {
         self.with(name, move |place| {
             let failed = place.failed("written");
             // No rename asks what is there: whoever replaces does so alone, by the lock of a file that stays.
-            let lock = File::open(place.folder().join("oci-layout")).map_err(&failed)?;
-            lock.lock().map_err(&failed)?;
+            let lock = Place { root: place.root.clone(), path: place.folder().join("oci-layout") };
+            let Some(lock) = lock.open()? else { return Ok(false) };
+            // Attack: whoever may read the file holds its lock for ever.
+            let since = Instant::now();
+            while let Err(error) = lock.try_lock() {
+                match error {
+                    TryLockError::WouldBlock if since.elapsed() < LOCKED => thread::sleep(RETRY_LOCK),
+                    TryLockError::WouldBlock => {
+                        return Err(failed(io::Error::other("another holds its lock")));
+                    }
+                    TryLockError::Error(error) => return Err(failed(error)),
+                }
+            }
             let mut there = Vec::new();
             let Some(mut file) = place.open()? else { return Ok(false) };
             file.read_to_end(&mut there).map_err(&failed)?;

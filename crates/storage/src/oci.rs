@@ -24,7 +24,7 @@ use protected_http::{Client, HttpError, Incoming, Request, RequestLine, Retry};
 use protected_model::{
     delivery::{ARTIFACT_TYPE, Descriptor, KEYS},
     digest::Sha256,
-    secret::AccessToken,
+    secret::{AccessToken, Secret as _},
     service_url::is_secure,
 };
 use serde::{Deserialize, Serialize};
@@ -290,7 +290,9 @@ impl Registry {
         let url = self.url(&format!("blobs/{}", blob.digest))?;
         let answer = self
             .ask(Access::Pull, || {
-                self.http.get(url.clone()).bare_redirects().max_bytes(blob.size).retry(RETRY)
+                // What says no may be longer than a small blob. What is too long is seen by its digest.
+                let most = blob.size.max(MAX_ANSWER);
+                self.http.get(url.clone()).bare_redirects().max_bytes(most).retry(RETRY)
             })
             .await;
         let answer = match answer {
@@ -453,6 +455,7 @@ impl Registry {
     async fn send_chunk(&self, mut session: Url, chunk: Bytes, at: u64) -> Result<Url, StorageError> {
         let end = at + chunk.len() as u64;
         let mut from = at;
+        let mut broke = None;
         for _ in 0..TRIES {
             let rest = chunk.slice(usize::try_from(from - at).unwrap_or(usize::MAX)..);
             let range = format!("{from}-{}", end - 1);
@@ -463,6 +466,8 @@ impl Registry {
                 })
                 .await;
             match asked {
+                // It said that the broken upload goes on, and has given it up all the same.
+                Ok(answer) if answer.status == 404 && broke.is_some() => break,
                 Ok(answer) if answer.status != 416 => {
                     let answer = self.expect(answer, &[202, 204]).await?;
                     return self.session(&answer);
@@ -475,13 +480,17 @@ impl Registry {
                     let answer = match broken {
                         // It has given the upload up. Why it was asked is what matters.
                         Err(error) if asked.status != 204 => return Err(error),
-                        _ => self.expect(asked, &[204]).await?,
+                        Err(error) => {
+                            broke = Some(error);
+                            self.expect(asked, &[204]).await?
+                        }
+                        Ok(_) => self.expect(asked, &[204]).await?,
                     };
                     session = self.session(&answer)?;
                     let has =
                         answer.header("range").and_then(|range| range.split_once('-')?.1.parse::<u64>().ok());
                     // `0-0` is one byte, or none: who has one byte has it sent again.
-                    let has = has.map_or(0, |last| if last == 0 { 0 } else { last + 1 });
+                    let has = has.map_or(0, |last| if last == 0 { 0 } else { last.saturating_add(1) });
                     if has == end {
                         return Ok(session);
                     }
@@ -492,7 +501,7 @@ impl Registry {
                 }
             }
         }
-        Err(self.service("it does not take a blob that is sent in chunks"))
+        Err(broke.unwrap_or_else(|| self.service("it does not take a blob that is sent in chunks")))
     }
 
     /// Returns where an upload goes on.
@@ -674,19 +683,39 @@ impl Registry {
         if statuses.contains(&answer.status) { Ok(answer) } else { Err(self.refused(answer).await) }
     }
 
-    async fn refused(&self, answer: Incoming) -> StorageError {
+    /// Reads what a registry says when it says no.
+    ///
+    /// Attack: an answer without end to a request whose good answer may be large.
+    async fn refused(&self, mut answer: Incoming) -> StorageError {
         let (status, request) = (answer.status, answer.request().clone());
-        let said = answer.into_body().await.unwrap_or_default();
+        let mut said = Vec::new();
+        while let Ok(Some(piece)) = answer.piece().await {
+            if (said.len() + piece.len()) as u64 > MAX_ANSWER {
+                said.clear();
+                break;
+            }
+            said.extend_from_slice(&piece);
+        }
         self.said_no(status, &request, &said)
     }
 
     fn said_no(&self, status: u16, request: &RequestLine, said: &[u8]) -> StorageError {
         let area = Box::new(self.area.clone());
-        let refused = Refused::by_registry(status, request, said);
+        let refused = Refused::by_registry(status, request, said).without(&self.secrets());
         if refused.is_of_no_area() {
             return StorageError::NoArea { area, said: refused.said() };
         }
         StorageError::Refused { area, refused }
+    }
+
+    /// Returns what no message may repeat.
+    fn secrets(&self) -> Vec<String> {
+        let held = self.authorization.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let bearer = held.as_ref().and_then(|held| match &held.how {
+            How::Bearer(token) => Some(token.reveal().to_owned()),
+            How::Basic(_) => None,
+        });
+        self.credential.iter().flat_map(Basic::secrets).chain(bearer).collect()
     }
 
     fn service(&self, said: &str) -> StorageError {

@@ -104,11 +104,12 @@ pub(crate) async fn fetch(
 /// Tells what a delivery area did not do.
 pub(crate) fn failed(doing: &str, error: &StorageError) -> CommandError {
     let kind = match error {
+        StorageError::Service { .. } => Kind::Failed,
         _ if error.is_transient() => Kind::Unavailable,
         StorageError::OtherDelivery { .. } | StorageError::OtherKeys { .. } => Kind::Conflict,
         StorageError::Layout(_) | StorageError::Bad { .. } | StorageError::Size { .. } => Kind::BadInput,
         StorageError::Refused { .. } => Kind::Refused,
-        StorageError::File { .. } | StorageError::Http { .. } | StorageError::Service { .. } => Kind::Failed,
+        StorageError::File { .. } | StorageError::Http { .. } => Kind::Failed,
         _ => Kind::Usage,
     };
     CommandError::from_error(kind, doing, error).hint(error.hint())

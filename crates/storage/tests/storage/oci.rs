@@ -198,10 +198,12 @@ async fn a_password_comes_from_the_environment_or_from_docker() {
     );
     let broken = config("broken", format!("{{\"auths\": {{\"{}\": {{\"auth\": \"hunter2\"", peer.address));
     let file = format!("{good}/config.json");
+    let address = peer.address.to_string();
+    let host = ("PROTECTED_REGISTRY_OCI_HOST", address.as_str());
     let user = ("PROTECTED_REGISTRY_OCI_USERNAME", "ci");
     let password = ("PROTECTED_REGISTRY_OCI_PASSWORD", "hunter2");
     for environment in [
-        vec![user, password],
+        vec![host, user, password],
         vec![("DOCKER_CONFIG", good.as_str())],
         vec![("REGISTRY_AUTH_FILE", file.as_str())],
     ] {
@@ -209,7 +211,9 @@ async fn a_password_comes_from_the_environment_or_from_docker() {
     }
     for environment in [
         vec![],
-        vec![user, ("PROTECTED_REGISTRY_OCI_PASSWORD", "hunter3")],
+        vec![host, user, ("PROTECTED_REGISTRY_OCI_PASSWORD", "hunter3")],
+        // One for another registry is not shown to this one, though it is the right one.
+        vec![("PROTECTED_REGISTRY_OCI_HOST", "registry.example"), user, password],
         vec![("DOCKER_CONFIG", other.as_str())],
         vec![("DOCKER_CONFIG", helper.as_str())],
         vec![("DOCKER_CONFIG", "/nowhere")],
@@ -221,7 +225,8 @@ async fn a_password_comes_from_the_environment_or_from_docker() {
     }
     let reference: protected_storage::AreaRef =
         format!("oci://{}/acme/core", peer.address).parse().expect("area");
-    for environment in [vec![user], vec![password], vec![("DOCKER_CONFIG", broken.as_str())]] {
+    let half = [vec![user], vec![password], vec![user, password], vec![host, user]];
+    for environment in half.into_iter().chain([vec![("DOCKER_CONFIG", broken.as_str())]]) {
         let error = connect(&reference, &environment).err().expect("refused");
         assert!(!format!("{} {error:?}", told(&error)).contains("hunter"), "{error:?}");
     }
@@ -267,9 +272,16 @@ async fn a_token_is_asked_for_what_is_needed_and_of_nobody_else() {
     let (peer, _folder) = registry(None).await;
     let folder = tempfile::tempdir().expect("folder");
     let sealed = layout(&folder.path().join("sealed"), 1000, 1);
-    let environment =
-        [("PROTECTED_REGISTRY_OCI_USERNAME", "ci"), ("PROTECTED_REGISTRY_OCI_PASSWORD", "hunter2")];
+    let credential = |host: &'static str| {
+        [
+            ("PROTECTED_REGISTRY_OCI_HOST", host),
+            ("PROTECTED_REGISTRY_OCI_USERNAME", "ci"),
+            ("PROTECTED_REGISTRY_OCI_PASSWORD", "hunter2"),
+        ]
+    };
     let gate = Gate::start(peer.address, "127.0.0.1").await;
+    let host = gate.address.to_string().leak();
+    let environment = credential(host);
     let stored = area(gate.address, &environment);
     stored.store(&sealed, &unwatched).await.unwrap_or_else(|error| panic!("{}", told(&error)));
     let push = "GET /token?service=registry.example&scope=repository%3Aacme%2Fcore%3Apull%2Cpush HTTP/1.1";
@@ -280,11 +292,16 @@ async fn a_token_is_asked_for_what_is_needed_and_of_nobody_else() {
     assert_eq!(*gate.asked.lock().expect("asked"), [push, pull]);
     // Another host has to be named.
     let gate = Gate::start(peer.address, "localhost").await;
+    let host = gate.address.to_string().leak();
+    let environment = credential(host);
     let error = area(gate.address, &environment).store(&sealed, &unwatched).await.expect_err("refused");
     assert!(told(&error).contains("wants a token of http://localhost:"), "{}", told(&error));
     assert!(gate.asked.lock().expect("asked").is_empty());
-    let named = [environment[0], environment[1], ("PROTECTED_REGISTRY_OCI_TOKEN_HOST", "localhost")];
-    area(gate.address, &named).store(&sealed, &unwatched).await.expect("stored");
+    let named = |host: &'static str, tokens: &'static str| {
+        [&credential(host)[..], &[("PROTECTED_REGISTRY_OCI_TOKEN_HOST", tokens)]].concat()
+    };
+    let named_here = named(host, "localhost");
+    area(gate.address, &named_here).store(&sealed, &unwatched).await.expect("stored");
     // And neither does a credential travel in clear, nor to a name that only looks like this machine.
     for realm in [
         "http://evil.example/token",
@@ -298,8 +315,10 @@ async fn a_token_is_asked_for_what_is_needed_and_of_nobody_else() {
             Lie::Answer(format!("HTTP/1.1 401 Unauthorized\r\n{challenge}content-length: 0\r\n\r\n"))
         })
         .await;
-        let named = [environment[0], environment[1], ("PROTECTED_REGISTRY_OCI_TOKEN_HOST", "evil.example")];
-        let error = area(address, &named).store(&sealed, &unwatched).await.expect_err(realm);
+        let error = area(address, &named(address.to_string().leak(), "evil.example"))
+            .store(&sealed, &unwatched)
+            .await
+            .expect_err(realm);
         assert!(matches!(error, StorageError::TokenHost { .. } | StorageError::Service { .. }), "{error:?}");
     }
 }
