@@ -96,6 +96,16 @@ impl Request {
         self
     }
 
+    /// Sends a header that carries a credential, whatever it is called.
+    pub fn secret_header(mut self, name: &str, value: &impl Secret) -> Self {
+        self = self.header(name, value.reveal());
+        self.credential = true;
+        if let Some(value) = HeaderName::try_from(name).ok().and_then(|name| self.headers.get_mut(name)) {
+            value.set_sensitive(true);
+        }
+        self
+    }
+
     /// Sends `value` as JSON.
     pub fn json(self, value: &impl Serialize) -> Self {
         match serde_json::to_vec(value) {

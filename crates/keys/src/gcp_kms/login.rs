@@ -454,9 +454,8 @@ impl Session<'_> {
             }
             Subject::Url { url, headers, field } => {
                 let request = self.http.get(url.clone());
-                let request = headers
-                    .iter()
-                    .fold(request, |request, (name, value)| request.header(name, value.reveal()));
+                let request =
+                    headers.iter().fold(request, |request, (name, value)| request.secret_header(name, value));
                 let secrets: Vec<&str> = headers.values().map(CloudCredential::reveal).collect();
                 let answer = rest::answer(self.key, request, said, &secrets).await?;
                 subject(answer.body(), field.as_deref()).map_err(|reason| {
