@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    io::Write as _,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     thread,
@@ -399,6 +400,19 @@ fn what_no_customer_gets_is_never_sealed() {
     tar.current_dir(world.path("work"));
     world.run(tar).succeeded();
     world.run(named(&world.path("work/leaky.tgz"))).failed(7, &["a source map, which no customer gets"]);
+    // In a second member of the gzip file, which npm and tar read on.
+    let members =
+        [("package/package.json", 1024), ("package/index.js.map", usize::MAX)].map(|(name, most)| {
+            let mut tar = world.bare("tar", &["-cf", "member.tar", name]);
+            tar.current_dir(world.path("work"));
+            world.run(tar).succeeded();
+            let tar = fs::read(world.path("work/member.tar")).expect("read");
+            let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+            gzip.write_all(&tar[..most.min(tar.len())]).expect("written");
+            gzip.finish().expect("finished")
+        });
+    fs::write(world.path("work/members.tgz"), members.concat()).expect("write");
+    world.run(named(&world.path("work/members.tgz"))).failed(7, &["a source map, which no customer gets"]);
     nothing_left(&world, "sealed");
     // What nothing is known of is delivered, and said.
     let screen = world.run(named(&alone));
@@ -783,6 +797,19 @@ fn a_grant_of_openbao_opens_one_delivery_for_one_customer() {
     opens(&globex, "one", "opened-next").succeeded();
     as_vendor(&[&revoke[..], &["--key-ref", next]].concat()).succeeded();
     opens(&globex, "one", "opened-never").failed(4, &["answered 403"]);
+    // What is on record and not in the key service is not taken for taken back, unless the key is named.
+    as_vendor(&[&materialized[..], &["--key-ref", next]].concat()).succeeded();
+    assert_eq!(bao.ask("DELETE", &format!("sys/policies/acl/{policy}"), "").0, 204);
+    assert_eq!(bao.ask("DELETE", &format!("identity/group/name/{policy}"), "").0, 204);
+    as_vendor(&revoke).failed(6, &["has none to take back", "--key-ref"]);
+    assert_eq!(listed(&one)["grants"][0]["on_record"], "materialized");
+    as_vendor(&[&revoke[..], &["--key-ref", next]].concat()).succeeded();
+    assert_eq!(listed(&one)["grants"][0]["on_record"], "revoked");
+    as_vendor(
+        &[&materialized[..], &["--key-ref", "aws-kms://arn:aws:kms:eu-central-1:123456789012:alias/acme"]]
+            .concat(),
+    )
+    .failed(2, &["a grant of another key service cannot be put on record"]);
     as_vendor(&[&revoke[..], &["--key-ref", "hvs.CAESIJlU02LQZq"]].concat())
         .failed(2, &["the key of the delivery"]);
     for token in [&globex, &initech, &bao.root] {

@@ -199,7 +199,7 @@ fn run(
             _ => {}
         }
     }
-    // Mode 0700, in the same folder as the result so that one rename shows it, and gone on drop until then.
+    // In the same folder as the result so that one rename shows it, and gone on drop until then.
     let staging = tempfile::Builder::new()
         .prefix(".protected-build-")
         .tempdir_in(parent)

@@ -24,7 +24,7 @@ pub(crate) fn failed(doing: &str, error: &KeyError) -> CommandError {
     let kind = match error {
         _ if error.is_transient() => Kind::Unavailable,
         KeyError::Refused(_) | KeyError::Service { .. } | KeyError::Login { .. } => Kind::Refused,
-        KeyError::Wrap { .. } | KeyError::Answer { .. } => Kind::Failed,
+        KeyError::Wrap { .. } | KeyError::Answer { .. } | KeyError::Http { .. } => Kind::Failed,
         _ => Kind::Usage,
     };
     CommandError::from_error(kind, doing, error).hint(error.hint())

@@ -64,6 +64,13 @@ pub(crate) async fn run(context: &Context, arguments: GrantDelivery) -> Result<(
         now,
     };
     let key_ref = sealed_under(arguments.key_ref.as_ref(), manifest)?;
+    if materializes && key_ref.provider() != manifest.key_ref.provider() {
+        let message = format!(
+            "the delivery is on record under `{}`, and a grant of another key service cannot be put on record",
+            manifest.key_ref
+        );
+        return Err(CommandError::usage(message).advise("seal a new delivery under the other service's key"));
+    }
     let mut service = None;
     let mut materialization = None;
     if materializes {
@@ -96,7 +103,9 @@ pub(crate) async fn run(context: &Context, arguments: GrantDelivery) -> Result<(
         Err(error) => {
             let also =
                 if key_ref == manifest.key_ref { String::new() } else { format!(" --key-ref {key_ref}") };
-            let was_there = before.is_some_and(|grant| grant.status == GrantStatus::Materialized);
+            // A grant on another key than the one on record is new, whatever is on record.
+            let was_there =
+                also.is_empty() && before.is_some_and(|grant| grant.status == GrantStatus::Materialized);
             return Err(match service {
                 Some(service) if !was_there => {
                     take_back(service.as_ref(), &terms, &request, &also, error).await

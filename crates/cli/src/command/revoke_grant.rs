@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use jiff::Timestamp;
 use protected_keys::{GrantTerms, KeyError};
-use protected_model::time::whole_seconds;
+use protected_model::{api::delivery::GrantStatus, time::whole_seconds};
 use serde_json::json;
 
 use super::grant_delivery::{active, bundle_id, grantee, recorded, sealed_under};
@@ -41,17 +41,36 @@ pub(crate) async fn run(context: &Context, arguments: RevokeGrant) -> Result<(),
     };
     let started = Instant::now();
     let key_ref = sealed_under(arguments.key_ref.as_ref(), manifest)?;
-    let service = key_service::connect(&key_ref, &context.keys()?, &http, &doing)?;
-    let (taken, how) = match context.cancel.shield(service.revoke(&terms)).await? {
-        Ok(true) => (true, "taken back"),
-        Ok(false) => (false, "it had none"),
-        // Such a service was never told, and holds nobody back.
-        Err(KeyError::NoGrants { .. }) => {
-            (false, "it knows no grants, so that whoever has the key still opens it")
-        }
-        Err(error) => return Err(key_service::failed(&doing, &error)),
-    };
-    context.console.step("revoke", format!("{key_ref}: {how}"), started);
+    // Attack: a delivery that was wrapped anew with another key, whose wrapping of before somebody kept. So both are
+    // taken back before the record says so.
+    let mut keys = vec![&key_ref];
+    keys.extend(Some(&manifest.key_ref).filter(|key| **key != key_ref));
+    let mut taken = false;
+    for key in keys {
+        let service = key_service::connect(key, &context.keys()?, &http, &doing)?;
+        let how = match context.cancel.shield(service.revoke(&terms)).await? {
+            Ok(true) => {
+                taken = true;
+                "taken back"
+            }
+            Ok(false) => "it had none",
+            // Such a service was never told, and holds nobody back.
+            Err(KeyError::NoGrants { .. }) => {
+                "it knows no grants, so that whoever has the key still opens it"
+            }
+            Err(error) => return Err(key_service::failed(&doing, &error)),
+        };
+        context.console.step("revoke", format!("{key}: {how}"), started);
+    }
+    let materialized = grant.is_some_and(|grant| grant.status == GrantStatus::Materialized);
+    if !taken && materialized && arguments.key_ref.is_none() {
+        let message = format!(
+            "`{grantee}` has a grant on the delivery `{id}` on record, and the key `{key_ref}` has none to take back"
+        );
+        return Err(CommandError::new(Kind::Conflict, message).advise(format!(
+            "if the delivery was wrapped anew, name its key of now by --key-ref; to finish the record alone, --key-ref {key_ref}"
+        )));
+    }
     let revoked = match grant {
         None if !taken => {
             let message = format!("`{grantee}` has no grant on the delivery `{id}`");
@@ -63,9 +82,9 @@ pub(crate) async fn run(context: &Context, arguments: RevokeGrant) -> Result<(),
             let started = Instant::now();
             let answer = session.fractalops.revoke_grant(&session.token, &grant.id);
             let answer = context.cancel.or(answer).await?.map_err(|error| {
-                CommandError::from_fractalops(&doing, error).advise(
-                    "the key service has taken it back already: the same command again finishes the record",
-                )
+                CommandError::from_fractalops(&doing, error).advise(format!(
+                    "the key service has taken it back already: finish the record by protected-registry revoke-grant --bundle-id {id} --grantee {grantee} --key-ref {key_ref}"
+                ))
             })?;
             context.console.step("record", format!("grant {} is revoked", answer.id), started);
             Some(answer)

@@ -11,7 +11,7 @@ use std::{
     },
 };
 
-use flate2::read::GzDecoder;
+use flate2::read::MultiGzDecoder;
 use protected_model::{
     build::{BuildManifest, Protection, SourceMaps},
     delivery::{Content, ContentPath, EvidenceDigest, MAX_FILES},
@@ -410,7 +410,8 @@ fn tarball(path: &Path, stop: &Arc<AtomicBool>) -> io::Result<Option<String>> {
         version: PackageVersion,
     }
     let file = Stoppable { inner: io::BufReader::new(fs::File::open(path)?), stop: Arc::clone(stop) };
-    let mut archive = tar::Archive::new(GzDecoder::new(file));
+    // Attack: a second member of the gzip file, which npm and tar read and a decoder of one member does not.
+    let mut archive = tar::Archive::new(MultiGzDecoder::new(file));
     let mut found = None;
     for entry in archive.entries()? {
         let entry = entry?;
