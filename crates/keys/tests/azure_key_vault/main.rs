@@ -1,6 +1,8 @@
 //! Azure Key Vault, Entra and the resource manager: who seals, who opens, and what none of them is believed.
 
 mod fake;
+#[path = "../common/python.rs"]
+mod python;
 mod sdk;
 mod signing;
 

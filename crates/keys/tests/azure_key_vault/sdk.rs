@@ -1,45 +1,25 @@
 //! Azure's own clients for Python: they judge the stand-in, and exchange wrapped keys, signatures and grants with us.
 
-use std::{path::Path, process::Stdio};
-
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1, ParsedPublicKey};
 use protected_bundle::DataKey;
 use protected_keys::connect_to_sign;
 use protected_model::digest::Sha256;
 use serde_json::{Value, json};
-use tokio::{io::AsyncWriteExt, process::Command};
 
 use crate::{
     SECRET, Scene, Wanted, context,
     fake::{CRYPTO_USER, GROUP, SUBSCRIPTION, TENANT, id_token, key_scope, vault_scope},
-    is_forbidden, reference,
+    is_forbidden, python, reference,
 };
 
 /// Runs the script with `input`, and returns what it says.
 async fn python(scene: &Scene, input: &Value) -> Value {
-    let home = tempfile::tempdir().expect("home");
-    let authority = home.path().join("ca.pem");
+    let folder = tempfile::tempdir().expect("folder");
+    let authority = folder.path().join("ca.pem");
     std::fs::write(&authority, scene.azure.authority_pem()).expect("write");
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let program = folder.join("../../target/tools/azure-sdk/bin/python");
-    let mut child = Command::new(&program)
-        .arg(folder.join("tests/azure_key_vault/sdk.py"))
-        .env_clear()
-        .env("HOME", home.path())
-        .env("HTTPS_PROXY", scene.azure.proxy())
-        .env("REQUESTS_CA_BUNDLE", &authority)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap_or_else(|error| panic!("{}: {error}; run `cargo xtask tools`", program.display()));
-    let mut stdin = child.stdin.take().expect("stdin");
-    stdin.write_all(input.to_string().as_bytes()).await.expect("write");
-    drop(stdin);
-    let output = child.wait_with_output().await.expect("output");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    serde_json::from_slice(&output.stdout).expect("json")
+    let proxy = scene.azure.proxy();
+    let environment = [("HTTPS_PROXY", proxy.as_ref()), ("REQUESTS_CA_BUNDLE", authority.as_os_str())];
+    python::answer("azure-sdk", "azure_key_vault/sdk.py", &environment, input).await
 }
 
 #[tokio::test]

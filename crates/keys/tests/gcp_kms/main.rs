@@ -4,6 +4,8 @@
 mod fake;
 mod grants;
 mod login;
+#[path = "../common/python.rs"]
+mod python;
 mod sdk;
 mod signing;
 mod wrapping;

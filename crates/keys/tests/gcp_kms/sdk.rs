@@ -1,41 +1,15 @@
 //! Google's own clients for Python: they judge the stand-in, and exchange wrapped keys, signatures and grants with us.
 
-use std::{path::Path, process::Stdio};
-
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1, ParsedPublicKey};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use protected_model::digest::Sha256;
-use serde_json::{Value, json};
-use tokio::{io::AsyncWriteExt, process::Command};
+use serde_json::json;
 
 use crate::{
     GLOBEX, INITECH, JOB, P256, PUBLISHER, Terms, World, context, data_key,
     fake::{Issuer, POOL},
-    named,
+    named, python,
 };
-
-/// Runs the script with `input`, and returns what it says.
-async fn python(input: &Value) -> Value {
-    let home = tempfile::tempdir().expect("home");
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let program = folder.join("../../target/tools/google-sdk/bin/python");
-    let mut child = Command::new(&program)
-        .arg(folder.join("tests/gcp_kms/sdk.py"))
-        .env_clear()
-        .env("HOME", home.path())
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap_or_else(|error| panic!("{}: {error}; run `cargo xtask tools`", program.display()));
-    let mut stdin = child.stdin.take().expect("stdin");
-    stdin.write_all(input.to_string().as_bytes()).await.expect("write");
-    drop(stdin);
-    let output = child.wait_with_output().await.expect("output");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    serde_json::from_slice(&output.stdout).expect("json")
-}
 
 #[tokio::test]
 async fn googles_own_clients_and_ours_understand_each_other() {
@@ -85,7 +59,7 @@ async fn googles_own_clients_and_ours_understand_each_other() {
     job["service_account_impersonation_url"] =
         format!("{here}/v1/projects/-/serviceAccounts/{email}:generateAccessToken").into();
     input["job as account"] = job;
-    let said = python(&input).await;
+    let said = python::answer("google-sdk", "gcp_kms/sdk.py", &[], &input).await;
 
     // Theirs of ours.
     assert_eq!(said["opened"], hex::encode(key.reveal()));
