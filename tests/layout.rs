@@ -128,8 +128,7 @@ fn each_provider_file_is_listed() {
         for entry in fs::read_dir(crates().join(folder)).expect("folder") {
             let path = entry.expect("entry").path();
             let name = path.file_stem().and_then(|stem| stem.to_str()).expect("name");
-            // `rest` is what the key services have in common.
-            if ["lib", "mod", "rest"].contains(&name) {
+            if ["lib", "mod"].contains(&name) {
                 continue;
             }
             assert!(listed.contains(&format!("mod {name};")), "{} is not listed in {list}", path.display());

@@ -184,7 +184,7 @@ pub enum KeyError {
         source: Box<HttpError>,
     },
     /// The service said no.
-    #[error("the service of the key `{key}` answered {status} to {request}{}", said(.message.as_deref()))]
+    #[error("the service of the key `{key}` answered {status} to {request}{}", rest::repeated(.message.as_deref()))]
     Service {
         /// The key.
         key: KeyRef,
@@ -350,10 +350,6 @@ fn materialized(key: &KeyRef, operation: &str, reference: String, now: Timestamp
         status: "materialized".to_owned(),
         materialized_at: now,
     }
-}
-
-fn said(message: Option<&str>) -> String {
-    message.map(|message| format!(": {message}")).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -139,3 +139,8 @@ mod tests {
         }
     }
 }
+
+/// Returns what a service said as the end of a sentence.
+pub(crate) fn repeated(message: Option<&str>) -> String {
+    message.map(|message| format!(": {message}")).unwrap_or_default()
+}
