@@ -221,11 +221,11 @@ fn write(archive: &mut impl Read, content: &Content, place: &Path) -> Result<(),
 /// # Errors
 /// When the folder cannot be read.
 #[cfg(unix)]
-pub fn sync_folder(folder: Option<&Path>) -> io::Result<()> {
-    match folder {
-        Some(folder) if folder != Path::new("") => fs::File::open(folder)?.sync_all(),
-        _ => Ok(()),
+pub fn sync_folder(folder: &Path) -> io::Result<()> {
+    if folder == Path::new("") {
+        return Ok(());
     }
+    fs::File::open(folder)?.sync_all()
 }
 
 /// Does nothing: a folder cannot be opened to be written through.
@@ -233,6 +233,6 @@ pub fn sync_folder(folder: Option<&Path>) -> io::Result<()> {
 /// # Errors
 /// Never.
 #[cfg(not(unix))]
-pub fn sync_folder(_: Option<&Path>) -> io::Result<()> {
+pub fn sync_folder(_: &Path) -> io::Result<()> {
     Ok(())
 }

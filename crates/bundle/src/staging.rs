@@ -78,7 +78,7 @@ impl Staging {
         let folder = self.folder();
         sync_folders(&folder)
             .and_then(|()| fs::rename(&folder, &self.to))
-            .and_then(|()| sync_folder(Some(parent(&self.to))))
+            .and_then(|()| sync_folder(parent(&self.to)))
             .map_err(|error| StagingError::Write(self.to, error))
     }
 }
@@ -154,7 +154,7 @@ fn sync_folders(folder: &Path) -> io::Result<()> {
             sync_folders(&entry.path())?;
         }
     }
-    sync_folder(Some(folder))
+    sync_folder(folder)
 }
 
 #[cfg(test)]

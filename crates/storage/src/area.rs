@@ -3,7 +3,7 @@
 use std::{fmt, path::PathBuf, str::FromStr};
 
 use protected_bundle::layout::Digest;
-use protected_model::{key_ref::looks_like_key_material, name::BundleId};
+use protected_model::{key_ref::looks_like_key_material, name::BundleId, oci::RepositoryName};
 
 /// The delivery area of a project.
 ///
@@ -236,8 +236,7 @@ fn plain(rest: &str) -> Result<Vec<&str>, AreaRefError> {
         return Err(AreaRefError::Query);
     }
     let parts: Vec<&str> = rest.split('/').collect();
-    if looks_like_key_material(rest) && parts.len() == 1 || parts.iter().copied().any(looks_like_key_material)
-    {
+    if parts.iter().copied().any(looks_like_key_material) {
         return Err(AreaRefError::KeyMaterial);
     }
     Ok(parts)
@@ -298,13 +297,5 @@ fn is_host(host: &str) -> bool {
 
 /// The grammar of names in the OCI distribution-spec.
 fn is_repository(parts: &[&str]) -> bool {
-    let part = |part: &&str| {
-        let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
-        let words = part.split(['.', '_', '-']).filter(|word| !word.is_empty());
-        let separated = !part.contains("..")
-            && !part.contains("___")
-            && !["._", "_.", "-.", ".-", "-_", "_-"].iter().any(|two| part.contains(two));
-        part.starts_with(plain) && part.ends_with(plain) && separated && words.flat_map(str::chars).all(plain)
-    };
-    !parts.is_empty() && parts.iter().all(part) && parts.join("/").len() <= 255
+    parts.join("/").parse::<RepositoryName>().is_ok()
 }

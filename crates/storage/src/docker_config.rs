@@ -3,7 +3,10 @@
 use std::{fs, io::ErrorKind, path::PathBuf};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use protected_model::environment::Environment;
+use protected_model::{
+    environment::Environment,
+    secret::{CloudCredential, Secret as _},
+};
 use serde_json::Value;
 
 use crate::{AreaRef, StorageError};
@@ -15,25 +18,34 @@ const PASSWORD: &str = "PROTECTED_REGISTRY_OCI_PASSWORD";
 /// Attack: a manifest that somebody wrote names a registry of his own, which would be shown the credential of ours.
 const HOST: &str = "PROTECTED_REGISTRY_OCI_HOST";
 
-/// A username and password, as `Authorization: Basic` has them. It has no `Debug`.
+/// How such a credential begins (RFC 7617).
+const SCHEME: &str = "Basic ";
+
+/// A username and password, as `Authorization: Basic` has them.
 #[derive(Clone)]
-pub(crate) struct Basic(String);
+pub(crate) struct Basic(CloudCredential);
 
 impl Basic {
     fn new(username: &str, password: &str) -> Self {
-        Self(STANDARD.encode(format!("{username}:{password}")))
+        let encoded = STANDARD.encode(format!("{username}:{password}"));
+        Self(CloudCredential::new(format!("{SCHEME}{encoded}")))
     }
 
     /// Returns what of it no message may repeat.
     pub(crate) fn secrets(&self) -> Vec<String> {
-        let decoded = STANDARD.decode(&self.0).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+        let encoded = self.0.reveal().trim_start_matches(SCHEME);
+        let decoded = STANDARD.decode(encoded).ok().and_then(|bytes| String::from_utf8(bytes).ok());
         let password = decoded.as_deref().and_then(|text| Some(text.split_once(':')?.1.to_owned()));
-        [Some(self.0.clone()), password].into_iter().flatten().filter(|secret| !secret.is_empty()).collect()
+        [Some(encoded.to_owned()), password]
+            .into_iter()
+            .flatten()
+            .filter(|secret| !secret.is_empty())
+            .collect()
     }
 
     /// Returns the header, which is for the registry or whom it names for tokens.
-    pub(crate) fn header(&self) -> String {
-        format!("Basic {}", self.0)
+    pub(crate) fn header(&self) -> &CloudCredential {
+        &self.0
     }
 }
 

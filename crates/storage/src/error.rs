@@ -2,8 +2,9 @@
 
 use std::{io, path::PathBuf, sync::Arc};
 
+use bytes::Bytes;
 use protected_bundle::layout::{Digest, LayoutError};
-use protected_http::{HttpError, RequestLine};
+use protected_http::{HttpError, Incoming, RequestLine};
 use protected_model::hint::Hint;
 
 use crate::area::{AreaRef, DeliveryRef};
@@ -253,10 +254,12 @@ impl StorageError {
                 }
                 _ => return None,
             },
-            Self::OtherDelivery { .. } => "give the delivery a bundle id of its own",
+            Self::OtherDelivery { .. } => {
+                "to store it, give the delivery a bundle id of its own; to open it, ask whoever delivered it which one is meant"
+            }
             Self::OtherKeys { .. } => "fetch the delivery again, and wrap the keys of that one anew",
             Self::Bad { .. } | Self::Size { .. } => {
-                "store the delivery again from where it was sealed; what lies there was changed or cut off"
+                "what lies there was changed or cut off: remove it there, and store the delivery again from where it was sealed"
             }
             Self::File { source, .. } => match source.kind() {
                 io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
@@ -271,4 +274,22 @@ impl StorageError {
         };
         Some(Hint::new(text))
     }
+}
+
+/// How much of what a service says when it refuses is read, in bytes.
+const MAX_REFUSAL: usize = 64 << 10;
+
+/// Reads what a service says when it refuses, as far as it matters.
+///
+/// Attack: an answer without end to a request whose good answer may be large.
+pub(crate) async fn refusal(answer: &mut Incoming) -> Bytes {
+    let mut said = Vec::new();
+    while let Ok(Some(piece)) = answer.piece().await {
+        let room = MAX_REFUSAL - said.len();
+        said.extend_from_slice(&piece[..room.min(piece.len())]);
+        if piece.len() >= room {
+            break;
+        }
+    }
+    said.into()
 }

@@ -24,8 +24,8 @@ pub(crate) trait Files: Send + Sync {
     /// Reads a small file whole, if it is there: at most `most` bytes, and one more where it has more.
     async fn read(&self, name: &str, most: u64) -> Result<Option<(Bytes, Version)>, StorageError>;
 
-    /// Reads a file from a place in it on.
-    async fn open(&self, name: &str, from: u64) -> Result<Pieces, StorageError>;
+    /// Reads a large file piece by piece, if it is there.
+    async fn open(&self, name: &str) -> Result<Option<Pieces>, StorageError>;
 
     /// Writes a blob, which appears when it is whole.
     async fn send(&self, name: &str, source: Source, sent: Sent<'_>) -> Result<(), StorageError>;
@@ -120,31 +120,23 @@ pub(crate) async fn replace_keys(
 }
 
 /// Refuses to replace keys that are neither those that were read nor the new ones.
-pub(crate) fn may_replace(
+fn may_replace(
     reference: &DeliveryRef,
     there: &Manifests,
     new: &Manifests,
     read: &Digest,
 ) -> Result<(), StorageError> {
     same_bundle(reference, &there.bundle.digest, &new.bundle.digest)?;
-    if there.keys.digest == new.keys.digest || there.keys.digest == *read {
+    if there.keys.digest == new.keys.digest {
         return Ok(());
     }
-    Err(StorageError::OtherKeys {
-        delivery: reference.clone().into(),
-        found: there.keys.digest,
-        expected: *read,
-    })
+    same_keys(reference, &there.keys.digest, read)
 }
 
 /// Refuses what is there where it is another delivery, or has other keys.
 fn same(reference: &DeliveryRef, there: &Manifests, mine: &Manifests) -> Result<(), StorageError> {
     same_bundle(reference, &there.bundle.digest, &mine.bundle.digest)?;
-    if there.keys.digest == mine.keys.digest {
-        return Ok(());
-    }
-    let (found, expected) = (there.keys.digest, mine.keys.digest);
-    Err(StorageError::OtherKeys { delivery: reference.clone().into(), found, expected })
+    same_keys(reference, &there.keys.digest, &mine.keys.digest)
 }
 
 /// Refuses a delivery that is another one.
@@ -158,6 +150,29 @@ pub(crate) fn same_bundle(
     }
     let (found, expected) = (*found, *expected);
     Err(StorageError::OtherDelivery { delivery: reference.clone().into(), found, expected })
+}
+
+/// Refuses keys that are other ones.
+pub(crate) fn same_keys(
+    reference: &DeliveryRef,
+    found: &Digest,
+    expected: &Digest,
+) -> Result<(), StorageError> {
+    if found == expected {
+        return Ok(());
+    }
+    let (found, expected) = (*found, *expected);
+    Err(StorageError::OtherKeys { delivery: reference.clone().into(), found, expected })
+}
+
+/// Says that a blob has another size than it should.
+pub(crate) fn size(reference: &DeliveryRef, blob: &Blob, found: &str) -> StorageError {
+    StorageError::Size {
+        delivery: reference.clone().into(),
+        name: blob.path(),
+        found: found.to_owned(),
+        expected: format!("{} bytes", blob.size),
+    }
 }
 
 /// Fetches a delivery.
@@ -231,7 +246,8 @@ impl Get<'_> {
     /// Fetches a large blob, and holds it against its digest while it comes.
     async fn content(&self, blob: &Blob, watch: Watch<'_>) -> Result<(), StorageError> {
         let name = blob.path();
-        let pieces = self.files.open(&path(self.bundle, &name), 0).await?;
+        let found = self.files.open(&path(self.bundle, &name)).await?;
+        let pieces = found.ok_or_else(|| lost(self.reference, &name))?;
         let mut sink = Sink::new(self.receiver, self.reference, blob, watch).await?;
         sink.take(pieces).await?;
         sink.end().await
@@ -340,12 +356,7 @@ impl<'a> Sink<'a> {
     }
 
     fn size(&self, found: &str) -> StorageError {
-        StorageError::Size {
-            delivery: self.reference.clone().into(),
-            name: self.blob.path(),
-            found: found.to_owned(),
-            expected: format!("{} bytes", self.blob.size),
-        }
+        size(self.reference, self.blob, found)
     }
 }
 

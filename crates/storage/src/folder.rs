@@ -5,7 +5,7 @@
 
 use std::{
     fs::{self, File, TryLockError},
-    io::{self, ErrorKind, Read, Seek, SeekFrom, Write},
+    io::{self, ErrorKind, Read, Write},
     path::{Path, PathBuf},
     thread,
     time::{Duration, Instant},
@@ -14,6 +14,7 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::stream;
+use protected_bundle::archive::sync_folder;
 use protected_model::digest::Sha256;
 use tempfile::NamedTempFile;
 
@@ -130,7 +131,9 @@ impl Place {
         self.in_folders()?;
         for folder in self.folders() {
             match fs::create_dir(&folder) {
-                Ok(()) => sync(folder.parent().unwrap_or(&self.root)).map_err(self.failed("written"))?,
+                Ok(()) => {
+                    sync_folder(folder.parent().unwrap_or(&self.root)).map_err(self.failed("written"))?
+                }
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(self.failed("written")(error)),
             }
@@ -166,7 +169,7 @@ impl Place {
     fn appear(&self, file: NamedTempFile) -> Result<(), StorageError> {
         let failed = self.failed("written");
         file.persist(&self.path).map_err(|error| failed(error.error))?;
-        sync(self.folder()).map_err(failed)
+        sync_folder(self.folder()).map_err(failed)
     }
 }
 
@@ -190,17 +193,6 @@ fn sweep(folder: &Path) {
     }
 }
 
-/// Has the names in a folder be on the disk.
-#[cfg(unix)]
-fn sync(folder: &Path) -> io::Result<()> {
-    File::open(folder)?.sync_all()
-}
-
-#[cfg(not(unix))]
-fn sync(_: &Path) -> io::Result<()> {
-    Ok(())
-}
-
 #[async_trait]
 impl Files for Folder {
     async fn size(&self, name: &str) -> Result<Option<u64>, StorageError> {
@@ -222,16 +214,9 @@ impl Files for Folder {
         .await
     }
 
-    async fn open(&self, name: &str, from: u64) -> Result<Pieces, StorageError> {
+    async fn open(&self, name: &str) -> Result<Option<Pieces>, StorageError> {
+        let Some(file) = self.with(name, Place::open).await? else { return Ok(None) };
         let place = self.root.join(name);
-        let file = self
-            .with(name, move |place| {
-                let failed = place.failed("read");
-                let mut file = place.open()?.ok_or_else(|| failed(ErrorKind::NotFound.into()))?;
-                file.seek(SeekFrom::Start(from)).map_err(failed)?;
-                Ok(file)
-            })
-            .await?;
         let pieces = stream::try_unfold((file, place), |(mut file, place)| async {
             blocking(move || {
                 let mut piece = vec![0; PIECE];
@@ -245,7 +230,7 @@ impl Files for Folder {
             })
             .await
         });
-        Ok(Box::pin(pieces))
+        Ok(Some(Box::pin(pieces)))
     }
 
     async fn send(&self, name: &str, mut source: Source, sent: Sent<'_>) -> Result<(), StorageError> {
@@ -278,7 +263,7 @@ impl Files for Folder {
                 return Ok(false);
             }
             match place.write(&bytes)?.persist_noclobber(&place.path) {
-                Ok(_) => sync(place.folder()).map(|()| true).map_err(place.failed("written")),
+                Ok(_) => sync_folder(place.folder()).map(|()| true).map_err(place.failed("written")),
                 Err(error) if error.error.kind() == ErrorKind::AlreadyExists => Ok(false),
                 Err(error) => Err(place.failed("written")(error.error)),
             }

@@ -11,8 +11,8 @@ use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use http_body_util::{BodyExt as _, StreamBody};
 use hyper::body::Frame;
 use object_store::{
-    ClientOptions, GetOptions, GetRange, MultipartUpload, ObjectStore, ObjectStoreExt as _, PutMode,
-    RetryConfig, UpdateVersion,
+    ClientOptions, GetResult, MultipartUpload, ObjectStore, ObjectStoreExt as _, PutMode, RetryConfig,
+    UpdateVersion,
     client::{HttpConnector, HttpErrorKind, HttpRequest, HttpResponse, HttpResponseBody, HttpService},
     path::Path,
 };
@@ -21,7 +21,7 @@ use url::Url;
 
 use crate::{
     AreaRef, StorageError,
-    error::{Refused, Unanswered},
+    error::{Refused, Unanswered, refusal},
     files::{Files, Pieces, Sent, Version},
     source::Source,
 };
@@ -39,8 +39,6 @@ const RETRIES: usize = 6;
 const RETRIED_FOR: Duration = Duration::from_secs(60);
 /// How much is read of an answer that is no object.
 const MAX_ANSWER: u64 = 1 << 20;
-/// How much is read of what a service says when it refuses.
-const MAX_REFUSAL: u64 = 64 << 10;
 
 /// An object store.
 pub(crate) struct Objects {
@@ -115,6 +113,17 @@ impl Objects {
     }
 }
 
+impl Objects {
+    /// Starts to read an object, if it is there.
+    async fn get(&self, name: &str) -> Result<Option<GetResult>, StorageError> {
+        match self.store.get(&self.path(name)).await {
+            Ok(found) => Ok(Some(found)),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(self.failed(error)),
+        }
+    }
+}
+
 #[async_trait]
 impl Files for Objects {
     async fn size(&self, name: &str) -> Result<Option<u64>, StorageError> {
@@ -126,11 +135,7 @@ impl Files for Objects {
     }
 
     async fn read(&self, name: &str, most: u64) -> Result<Option<(Bytes, Version)>, StorageError> {
-        let found = match self.store.get(&self.path(name)).await {
-            Ok(found) => found,
-            Err(object_store::Error::NotFound { .. }) => return Ok(None),
-            Err(error) => return Err(self.failed(error)),
-        };
+        let Some(found) = self.get(name).await? else { return Ok(None) };
         let version = Version { e_tag: found.meta.e_tag.clone(), version: found.meta.version.clone() };
         let mut pieces = found.into_stream();
         let mut bytes = Vec::new();
@@ -145,13 +150,10 @@ impl Files for Objects {
         Ok(Some((bytes.into(), version)))
     }
 
-    async fn open(&self, name: &str, from: u64) -> Result<Pieces, StorageError> {
-        let range = (from > 0).then_some(GetRange::Offset(from));
-        let options = GetOptions { range, ..GetOptions::default() };
-        let found = self.store.get_opts(&self.path(name), options).await;
-        let found = found.map_err(|error| self.failed(error))?;
+    async fn open(&self, name: &str) -> Result<Option<Pieces>, StorageError> {
+        let Some(found) = self.get(name).await? else { return Ok(None) };
         let area = self.area.clone();
-        Ok(found.into_stream().map_err(move |error| failed(&area, error)).boxed())
+        Ok(Some(found.into_stream().map_err(move |error| failed(&area, error)).boxed()))
     }
 
     async fn send(&self, name: &str, mut source: Source, sent: Sent<'_>) -> Result<(), StorageError> {
@@ -295,19 +297,6 @@ impl HttpService for Wire {
         let body = HttpResponseBody::new(StreamBody::new(pieces));
         response.body(body).map_err(|_| invalid("the answer is none of HTTP"))
     }
-}
-
-/// Reads what a service says when it refuses, as far as it matters.
-async fn refusal(answer: &mut protected_http::Incoming) -> Bytes {
-    let mut said = Vec::new();
-    while let Ok(Some(piece)) = answer.piece().await {
-        let room = usize::try_from(MAX_REFUSAL).unwrap_or(usize::MAX) - said.len();
-        said.extend_from_slice(&piece[..room.min(piece.len())]);
-        if piece.len() >= room {
-            break;
-        }
-    }
-    said.into()
 }
 
 /// Passes on why no answer came, and whether another attempt may help.

@@ -28,12 +28,13 @@ use protected_model::{
     service_url::is_secure,
 };
 use serde::{Deserialize, Serialize};
-use url::{Host, Url};
+use url::Url;
 
 use crate::{
     Address, AreaRef, DeliveryRef, Repository, Settings, StorageError, Stored, Watch,
     docker_config::{self, Basic},
     error::Refused,
+    error::refusal,
     files::{self, Pieces, Sink, Tally},
     source::Source,
 };
@@ -92,8 +93,8 @@ enum Access {
 
 #[derive(Deserialize)]
 struct Token {
-    #[serde(alias = "access_token")]
-    token: AccessToken,
+    token: Option<AccessToken>,
+    access_token: Option<AccessToken>,
     #[serde(default)]
     expires_in: Option<u64>,
 }
@@ -103,6 +104,7 @@ struct Token {
 #[serde(rename_all = "camelCase")]
 struct Referrers {
     schema_version: u32,
+    #[serde(default)]
     media_type: String,
     manifests: Vec<serde_json::Value>,
 }
@@ -117,22 +119,13 @@ pub(crate) fn connect(
     // Docker Hub answers to another name than the one it is called by.
     let host = if authority == "docker.io" { "registry-1.docker.io" } else { authority };
     let wrong = |reason| StorageError::Settings { area: area.clone().into(), reason };
-    let mut base = Url::parse(&format!("https://{host}/")).map_err(|_| wrong("the host is one"))?;
-    let loopback = match base.host() {
-        Some(Host::Domain(name)) => name == "localhost",
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        None => false,
+    let at = |scheme| {
+        Url::parse(&format!("{scheme}://{host}/")).map_err(|_| wrong("its host is a name or an address"))
     };
-    if loopback {
-        // As Docker does: nobody has certificates for this machine.
-        let plain = Url::parse(&format!("http://{host}/"));
-        base = plain.map_err(|_| wrong("the host is one"))?;
-    }
-    let mut token_hosts = vec![host.split(':').next().unwrap_or_default().to_owned()];
-    if let Some(host) = base.host_str() {
-        token_hosts.push(host.to_owned());
-    }
+    // As Docker does: nobody has certificates for this machine.
+    let plain = at("http")?;
+    let base = if is_secure(&plain) { plain } else { at("https")? };
+    let mut token_hosts: Vec<String> = base.host_str().map(str::to_owned).into_iter().collect();
     if authority == "docker.io" {
         token_hosts.push("auth.docker.io".to_owned());
     }
@@ -163,11 +156,8 @@ impl Registry {
         }
         let referrers = self.referrers(&manifests.bundle.digest, Access::Push).await?;
         let there = current_keys(&pinned, &referrers)?;
-        if let Some(found) = there
-            && found != manifests.keys.digest
-        {
-            let expected = manifests.keys.digest;
-            return Err(StorageError::OtherKeys { delivery: pinned.into(), found, expected });
+        if let Some(found) = &there {
+            files::same_keys(&pinned, found, &manifests.keys.digest)?;
         }
         let blobs = files::blobs(&delivery).await?;
         let mut tally = Tally::new(blobs.iter().map(|blob| blob.size).sum(), watch);
@@ -201,8 +191,8 @@ impl Registry {
         let referrers = self.referrers(&bundle, Access::Push).await?;
         let there = current_keys(&pinned, &referrers)?;
         let mine = there == Some(manifests.keys.digest);
-        if let Some(found) = there.filter(|found| !mine && found != read) {
-            return Err(StorageError::OtherKeys { delivery: pinned.into(), found, expected: *read });
+        if let Some(found) = there.filter(|_| !mine) {
+            files::same_keys(&pinned, &found, read)?;
         }
         let blobs = {
             let delivery = delivery.clone();
@@ -216,10 +206,8 @@ impl Registry {
             self.set_keys(manifests, referrers).await?;
             // Somebody may have done so at the same time, and nothing here can refuse one of the two.
             let referrers = self.referrers(&bundle, Access::Push).await?;
-            let found = current_keys(&pinned, &referrers)?;
-            if let Some(found) = found.filter(|found| *found != manifests.keys.digest) {
-                let expected = manifests.keys.digest;
-                return Err(StorageError::OtherKeys { delivery: pinned.into(), found, expected });
+            if let Some(found) = current_keys(&pinned, &referrers)? {
+                files::same_keys(&pinned, &found, &manifests.keys.digest)?;
             }
         }
         tally.count(!mine, 0);
@@ -297,13 +285,13 @@ impl Registry {
             .await;
         let answer = match answer {
             Err(StorageError::Http { source, .. }) if matches!(*source, HttpError::TooLarge { .. }) => {
-                return Err(size(reference, blob, "more"));
+                return Err(files::size(reference, blob, "more"));
             }
             answer => answer?,
         };
         let answer = self.expect(answer, &[200]).await?;
         let bytes = match answer.into_body().await {
-            Err(HttpError::TooLarge { .. }) => return Err(size(reference, blob, "more")),
+            Err(HttpError::TooLarge { .. }) => return Err(files::size(reference, blob, "more")),
             bytes => bytes.map_err(|error| self.http_failed(error))?,
         };
         files::keep(receiver, reference, blob, bytes).await
@@ -608,7 +596,7 @@ impl Registry {
         let mut challenged = false;
         loop {
             let request = match self.authorization(access) {
-                Some(How::Basic(basic)) => make().header("authorization", &basic.header()),
+                Some(How::Basic(basic)) => make().secret_header("authorization", basic.header()),
                 Some(How::Bearer(token)) => make().bearer(&token),
                 None => make(),
             };
@@ -640,9 +628,12 @@ impl Registry {
             (How::Basic(basic), None)
         } else if scheme.eq_ignore_ascii_case("bearer") {
             let token = self.token(rest, access).await?;
-            // A minute where nothing is said (Docker, token authentication), and never the last second of it.
+            // A minute where nothing is said (Docker, token authentication), and never the last five seconds of it.
             let lives = Duration::from_secs(token.expires_in.unwrap_or(60).saturating_sub(5));
-            (How::Bearer(token.token), Instant::now().checked_add(lives))
+            // By either name, or by both.
+            let bearer = token.token.or(token.access_token);
+            let bearer = bearer.ok_or_else(|| self.service("its answer has no token"))?;
+            (How::Bearer(bearer), Instant::now().checked_add(lives))
         } else {
             return Ok(false);
         };
@@ -670,7 +661,7 @@ impl Registry {
         realm.query_pairs_mut().append_pair("scope", &scope);
         let mut request = self.http.get(realm).max_bytes(MAX_ANSWER).timeout(ATTEMPT).retry(RETRY);
         if let Some(basic) = &self.credential {
-            request = request.header("authorization", &basic.header());
+            request = request.secret_header("authorization", basic.header());
         }
         let answer = request.send().await.map_err(|error| self.http_failed(error))?;
         if !answer.is_success() {
@@ -683,19 +674,9 @@ impl Registry {
         if statuses.contains(&answer.status) { Ok(answer) } else { Err(self.refused(answer).await) }
     }
 
-    /// Reads what a registry says when it says no.
-    ///
-    /// Attack: an answer without end to a request whose good answer may be large.
     async fn refused(&self, mut answer: Incoming) -> StorageError {
         let (status, request) = (answer.status, answer.request().clone());
-        let mut said = Vec::new();
-        while let Ok(Some(piece)) = answer.piece().await {
-            if (said.len() + piece.len()) as u64 > MAX_ANSWER {
-                said.clear();
-                break;
-            }
-            said.extend_from_slice(&piece);
-        }
+        let said = refusal(&mut answer).await;
         self.said_no(status, &request, &said)
     }
 
@@ -766,15 +747,6 @@ fn manifest_blob(digest: Digest, bytes: &[u8], artifact_type: &str) -> Blob {
         size: bytes.len() as u64,
         artifact_type: Some(artifact_type.to_owned()),
         annotations: std::collections::BTreeMap::new(),
-    }
-}
-
-fn size(reference: &DeliveryRef, blob: &Blob, found: &str) -> StorageError {
-    StorageError::Size {
-        delivery: reference.clone().into(),
-        name: blob.path(),
-        found: found.to_owned(),
-        expected: format!("{} bytes", blob.size),
     }
 }
 

@@ -131,7 +131,7 @@ pub(crate) fn save_manifest(folder: &Path, manifest: &DeliveryManifest) -> Resul
         file.as_file().set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))?;
         file.as_file().sync_all()?;
         file.persist(&place)?;
-        archive::sync_folder(Some(folder))
+        archive::sync_folder(folder)
     };
     save().map_err(|error| {
         CommandError::new(Kind::Failed, format!("cannot write `{}`: {error}", place.display()))

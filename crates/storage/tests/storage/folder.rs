@@ -2,22 +2,18 @@
 
 use std::{fs, os::unix::fs::symlink, path::Path, sync::Mutex, time::SystemTime};
 
-use protected_bundle::layout::{Delivery, Digest};
+use protected_bundle::layout::Delivery;
 use protected_model::digest::Sha256;
 use protected_storage::{Address, Area, AreaRef, Progress, StorageError};
 
 use crate::{
-    connect,
+    connect, digest, fetch,
     sample::{BUNDLE, bundle, content, copy, layout, layout_of, names, rewrap, same, unwatched},
     told,
 };
 
 fn area(folder: &Path) -> Area {
     connect(&AreaRef::Folder(folder.to_owned()), &[]).expect("area")
-}
-
-async fn fetch(area: &Area, into: &Path) -> Result<(), StorageError> {
-    area.fetch(&Address::Bundle(bundle()), None, into, &unwatched).await
 }
 
 #[tokio::test]
@@ -109,7 +105,7 @@ async fn another_delivery_of_the_name_is_refused_and_nothing_changes() {
         told(&error),
         format!(
             "`{}/{BUNDLE}` is another delivery: it is {found}, where {expected} was expected\n\
-             give the delivery a bundle id of its own",
+             to store it, give the delivery a bundle id of its own; to open it, ask whoever delivered it which one is meant",
             place.path().display()
         )
     );
@@ -122,10 +118,6 @@ async fn another_delivery_of_the_name_is_refused_and_nothing_changes() {
     area.fetch(&address, Some(&found.0), &to, &unwatched).await.expect("fetched");
     let error = fetch(&area, &to).await.expect_err("taken");
     assert_eq!(error.to_string(), format!("`{}` is there already", to.display()));
-}
-
-fn digest(layout: &Path) -> Digest {
-    Delivery::open(layout).expect("delivery").bundle().digest
 }
 
 #[tokio::test]

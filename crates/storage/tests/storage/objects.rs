@@ -2,16 +2,15 @@
 
 use std::{fs, net::SocketAddr};
 
-use protected_bundle::layout::Delivery;
 use protected_storage::{Address, Area, AreaRef, StorageError};
 
 use crate::{
-    client, connect,
+    SIZE, client, connect, fetch, holds_one,
     peers::{
         self, ACCOUNT, Cutter, GCS_TOKEN, Lie, Peer, Way, account_key, azurite, liar, made, make_container,
         moto,
     },
-    sample::{BUNDLE, bundle, copy, layout, layout_of, names, rewrap, same, unwatched},
+    sample::{BUNDLE, copy, layout, layout_of, names, rewrap, same, unwatched},
     told,
 };
 
@@ -92,37 +91,13 @@ impl Store {
     }
 }
 
-async fn fetch(area: &Area, into: &std::path::Path) -> Result<(), StorageError> {
-    area.fetch(&Address::Bundle(bundle()), None, into, &unwatched).await
-}
-
 /// What holds for every store.
 async fn holds(store: Store) {
     let folder = tempfile::tempdir().expect("folder");
     let at = |name: &str| folder.path().join(name);
     let area = store.connect();
-    // Three parts, the last of them short.
-    let size = (20 << 20) + 7;
-    let sealed = layout(&at("sealed"), size, 1);
-
-    let error = fetch(&area, &at("none")).await.expect_err("nothing there");
-    assert!(matches!(error, StorageError::NoDelivery(_)), "{error:?}");
-    let stored = area.store(&sealed, &unwatched).await.expect("stored");
+    let (sealed, stored) = holds_one(&area, folder.path()).await;
     assert_eq!(stored.delivery.uri().as_deref(), Some(format!("{}/{BUNDLE}", store.area).as_str()));
-    assert_eq!((stored.sent, stored.already_there), (8, 0));
-    assert!(stored.bytes > size);
-    let again = area.store(&sealed, &unwatched).await.expect("stored again");
-    assert_eq!((again.delivery, again.sent, again.already_there), (stored.delivery, 0, 8));
-    fetch(&area, &at("fetched")).await.expect("fetched");
-    same(&sealed, &at("fetched"));
-
-    // Another delivery of the name.
-    let other = layout(&at("other"), 1000, 2);
-    let error = area.store(&other, &unwatched).await.expect_err("refused");
-    assert!(matches!(error, StorageError::OtherDelivery { .. }), "{error:?}");
-    let expected = Delivery::open(&other).expect("delivery").bundle().digest;
-    let fetched = area.fetch(&Address::Bundle(bundle()), Some(&expected.0), &at("wrong"), &unwatched).await;
-    assert!(matches!(fetched, Err(StorageError::OtherDelivery { .. })), "{fetched:?}");
 
     // Keys, by two at once.
     let (one, two) = (copy(&sealed, &at("one")), copy(&sealed, &at("two")));
@@ -144,7 +119,7 @@ async fn holds(store: Store) {
     assert!(matches!(error, StorageError::OtherDelivery { .. }), "{error:?}");
 
     // Connections that end in the middle.
-    let big = layout_of(&at("big"), "big", size, 3);
+    let big = layout_of(&at("big"), "big", SIZE, 3);
     let cutter = Cutter::start(store.address, Way::Up, 3 << 20, 2).await;
     let through = store.through(cutter.address, store.area);
     through.store(&big, &unwatched).await.unwrap_or_else(|error| panic!("{}", told(&error)));

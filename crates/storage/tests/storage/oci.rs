@@ -3,7 +3,6 @@
 use std::{
     fs,
     net::SocketAddr,
-    path::Path,
     process::{Command, Stdio},
     sync::{Arc, Mutex},
 };
@@ -14,22 +13,14 @@ use protected_storage::{Address, Area, DeliveryRef, StorageError};
 use serde_json::{Value, json};
 
 use crate::{
-    client, connect,
+    SIZE, client, connect, digest, fetch, holds_one,
     peers::{Cutter, Lie, Way, liar, made, registry},
-    sample::{BUNDLE, bundle, content, copy, layout, layout_of, names, rewrap, same, unwatched},
+    sample::{BUNDLE, content, copy, layout, layout_of, names, rewrap, same, unwatched},
     told,
 };
 
 fn area(address: SocketAddr, environment: &[(&str, &str)]) -> Area {
     connect(&format!("oci://{address}/acme/core").parse().expect("area"), environment).expect("connected")
-}
-
-async fn fetch(area: &Area, into: &Path) -> Result<(), StorageError> {
-    area.fetch(&Address::Bundle(bundle()), None, into, &unwatched).await
-}
-
-fn digest(layout: &Path) -> Digest {
-    Delivery::open(layout).expect("delivery").bundle().digest
 }
 
 fn skopeo(arguments: &[&str]) {
@@ -45,34 +36,15 @@ async fn deliveries_lie_in_a_registry() {
     let folder = tempfile::tempdir().expect("folder");
     let at = |name: &str| folder.path().join(name);
     let area = area(peer.address, &[]);
-    // Two chunks, the last of them short.
-    let size = (20 << 20) + 7;
-    let sealed = layout(&at("sealed"), size, 1);
-
-    let error = fetch(&area, &at("none")).await.expect_err("nothing there");
-    assert!(matches!(error, StorageError::NoDelivery(_)), "{error:?}");
-    let stored = area.store(&sealed, &unwatched).await.expect("stored");
+    let (sealed, stored) = holds_one(&area, folder.path()).await;
     let uri = stored.delivery.uri().expect("uri");
     assert_eq!(uri, format!("oci://{}/acme/core@{}", peer.address, digest(&sealed)));
-    // Six blobs and manifests, the tag of the keys and that of the bundle.
-    assert_eq!((stored.sent, stored.already_there), (8, 0));
-    assert!(stored.bytes > size);
-    let again = area.store(&sealed, &unwatched).await.expect("stored again");
-    assert_eq!((again.delivery, again.sent, again.already_there), (stored.delivery, 0, 8));
-    fetch(&area, &at("fetched")).await.expect("fetched");
-    same(&sealed, &at("fetched"));
     // By the digest, as its manifest names it.
     let pinned: DeliveryRef = uri.parse().expect("reference");
     area.fetch(&pinned.address, Some(&digest(&sealed).0), &at("pinned"), &unwatched).await.expect("fetched");
     same(&sealed, &at("pinned"));
 
-    // Another delivery of the name.
-    let other = layout(&at("other"), 1000, 2);
-    let error = area.store(&other, &unwatched).await.expect_err("refused");
-    assert!(matches!(error, StorageError::OtherDelivery { .. }), "{error:?}");
-    let fetched =
-        area.fetch(&Address::Bundle(bundle()), Some(&digest(&other).0), &at("no"), &unwatched).await;
-    assert!(matches!(fetched, Err(StorageError::OtherDelivery { .. })), "{fetched:?}");
+    let other = at("other");
     let missing = Address::Digest(digest(&other));
     let error = area.fetch(&missing, None, &at("no"), &unwatched).await.expect_err("missing");
     assert!(matches!(error, StorageError::NoDelivery(_)), "{error:?}");
@@ -93,7 +65,7 @@ async fn deliveries_lie_in_a_registry() {
     assert!(matches!(error, StorageError::NoDelivery(_)), "{error:?}");
 
     // Connections that end in the middle.
-    let big = layout_of(&at("big"), "big", size, 3);
+    let big = layout_of(&at("big"), "big", SIZE, 3);
     let cutter = Cutter::start(peer.address, Way::Up, 3 << 20, 2).await;
     let through = self::area(cutter.address, &[]);
     through.store(&big, &unwatched).await.unwrap_or_else(|error| panic!("{}", told(&error)));
@@ -245,7 +217,12 @@ impl Gate {
         let minted = liar(move |line| {
             seen.lock().expect("seen").push(line.to_owned());
             let scope = if line.contains("pull%2Cpush") { "push" } else { "pull" };
-            let body = json!({"token": format!("hunter2-{scope}"), "expires_in": 300}).to_string();
+            let body = {
+                // By both names, as services write it that also speak OAuth 2.
+                let token = format!("hunter2-{scope}");
+                json!({"token": token, "access_token": token, "expires_in": 300})
+            }
+            .to_string();
             Lie::Answer(format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len()))
         })
         .await;
