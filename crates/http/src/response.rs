@@ -132,14 +132,17 @@ impl Incoming {
         Ok(piece)
     }
 
-    /// Reads a small body whole.
+    /// Reads a small body whole, within the time that one piece may take.
     ///
     /// # Errors
     /// As [`Self::piece`].
     pub async fn into_body(mut self) -> Result<Bytes, HttpError> {
+        let (begun, whole) = (Instant::now(), self.timeout);
         let mut body = BytesMut::new();
         while let Some(piece) = self.piece().await? {
             body.extend_from_slice(&piece);
+            // Attack: a byte at a time, each in time, for years.
+            self.timeout = whole.saturating_sub(begun.elapsed());
         }
         Ok(body.freeze())
     }
