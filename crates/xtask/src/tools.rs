@@ -62,10 +62,6 @@ pub(crate) const SBOM_PEERS: &str = "sbom-peers";
 /// The one written in Go.
 pub(crate) const SYFT: &str = "syft";
 
-/// A key service of AWS, and AWS's own client. Each wants another version of what both are made of.
-const AWS: &str = "aws";
-const MINISTACK: &str = "ministack";
-
 const TOOLS: &[Tool] = &[
     Tool { folder: NODE, purpose: Purpose::Tests, source: Source::Node { version: "24.21.0" } },
     Tool {
@@ -205,13 +201,14 @@ const TOOLS: &[Tool] = &[
         purpose: Purpose::Tests,
         source: npm("azurite", "3.37.0", &[("azurite-blob", "dist/src/blob/main.js")]),
     },
+    // A key service of AWS, and AWS's own client. Each wants another version of what both are made of.
     Tool {
-        folder: AWS,
+        folder: "aws",
         purpose: Purpose::Tests,
         source: Source::Python { packages: &["moto[server]==5.2.5", "boto3==1.44.8"] },
     },
     Tool {
-        folder: MINISTACK,
+        folder: "ministack",
         purpose: Purpose::Tests,
         source: Source::Python { packages: &["ministack==1.5.33"] },
     },

@@ -39,6 +39,8 @@ pub(super) fn run_command(workspace: &Workspace, arguments: &[String]) -> Result
     }
     tools::install_folders(workspace, &[NODE, HARDEN_INPUTS, "age", "gpg", "openssl", "taskset", "time"])?;
     let folder = workspace.target.join("bench/deliver");
+    // What a killed run left.
+    let _ = fs::remove_dir_all(&folder);
     local::make(&folder)?;
     // With the other cipher first, so that what stays in the target folder is what is usual.
     let other = build(workspace, &folder, "aws-lc", &["--features", "aws-lc"])?;
@@ -81,7 +83,6 @@ struct Cost {
 
 impl Bench {
     fn measure(mut self, files: &Path) -> Result<()> {
-        local::make(&self.folder)?;
         let (plain, large) = (self.folder.join("plain"), self.folder.join("large"));
         let written = |path: &Path, error: io::Error| Failure::new(format!("`{}`: {error}", path.display()));
         fs::File::open("/dev/urandom")
