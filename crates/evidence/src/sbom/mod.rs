@@ -148,9 +148,7 @@ fn read_lock(
     manifest: &Manifest,
     installed: &Installed,
 ) -> Result<Option<Lock>, Fault> {
-    let member = folder.strip_prefix(top).unwrap_or(folder);
-    let member: Vec<_> = member.components().map(|part| part.as_os_str().to_string_lossy()).collect();
-    let member = member.join("/");
+    let member = within(top, folder);
     let above = if member.is_empty() { None } else { installed.manifest_in("") };
     let above = above.as_ref().unwrap_or(manifest);
     let needs_workspaces = name == "yarn.lock";

@@ -153,6 +153,10 @@ fn spdx(document: &Value, package: &Package<'_>) -> Result<Counted, Refused> {
         {
             return Err(refuse(format!("`{name}` with SHA-1 {known}"), format!("SHA-1 {found}")));
         }
+        // Attack: a file by its SHA-1 alone, which is all that the specification asks for.
+        if digest("SHA1").is_some() && !package.sha1.contains_key(name) {
+            return Err(refuse("files of the package alone", format!("`{name}`, which is not in it")));
+        }
         if let Some(digest) = digest("SHA256")
             && listed.insert(name, digest).is_some()
         {
