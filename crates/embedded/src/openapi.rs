@@ -90,7 +90,9 @@ fn operation(endpoint: &Endpoint, schemas: &mut SchemaGenerator) -> Value {
         }
         responses.insert(status.to_string(), response);
     }
-    let problem = Content::of::<Problem>(MEDIA_TYPE);
+    // Docker's clients read no other type.
+    let docker = endpoint.credential == Credential::SessionOrBasic;
+    let problem = Content::of::<Problem>(if docker { "application/json" } else { MEDIA_TYPE });
     responses.insert(
         "default".to_owned(),
         json!({"description": "A refusal or failure", "content": media(problem, schemas)}),

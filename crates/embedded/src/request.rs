@@ -193,7 +193,7 @@ pub(crate) fn json<T: DeserializeOwned>(headers: &HeaderMap, bytes: &[u8]) -> An
 
 /// Reads a form; a member that is given twice is refused (RFC 6749 section 3.2).
 pub(crate) fn form<T: DeserializeOwned>(headers: &HeaderMap, bytes: &[u8]) -> Answer<T> {
-    form_repeating(headers, bytes, "")
+    form_with(headers, bytes, None)
 }
 
 /// Reads a form in which one member may be given more than once: its values are joined by spaces.
@@ -202,6 +202,10 @@ pub(crate) fn form_repeating<T: DeserializeOwned>(
     bytes: &[u8],
     repeated: &str,
 ) -> Answer<T> {
+    form_with(headers, bytes, Some(repeated))
+}
+
+fn form_with<T: DeserializeOwned>(headers: &HeaderMap, bytes: &[u8], repeated: Option<&str>) -> Answer<T> {
     expect_type(headers, "application/x-www-form-urlencoded")?;
     members(url::form_urlencoded::parse(bytes), repeated)
 }
@@ -209,7 +213,7 @@ pub(crate) fn form_repeating<T: DeserializeOwned>(
 /// Reads the members of a form or a query, of which `repeated` may be given more than once.
 pub(crate) fn members<T: DeserializeOwned>(
     parsed: url::form_urlencoded::Parse<'_>,
-    repeated: &str,
+    repeated: Option<&str>,
 ) -> Answer<T> {
     let mut members = serde_json::Map::new();
     for (name, value) in parsed {
@@ -217,7 +221,7 @@ pub(crate) fn members<T: DeserializeOwned>(
             None => {
                 members.insert(name.into_owned(), value.into_owned().into());
             }
-            Some(Value::String(before)) if name == repeated => {
+            Some(Value::String(before)) if Some(&*name) == repeated => {
                 before.push(' ');
                 before.push_str(&value);
             }

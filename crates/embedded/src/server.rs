@@ -135,7 +135,10 @@ async fn sweep(app: Arc<App>) {
             tracing::error!(error = &error as &dyn std::error::Error, "cannot rotate the signing key");
         }
         if let Err(error) = oci::rotate(&app, now) {
-            tracing::error!(error = &error as &dyn std::error::Error, "cannot rotate the registry's keys");
+            tracing::error!(
+                error = &error as &dyn std::error::Error,
+                "cannot rotate the keys of registry tokens"
+            );
         }
         if let Err(error) = sigstore::rotate(&app, now).await {
             tracing::error!(error = &error as &dyn std::error::Error, "cannot rotate the Sigstore keys");

@@ -11,7 +11,7 @@ use toml::Spanned;
 
 use super::{
     Config, People, Role,
-    check::{Checked, wrong},
+    check::{Checked, wrong, wrong_at},
 };
 
 /// The registry that tokens are for.
@@ -125,7 +125,7 @@ pub(super) fn check(config: &Config, tables: Tables) -> Checked<Option<Oci>> {
         let first = plans.first().map(|it| it.span()).or_else(|| licences.first().map(|it| it.span()));
         return match first {
             None => Ok(None),
-            Some(at) => super::check::wrong_at(at.start, "[[oci_plan]] and [[oci_licence]] need [oci]"),
+            Some(at) => wrong_at(at.start, "[[oci_plan]] and [[oci_licence]] need [oci]"),
         };
     };
     let mut checked = Oci { plans: BTreeMap::new(), licences: Vec::new(), ..entry.get_ref().clone() };

@@ -57,7 +57,7 @@ async fn get(
 ) -> Answered {
     let wanted = async {
         let query = query.unwrap_or_default();
-        let wanted = members(url::form_urlencoded::parse(query.as_bytes()), "scope")?;
+        let wanted = members(url::form_urlencoded::parse(query.as_bytes()), Some("scope"))?;
         // What stands in a URL stands in logs: no credential is taken from there.
         Ok((wanted, in_header(&headers)?))
     };

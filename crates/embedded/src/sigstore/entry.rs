@@ -125,11 +125,11 @@ fn wrong_signature() -> Refusal {
     )
 }
 
-/// Adds a canonical body to the log.
-pub(super) async fn add(app: &App, authority: &Authority, body: Vec<u8>) -> Answer<log::Added> {
-    let added = log::add(&app.store, authority, body, app.now()).await?;
-    match added {
+/// Adds a canonical body to the log, and returns its entry and whether it is new.
+pub(super) async fn add(app: &App, authority: &Authority, body: Vec<u8>) -> Answer<(log::Logged, bool)> {
+    match log::add(&app.store, authority, body, app.now()).await? {
+        log::Added::New(logged) => Ok((logged, true)),
+        log::Added::Known(logged) => Ok((logged, false)),
         log::Added::Broken(what) => Err(AuthorityError::Log(what).into()),
-        added => Ok(added),
     }
 }

@@ -20,7 +20,7 @@ use super::{
     entry::{self, Verifier, check_digest_signature, check_signature, refused},
     invalid, json,
     keys::Keys,
-    log::{self, Added, Logged},
+    log::{self, Logged},
     merkle, pem,
 };
 use crate::{
@@ -191,18 +191,15 @@ async fn create(State(app): State<Arc<App>>, headers: HeaderMap, body: Body) -> 
         HeaderValue::try_from(format!("/{PATH}/{}", id(&authority.keys(), logged)))
             .map_err(|_| Refusal::new(Code::INTERNAL, "the entry's id cannot be a header"))
     };
-    match entry::add(&app, authority, body).await? {
-        Added::Known(logged) => {
-            let message = format!("an equivalent entry is in the log, at index {}", logged.index);
-            let refusal = Refusal::new(Code::INVALID_DOCUMENT, message).status(StatusCode::CONFLICT);
-            Err(refusal.location(location(&logged)?))
-        }
-        Added::New(logged) => {
-            let headers = [(header::LOCATION, location(&logged)?)];
-            Ok((StatusCode::CREATED, headers, Json(shown(authority, &logged)?)).into_response())
-        }
-        Added::Broken(what) => Err(AuthorityError::Log(what).into()),
+    let (logged, new) = entry::add(&app, authority, body).await?;
+    let location = location(&logged)?;
+    if !new {
+        let message = format!("an equivalent entry is in the log, at index {}", logged.index);
+        let refusal = Refusal::new(Code::INVALID_DOCUMENT, message).status(StatusCode::CONFLICT);
+        return Err(refusal.location(location));
     }
+    let headers = [(header::LOCATION, location)];
+    Ok((StatusCode::CREATED, headers, Json(shown(authority, &logged)?)).into_response())
 }
 
 fn short(text: &str) -> String {

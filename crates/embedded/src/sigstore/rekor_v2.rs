@@ -18,10 +18,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::{
-    Authority, AuthorityError, authority, base64,
+    Authority, authority, base64,
     entry::{self, Verifier, check_digest_signature},
     invalid, json,
-    log::{Added, Logged},
+    log::Logged,
     root::KEY_DETAILS,
 };
 use crate::{app::App, endpoint::Endpoint, problem::Answer, request::read_body};
@@ -134,12 +134,8 @@ async fn create(
         ));
     };
     let body = hashedrekord(&app, authority, &request)?;
-    match entry::add(&app, authority, body).await? {
-        Added::New(logged) | Added::Known(logged) => {
-            Ok((StatusCode::CREATED, Json(shown(authority, &logged))))
-        }
-        Added::Broken(what) => Err(AuthorityError::Log(what).into()),
-    }
+    let (logged, _) = entry::add(&app, authority, body).await?;
+    Ok((StatusCode::CREATED, Json(shown(authority, &logged))))
 }
 
 fn hashedrekord(app: &App, authority: &Authority, request: &HashedRekordRequest) -> Answer<Vec<u8>> {

@@ -5,9 +5,7 @@ use protected_model::digest::Sha256;
 use serde_json::{Value, json};
 
 use super::{
-    AuthorityError, entry,
-    log::Added,
-    rekor_v2,
+    entry, rekor_v2,
     tsa::{self, Wanted},
 };
 use crate::{app::App, problem::Answer};
@@ -36,10 +34,7 @@ pub(crate) async fn witness(
     let Some(authority) = &app.authority else { return Ok(None) };
     let digest = Sha256::of(message);
     let body = rekor_v2::body(digest.as_bytes(), signature, "publicKey", spki);
-    let logged = match entry::add(app, authority, body).await? {
-        Added::New(logged) | Added::Known(logged) => logged,
-        Added::Broken(what) => return Err(AuthorityError::Log(what).into()),
-    };
+    let (logged, _) = entry::add(app, authority, body).await?;
     let wanted = Wanted {
         algorithm: tsa::plain(tsa::SHA256),
         digest: Sha256::of(signature).as_bytes().to_vec(),

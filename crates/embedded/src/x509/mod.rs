@@ -79,7 +79,7 @@ pub(crate) fn unsigned(
         issuer,
         validity: Validity { not_before: time(subject.not_before)?, not_after: time(subject.not_after)? },
         subject: subject.name,
-        subject_public_key_info: public_key_info(subject.key)?,
+        subject_public_key_info: SubjectPublicKeyInfoOwned::try_from(subject.key)?,
         issuer_unique_id: None,
         subject_unique_id: None,
         extensions: Some(extensions),
@@ -175,10 +175,6 @@ pub(crate) fn plain_extension(
 /// Returns the name of an authority: what it is, and of which key, so that two never share one.
 pub(crate) fn name(what: &str, key: &[u8]) -> Result<Name, X509Error> {
     Ok(Name::from_str(&format!("CN={what} {},O=FractalOps", hex::encode(&Sha256::of(key).as_bytes()[..4])))?)
-}
-
-pub(crate) fn public_key_info(key: &[u8]) -> Result<SubjectPublicKeyInfoOwned, X509Error> {
-    Ok(SubjectPublicKeyInfoOwned::try_from(key)?)
 }
 
 fn ecdsa() -> AlgorithmIdentifierOwned {
