@@ -29,29 +29,21 @@ struct Names {
     content_origin: &'static str,
 }
 
-const FRACTALOPS: Names = Names {
-    variable: "FRACTALOPS_ID_TOKEN",
-    file: "FRACTALOPS_ID_TOKEN_FILE",
-    value_origin: "the value of `FRACTALOPS_ID_TOKEN`",
-    path_origin: "the value of `FRACTALOPS_ID_TOKEN_FILE`",
-    content_origin: "the content of the file that `FRACTALOPS_ID_TOKEN_FILE` names",
-};
+macro_rules! names {
+    ($who:literal) => {
+        Names {
+            variable: concat!($who, "_ID_TOKEN"),
+            file: concat!($who, "_ID_TOKEN_FILE"),
+            value_origin: concat!("the value of `", $who, "_ID_TOKEN`"),
+            path_origin: concat!("the value of `", $who, "_ID_TOKEN_FILE`"),
+            content_origin: concat!("the content of the file that `", $who, "_ID_TOKEN_FILE` names"),
+        }
+    };
+}
 
-const SIGSTORE: Names = Names {
-    variable: "SIGSTORE_ID_TOKEN",
-    file: "SIGSTORE_ID_TOKEN_FILE",
-    value_origin: "the value of `SIGSTORE_ID_TOKEN`",
-    path_origin: "the value of `SIGSTORE_ID_TOKEN_FILE`",
-    content_origin: "the content of the file that `SIGSTORE_ID_TOKEN_FILE` names",
-};
-
-const KEY_SERVICE: Names = Names {
-    variable: "KEY_SERVICE_ID_TOKEN",
-    file: "KEY_SERVICE_ID_TOKEN_FILE",
-    value_origin: "the value of `KEY_SERVICE_ID_TOKEN`",
-    path_origin: "the value of `KEY_SERVICE_ID_TOKEN_FILE`",
-    content_origin: "the content of the file that `KEY_SERVICE_ID_TOKEN_FILE` names",
-};
+const FRACTALOPS: Names = names!("FRACTALOPS");
+const SIGSTORE: Names = names!("SIGSTORE");
+const KEY_SERVICE: Names = names!("KEY_SERVICE");
 
 /// Holds an ID token for FractalOps.
 pub(crate) const VARIABLE: &str = FRACTALOPS.variable;

@@ -64,7 +64,7 @@ impl Platform for Jenkins {
         let snippet = format!(
             "add an `OpenID Connect id token as file` credential with the audience `{audience}`, and bind it as well:
     withCredentials([file(credentialsId: '{}', variable: '{variable}')]) {{
-      sh 'protected-registry publish'
+      sh 'protected-registry ...'
     }}",
             variable.trim_end_matches("_FILE").to_ascii_lowercase().replace('_', "-")
         );
