@@ -250,7 +250,7 @@ async fn until_it_passes(
         let answer = rest::sent(key, request()?).await?;
         let code = if answer.is_success() { None } else { said(&answer) };
         let code = code.as_deref().map(code_of).unwrap_or_default().to_owned();
-        if left > 0 && PASSING.contains(&code.as_str()) {
+        if left > 0 && passes(&code) {
             tokio::time::sleep(wait).await;
             wait *= 2;
             continue;
@@ -265,6 +265,11 @@ async fn until_it_passes(
 /// Writes what AWS says: its code, and what it says beside.
 fn coded(code: &str, message: &str) -> String {
     format!("{code}: {message}")
+}
+
+/// Returns whether what AWS says is that it passes.
+pub(crate) fn passes(said: &str) -> bool {
+    PASSING.contains(&code_of(said))
 }
 
 /// Returns the code of what AWS says.
@@ -400,9 +405,7 @@ impl Kms {
 
     async fn ask<T: DeserializeOwned>(&self, operation: &str, body: &Value) -> Result<T, Failure> {
         let answer = self.send(operation, body).await?;
-        Ok(answer
-            .json()
-            .map_err(|source| KeyError::Http { key: self.key.clone(), source: Box::new(source) })?)
+        Ok(answer.json().map_err(|source| rest::failed(&self.key, source))?)
     }
 
     async fn send(&self, operation: &str, body: &Value) -> Result<Response, Failure> {

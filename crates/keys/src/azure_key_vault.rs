@@ -161,10 +161,9 @@ fn service(key: &KeyRef, settings: &Settings, http: &Client) -> Result<Service, 
         token: OnceCell::new(),
     };
     let name = "PROTECTED_REGISTRY_AZURE_MANAGEMENT_URL";
-    let management = match (cloud, environment.get(name)) {
-        (None, None) => None,
-        (cloud, given) => {
-            let usual = cloud.map(|cloud| cloud.management).or(given).unwrap_or_default();
+    let management = match cloud.map(|cloud| cloud.management).or(environment.get(name)) {
+        None => None,
+        Some(usual) => {
             let url = address(key, environment, name, || usual.to_owned())?;
             Some(Endpoint { url, audience: usual.trim_end_matches('/').to_owned(), token: OnceCell::new() })
         }
@@ -283,7 +282,7 @@ impl Service {
 
     async fn json<T: DeserializeOwned>(&self, endpoint: &Endpoint, request: Request) -> Result<T, KeyError> {
         let answer = self.send(endpoint, request).await?.json();
-        answer.map_err(|source| KeyError::Http { key: self.reference.clone(), source: Box::new(source) })
+        answer.map_err(|source| rest::failed(&self.reference, source))
     }
 
     /// Says what a service that takes no token of ours asks for instead.
@@ -392,7 +391,7 @@ impl KeyService for WrappingKey {
         self.unwrap_by(version, &wrapped).await
     }
 
-    /// Takes over what another version of the same key wrapped.
+    /// Also takes what another version of the same key wrapped.
     async fn rewrap(&self, wrapped: &str, _: &KeyContext) -> Result<WrappedKey, KeyError> {
         let (version, wrapped) = self.read(wrapped)?;
         let key = self.unwrap_by(version, &wrapped).await?;

@@ -21,7 +21,6 @@ use protected_http::{Client, Request, Response};
 use protected_model::{
     api::delivery::{GrantMaterialization, Grantee},
     digest::Sha256,
-    integrity::canonical,
     key_ref::KeyRef,
     name::BundleId,
     secret::Secret as _,
@@ -33,7 +32,7 @@ use zeroize::Zeroizing;
 use self::login::Login;
 use crate::{
     Connecting, FoundGrant, GrantLimits, GrantTerms, KeyContext, KeyError, KeyService, Settings, SigningKey,
-    WrappedKey, rest,
+    WrappedKey, bound_to, materialized, rest,
 };
 
 /// What a grantee is given: to decrypt with the key, and nothing else.
@@ -229,9 +228,10 @@ impl Service {
         let number = number.filter(digits);
         let path = self.reference.path();
         let any = format!("{path}/cryptoKeyVersions/<n>");
-        let expected = if path == self.key() { &any } else { path };
+        let pinned = path != self.key();
+        let expected = if pinned { path } else { &any };
         match number {
-            Some(number) if name == path || expected == any => Ok(number.to_owned()),
+            Some(number) if !pinned || name == path => Ok(number.to_owned()),
             _ => {
                 let found = rest::readable(name);
                 let reason =
@@ -405,11 +405,6 @@ fn end(condition: &Condition) -> Option<Timestamp> {
     if end == NEVER { None } else { end.parse().ok() }
 }
 
-/// Returns what a wrapping is bound to: the SHA-256 of the context's canonical JSON (RFC 8785).
-fn bound_to(context: &KeyContext) -> [u8; 32] {
-    *Sha256::of(canonical(context)).as_bytes()
-}
-
 /// Returns a CRC-32C (Castagnoli, as in iSCSI) as the service writes numbers of 64 bits: as a text.
 fn crc32c(bytes: &[u8]) -> String {
     checksum(CrcAlgorithm::Crc32Iscsi, bytes).to_string()
@@ -430,7 +425,7 @@ impl KeyService for WrappingKey {
     async fn wrap(&self, key: &DataKey, context: &KeyContext) -> Result<WrappedKey, KeyError> {
         let service = &self.0;
         let plaintext = Zeroizing::new(STANDARD.encode(key.reveal()));
-        let bound_to = bound_to(context);
+        let bound_to = *bound_to(context).as_bytes();
         let request = service.http.post(service.url(":encrypt")).json(&json!({
             "plaintext": *plaintext,
             "plaintextCrc32c": crc32c(key.reveal()),
@@ -453,7 +448,7 @@ impl KeyService for WrappingKey {
         let service = &self.0;
         let refused = || KeyError::Refused(service.reference.clone());
         let wrapped = STANDARD.decode(wrapped).map_err(|_| refused())?;
-        let bound_to = bound_to(context);
+        let bound_to = *bound_to(context).as_bytes();
         let request = service.http.post(service.url_of_key(":decrypt")).json(&json!({
             "ciphertext": STANDARD.encode(&wrapped),
             "ciphertextCrc32c": crc32c(&wrapped),
@@ -488,13 +483,7 @@ impl KeyService for WrappingKey {
         let title = title(terms.bundle);
         let until = until(&terms.expires_at.map_or_else(|| NEVER.to_owned(), |end| end.to_string()));
         service.change(|bindings| give(bindings, &title, &until, terms.grantee)).await?;
-        Ok(GrantMaterialization {
-            provider: service.reference.provider(),
-            operation: "SetIamPolicy".to_owned(),
-            reference: title,
-            status: "materialized".to_owned(),
-            materialized_at: terms.now,
-        })
+        Ok(materialized(&service.reference, "SetIamPolicy", title, terms.now))
     }
 
     async fn grants(&self, bundle: &BundleId, _: &KeyContext) -> Result<Vec<FoundGrant>, KeyError> {

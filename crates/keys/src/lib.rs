@@ -21,6 +21,7 @@ use protected_model::{
     digest::Sha256,
     environment::Environment,
     hint::Hint,
+    integrity::canonical,
     key_ref::{KeyProvider, KeyRef},
     name::BundleId,
     secret::IdToken,
@@ -271,7 +272,10 @@ impl KeyError {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Http { source, .. } => source.is_transient(),
-            Self::Service { status, .. } => matches!(status, 408 | 429 | 500..),
+            Self::Service { status: 408 | 429 | 500.., .. } => true,
+            Self::Service { message: Some(message), key, .. } => {
+                key.provider() == KeyProvider::AwsKms && aws_kms::passes(message)
+            }
             _ => false,
         }
     }
@@ -285,7 +289,7 @@ impl KeyError {
                 aws_kms::hint(message)?
             }
             Self::Service { status: 403, key, .. } if key.provider() == KeyProvider::OpenBao => {
-                "the token needs `read` on the key, <mount>/keys/<key>, to sign or to seal, and `update` on <mount>/<what>/<key>: sign, encrypt, decrypt or rewrap"
+                "the token needs `read` on the key, <mount>/keys/<key>, to sign or to seal, and `update` on <mount>/<what>/<key>: sign, encrypt or rewrap; whoever opens needs a grant for this delivery that has not ended; whoever grants needs sys/policies/acl/delivery-*, identity/group/name/delivery-* and identity/entity/name/*"
             }
             Self::Service { status: 403, key, .. } if key.provider() == KeyProvider::AzureKeyVault => {
                 "a role on the key allows it: keys/read and keys/wrap/action to seal, keys/unwrap/action to open, keys/read and keys/sign/action to sign, roleAssignments/* and vaults/read to grant; a new role may take ten minutes to arrive"
@@ -307,11 +311,11 @@ impl KeyError {
             }
             Self::NoFolder(_) => "set PROTECTED_REGISTRY_KEY_FOLDER",
             Self::File { .. } => {
-                "set PROTECTED_REGISTRY_KEY_FOLDER to its folder, or make a new one: (umask 077; openssl rand -hex 32 > <folder>/<name>.key)"
+                "set PROTECTED_REGISTRY_KEY_FOLDER to its folder, or, for what is yet to be sealed, make a new one: (umask 077; mkdir -p <folder>; openssl rand -hex 32 > <folder>/<name>.key)"
             }
             Self::Refused(key) if key.provider() != KeyProvider::LocalFile => return None,
             Self::Refused(_) => {
-                "set PROTECTED_REGISTRY_KEY_FOLDER to the folder that holds the key of the build"
+                "set PROTECTED_REGISTRY_KEY_FOLDER to the folder that holds the key that it was sealed under"
             }
             Self::Wrap { .. } => return None,
         };
@@ -339,6 +343,11 @@ pub async fn connect_to_sign(
 ) -> Result<Box<dyn SigningKey>, KeyError> {
     let (_, connect) = service(key.provider());
     connect(key, settings, http).await
+}
+
+/// Returns what a wrapping is bound to: the SHA-256 of the context's canonical JSON (RFC 8785).
+fn bound_to(context: &KeyContext) -> Sha256 {
+    Sha256::of(canonical(context))
 }
 
 /// Says what was done in a service, as FractalOps records it.

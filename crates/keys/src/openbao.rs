@@ -16,7 +16,6 @@ use protected_http::{Client, Request, Response};
 use protected_model::{
     api::delivery::{GrantMaterialization, Grantee},
     digest::Sha256,
-    integrity::canonical,
     key_ref::KeyRef,
     name::BundleId,
     secret::{AccessToken, Secret as _},
@@ -29,7 +28,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     Connecting, FoundGrant, GrantLimits, GrantTerms, IdTokens, KeyContext, KeyError, KeyService, Settings,
-    SigningKey, WrappedKey, materialized, rest,
+    SigningKey, WrappedKey, bound_to, materialized, rest,
 };
 
 /// Where a job logs in with its identity, below `auth/`.
@@ -104,7 +103,6 @@ struct Decrypted {
 }
 
 struct WrappingKey {
-    reference: KeyRef,
     service: Service,
 }
 
@@ -127,7 +125,7 @@ pub(crate) fn connect(
     settings: &Settings,
     http: &Client,
 ) -> Result<Box<dyn KeyService>, KeyError> {
-    Ok(Box::new(WrappingKey { reference: key.clone(), service: service(key, settings, http)? }))
+    Ok(Box::new(WrappingKey { service: service(key, settings, http)? }))
 }
 
 fn service(key: &KeyRef, settings: &Settings, http: &Client) -> Result<Service, KeyError> {
@@ -246,8 +244,7 @@ impl Service {
 
     async fn data<T: DeserializeOwned>(&self, request: Request) -> Result<T, KeyError> {
         let answer = self.send(request).await?.json();
-        let Answer { data } = answer
-            .map_err(|source| KeyError::Http { key: self.reference.clone(), source: Box::new(source) })?;
+        let Answer { data } = answer.map_err(|source| rest::failed(&self.reference, source))?;
         Ok(data)
     }
 
@@ -264,9 +261,9 @@ impl Service {
         self.data(self.http.post(self.url(path)).json(body)).await
     }
 
-    /// Returns whether there was something to delete.
-    async fn delete(&self, path: &str) -> Result<bool, KeyError> {
-        Ok(absent(self.send(self.http.delete(self.url(path))).await)?.is_some())
+    /// Deletes what is there, if anything.
+    async fn delete(&self, path: &str) -> Result<(), KeyError> {
+        absent(self.send(self.http.delete(self.url(path))).await).map(drop)
     }
 }
 
@@ -295,7 +292,7 @@ fn is_name(text: &str) -> bool {
 
 impl WrappingKey {
     async fn ask<T: DeserializeOwned>(&self, verb: &str, body: &Value) -> Result<T, KeyError> {
-        let (mount, name) = parts(&self.reference);
+        let (mount, name) = parts(&self.service.reference);
         self.service.post(&format!("{mount}/{verb}/{name}"), body).await
     }
 
@@ -303,7 +300,7 @@ impl WrappingKey {
     ///
     /// Attack: with a key that is not derived the engine ignores the context, and one wrapping opens for every bundle.
     async fn check(&self) -> Result<(), KeyError> {
-        let (mount, name) = parts(&self.reference);
+        let (mount, name) = parts(&self.service.reference);
         let found: Symmetric = self.service.get(&format!("{mount}/keys/{name}")).await?;
         let fault = if !["aes256-gcm96", "chacha20-poly1305"].contains(&found.kind.as_str()) {
             "it is no key of type `aes256-gcm96` or `chacha20-poly1305`"
@@ -316,7 +313,7 @@ impl WrappingKey {
         } else {
             return Ok(());
         };
-        Err(KeyError::Wrap { key: self.reference.clone(), reason: fault.to_owned() })
+        Err(KeyError::Wrap { key: self.service.reference.clone(), reason: fault.to_owned() })
     }
 
     /// Returns a wrapped key if it is one of this engine's, and so nothing that was never wrapped.
@@ -327,16 +324,19 @@ impl WrappingKey {
             version.parse::<u64>().ok().filter(|_| long)
         });
         let Some(version) = version else {
-            let reason = "the answer of the service holds no wrapped key".to_owned();
-            return Err(KeyError::Wrap { key: self.reference.clone(), reason });
+            return Err(self.unusable("it holds no wrapped key"));
         };
         Ok(WrappedKey { text, version: Some(version.to_string()) })
+    }
+
+    fn unusable(&self, reason: &str) -> KeyError {
+        KeyError::Answer { key: self.service.reference.clone(), reason: reason.to_owned() }
     }
 
     /// Turns the engine's word for "not this key, or not this context" into ours.
     fn refusal(&self, error: KeyError) -> KeyError {
         match error {
-            KeyError::Service { status: 400, .. } => KeyError::Refused(self.reference.clone()),
+            KeyError::Service { status: 400, .. } => KeyError::Refused(self.service.reference.clone()),
             other => other,
         }
     }
@@ -346,7 +346,7 @@ impl WrappingKey {
 ///
 /// A policy that allows one bundle names this text.
 pub fn transit_context(context: &KeyContext) -> String {
-    STANDARD.encode(Sha256::of(canonical(context)).as_bytes())
+    STANDARD.encode(bound_to(context).as_bytes())
 }
 
 #[async_trait]
@@ -363,10 +363,10 @@ impl KeyService for WrappingKey {
     async fn unwrap(&self, wrapped: &str, context: &KeyContext) -> Result<DataKey, KeyError> {
         let body = json!({"ciphertext": wrapped, "context": transit_context(context)});
         let opened: Decrypted = self.ask("decrypt", &body).await.map_err(|error| self.refusal(error))?;
-        let refused = || KeyError::Refused(self.reference.clone());
         let text = Zeroizing::new(opened.plaintext);
-        let bytes = Zeroizing::new(STANDARD.decode(text.as_bytes()).map_err(|_| refused())?);
-        rest::data_key(&self.reference, &bytes)
+        let bytes = STANDARD.decode(text.as_bytes()).map(Zeroizing::new);
+        let bytes = bytes.map_err(|_| self.unusable("it holds no data key"))?;
+        rest::data_key(&self.service.reference, &bytes)
     }
 
     async fn rewrap(&self, wrapped: &str, context: &KeyContext) -> Result<WrappedKey, KeyError> {
@@ -393,7 +393,7 @@ impl KeyService for WrappingKey {
             "metadata": {"bundle_id": terms.bundle.as_str(), "grantee": terms.grantee.as_str()},
         });
         self.service.send(self.service.http.post(self.service.url(&group_path(&name))).json(&group)).await?;
-        Ok(materialized(&self.reference, "sys/policies/acl", name, terms.now))
+        Ok(materialized(&self.service.reference, "sys/policies/acl", name, terms.now))
     }
 
     async fn grants(&self, bundle: &BundleId, _: &KeyContext) -> Result<Vec<FoundGrant>, KeyError> {
@@ -478,7 +478,7 @@ fn grant_name(bundle: &BundleId, grantee: &Grantee) -> String {
 impl WrappingKey {
     /// Finds the entity that a grantee is: its tokens have what its groups have, from the next request on.
     async fn entity(&self, grantee: &Grantee) -> Result<Entity, KeyError> {
-        let refuse = |reason| KeyError::Grant { key: self.reference.clone(), reason };
+        let refuse = |reason| KeyError::Grant { key: self.service.reference.clone(), reason };
         if !is_name(grantee.as_str()) {
             return Err(refuse(format!("`{grantee}` is no name of an entity of OpenBao")));
         }
@@ -492,13 +492,14 @@ impl WrappingKey {
 
     /// Writes the policy, unless it is there as it has to be.
     async fn allow(&self, name: &str, terms: &GrantTerms<'_>) -> Result<(), KeyError> {
-        let (mount, key) = parts(&self.reference);
+        let (mount, key) = parts(&self.service.reference);
         // Attack: without `required_parameters` a request that names no context would pass the policy.
         let policy = format!(
             "path \"{mount}/decrypt/{key}\" {{ capabilities=[\"update\"] allowed_parameters={{\"ciphertext\"=[] \"context\"=[\"{}\"]}} required_parameters=[\"context\"] }}",
             transit_context(terms.context)
         );
-        for last in [false, true] {
+        let mut again = true;
+        loop {
             let found: Option<Policy> = self.service.find(&policy_path(name)).await?;
             if found.as_ref().is_some_and(|it| it.policy == policy && it.expiration == terms.expires_at) {
                 return Ok(());
@@ -510,11 +511,10 @@ impl WrappingKey {
             }
             let request = self.service.http.post(self.service.url(&policy_path(name))).json(&body);
             match self.service.send(request).await {
-                Err(KeyError::Service { status: 400, .. }) if !last => {}
+                Err(KeyError::Service { status: 400, .. }) if again => again = false,
                 other => return other.map(drop),
             }
         }
-        Ok(())
     }
 }
 

@@ -1,6 +1,6 @@
 //! One request to a key service: bounded, repeated where that can help, and an error that repeats no credential.
 
-use std::time::Duration;
+use std::{fs, io::Read as _, path::Path, time::Duration};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use protected_bundle::DataKey;
@@ -19,6 +19,8 @@ const RETRY: Retry = Retry { attempts: 4, budget: Duration::from_secs(30) };
 const MAX_BYTES: u64 = 1024 * 1024;
 /// The longest text of a service that is repeated, in characters.
 const LONGEST_TEXT: usize = 200;
+/// The largest file with a credential that is read, in bytes.
+const MAX_FILE_BYTES: u64 = 64 * 1024;
 
 /// How a service says what it does not like: the text in the answer, if there is any.
 pub(crate) type Said = fn(&Response) -> Option<String>;
@@ -82,7 +84,8 @@ pub(crate) async fn json<T: DeserializeOwned>(
     answer(key, request, said, secrets).await?.json().map_err(|source| failed(key, source))
 }
 
-fn failed(key: &KeyRef, source: protected_http::HttpError) -> KeyError {
+/// Says that a service could not be asked, or did not answer as it should.
+pub(crate) fn failed(key: &KeyRef, source: protected_http::HttpError) -> KeyError {
     KeyError::Http { key: key.clone(), source: Box::new(source) }
 }
 
@@ -114,6 +117,32 @@ pub(crate) fn data_key(key: &KeyRef, bytes: &[u8]) -> Result<DataKey, KeyError> 
     Ok(data_key)
 }
 
+/// Returns what a service said as the end of a sentence.
+pub(crate) fn repeated(message: Option<&str>) -> String {
+    message.map(|message| format!(": {message}")).unwrap_or_default()
+}
+
+/// Reads a file with a credential, whole or not at all.
+pub(crate) fn file(path: &Path) -> Result<Zeroizing<Vec<u8>>, String> {
+    let file = fs::File::open(path).map_err(|error| error.to_string())?;
+    if !file.metadata().map_err(|error| error.to_string())?.is_file() {
+        return Err("it is no file".to_owned());
+    }
+    let mut content = Zeroizing::new(Vec::new());
+    file.take(MAX_FILE_BYTES + 1).read_to_end(&mut content).map_err(|error| error.to_string())?;
+    if content.len() as u64 > MAX_FILE_BYTES {
+        return Err(format!("it is longer than {MAX_FILE_BYTES} bytes"));
+    }
+    Ok(content)
+}
+
+/// Reads a file with a token, without the blanks around it.
+pub(crate) fn text(path: &Path) -> Result<String, String> {
+    let content = file(path)?;
+    let text = std::str::from_utf8(&content).map_err(|_| "it is not text".to_owned())?;
+    Ok(text.trim().to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -138,9 +167,20 @@ mod tests {
             assert!(from_pem("PUBLIC KEY", bad).is_none(), "{bad}");
         }
     }
-}
 
-/// Returns what a service said as the end of a sentence.
-pub(crate) fn repeated(message: Option<&str>) -> String {
-    message.map(|message| format!(": {message}")).unwrap_or_default()
+    /// Attack: a token that is cut off is another token.
+    #[test]
+    fn a_file_is_read_whole_or_not_at_all() {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("token");
+        fs::write(&path, " token\n").expect("write");
+        assert_eq!(text(&path).expect("token"), "token");
+        for (content, reason) in
+            [(vec![b'a'; 65_537], "it is longer than 65536 bytes"), (vec![0xff], "it is not text")]
+        {
+            fs::write(&path, content).expect("write");
+            assert_eq!(text(&path).expect_err("refused"), reason);
+        }
+        assert_eq!(text(folder.path()).expect_err("a folder"), "it is no file");
+    }
 }

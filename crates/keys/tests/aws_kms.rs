@@ -712,6 +712,7 @@ async fn a_service_that_has_too_much_to_do_is_asked_again_for_a_while() {
     assert_eq!(kms.asked("passes-kms").await, ["Encrypt"; 3]);
     let error = kms.faulty("one", "throttled").wrap(&data_key(), &context).await.expect_err("never");
     refused(&error, &["ThrottlingException"]);
+    assert!(error.is_transient());
     assert_eq!(kms.asked("throttled").await.len(), 4);
     for status in ["429", "500", "503"] {
         let fault = format!("status-{status}");

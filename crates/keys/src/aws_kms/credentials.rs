@@ -1,6 +1,10 @@
 //! Who asks AWS: credentials that are given, or that a role or a container lends for a short time.
 
-use std::{fs::File, io::Read as _, path::PathBuf, sync::Arc, time::SystemTime};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::SystemTime,
+};
 
 use aws_credential_types::Credentials;
 use jiff::{SignedDuration, Timestamp};
@@ -16,7 +20,7 @@ use tokio::sync::Mutex;
 use url::Url;
 
 use super::{coded, endpoint, until_it_passes};
-use crate::{IdTokens, KeyError, Settings};
+use crate::{IdTokens, KeyError, Settings, rest};
 
 /// For whom a job's ID token is made when it is shown to AWS.
 const AUDIENCE: &str = "sts.amazonaws.com";
@@ -26,8 +30,6 @@ const ROLE_SECONDS: &str = "900";
 const SESSION: &str = "protected-registry";
 /// How long before their end credentials are renewed, so that none ends on its way.
 const MARGIN: SignedDuration = SignedDuration::from_secs(60);
-/// The largest file of a token that is read.
-const MAX_TOKEN_BYTES: u64 = 64 * 1024;
 /// Where the agent of a container answers that is given a path alone: the next hop, and nobody behind it.
 const CONTAINER_AGENT: &str = "http://169.254.170.2";
 
@@ -146,12 +148,9 @@ impl Asker {
         Ok(lent(access_key_id, secret_access_key, token, expiration))
     }
 
-    fn read(&self, path: &PathBuf) -> Result<String, KeyError> {
-        let mut text = String::new();
-        let read = File::open(path)
-            .and_then(|file| file.take(MAX_TOKEN_BYTES).read_to_string(&mut text))
-            .map_err(|error| self.failed(format!("the token in {} cannot be read: {error}", path.display())));
-        read.map(|_| text.trim().to_owned())
+    fn read(&self, path: &Path) -> Result<String, KeyError> {
+        rest::text(path)
+            .map_err(|error| self.failed(format!("the token in {} cannot be read: {error}", path.display())))
     }
 
     fn unreadable(&self) -> KeyError {

@@ -1,6 +1,9 @@
 //! Who asks: an application of Microsoft Entra, by an identity that it trusts or by its secret.
 
-use std::{fs::File, io::Read, path::PathBuf, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use protected_http::{Client, Response};
 use protected_model::{
@@ -45,9 +48,6 @@ const CLOUDS: &[Cloud] = &[
         management: "https://management.chinacloudapi.cn",
     },
 ];
-
-/// The largest file that is read as a token.
-const MAX_TOKEN_BYTES: u64 = 64 * 1024;
 
 pub(super) struct Application {
     key: KeyRef,
@@ -114,31 +114,30 @@ impl Application {
 
     /// Logs in.
     pub(super) async fn token(&self, scope: &str) -> Result<AccessToken, KeyError> {
-        let assertion = match &self.proof {
-            Proof::Secret(_) => None,
-            Proof::File(path) => Some(self.read(path)?),
+        let given;
+        let proof = match &self.proof {
+            Proof::Secret(secret) => secret.reveal(),
+            Proof::File(path) => {
+                given = self.read(path)?;
+                given.reveal()
+            }
             Proof::Job(identity) => {
                 let audience = self.cloud().unwrap_or(&CLOUDS[0]).exchange;
-                Some(identity.id_token(audience).await.map_err(|reason| self.failed(reason))?)
+                given = identity.id_token(audience).await.map_err(|reason| self.failed(reason))?;
+                given.reveal()
             }
         };
         let mut form = vec![("grant_type", "client_credentials"), ("client_id", &self.id), ("scope", scope)];
-        let secret = match (&self.proof, &assertion) {
-            (Proof::Secret(secret), _) => {
-                form.push(("client_secret", secret.reveal()));
-                secret.reveal()
-            }
-            (_, Some(token)) => {
-                let kind = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
-                form.extend([("client_assertion_type", kind), ("client_assertion", token.reveal())]);
-                token.reveal()
-            }
-            (_, None) => return Err(self.failed("there is nothing to log in with".to_owned())),
-        };
+        if let Proof::Secret(_) = self.proof {
+            form.push(("client_secret", proof));
+        } else {
+            let kind = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+            form.extend([("client_assertion_type", kind), ("client_assertion", proof)]);
+        }
         let url = self.authority.join(&format!("{}/oauth2/v2.0/token", self.tenant));
         let request = self.http.post(url).form(&form);
         let granted: Granted =
-            rest::json(&self.key, request, said, &[secret]).await.map_err(|error| match error {
+            rest::json(&self.key, request, said, &[proof]).await.map_err(|error| match error {
                 KeyError::Service { status: status @ (400 | 401), message, .. } => {
                     let text = message.unwrap_or_else(|| "for no reason that it gives".to_owned());
                     self.failed(format!(
@@ -151,15 +150,10 @@ impl Application {
         Ok(granted.access_token)
     }
 
-    fn read(&self, path: &PathBuf) -> Result<IdToken, KeyError> {
-        let failed = |error: std::io::Error| {
+    fn read(&self, path: &Path) -> Result<IdToken, KeyError> {
+        rest::text(path).map(IdToken::new).map_err(|error| {
             self.failed(format!("the token in `{}` (AZURE_FEDERATED_TOKEN_FILE): {error}", path.display()))
-        };
-        let mut text = String::new();
-        File::open(path)
-            .and_then(|file| file.take(MAX_TOKEN_BYTES).read_to_string(&mut text))
-            .map_err(failed)?;
-        Ok(IdToken::new(text.trim()))
+        })
     }
 
     fn failed(&self, reason: String) -> KeyError {

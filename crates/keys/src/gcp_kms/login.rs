@@ -1,6 +1,10 @@
 //! Who asks Google Cloud: whose access token is given, who has a credential file, the job, or the machine.
 
-use std::{collections::BTreeMap, fs, io::Read as _, path::PathBuf, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use aws_lc_rs::{rand::SystemRandom, rsa::KeyPair, signature::RSA_PKCS1_SHA256};
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -16,7 +20,6 @@ use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 use url::Url;
-use zeroize::Zeroizing;
 
 use super::said;
 use crate::{IdTokens, KeyError, Settings, rest};
@@ -27,8 +30,6 @@ const SCOPE: &str = "https://www.googleapis.com/auth/cloudkms";
 const IAM_SCOPE: &str = "https://www.googleapis.com/auth/iam";
 /// How long an access token lives.
 const LIFETIME_SECONDS: i64 = 3600;
-/// The longest credential file, and the longest file with a token in it.
-const MAX_FILE_BYTES: u64 = 64 * 1024;
 /// Where the machine tells who it is.
 const MACHINE: &str = "169.254.169.254";
 
@@ -144,7 +145,7 @@ impl Login {
             Who::Token(AccessToken::new(token))
         } else if let Some((name, path)) = given(FILES) {
             let failed = |reason| failed(format!("the file `{path}` that {name} names: {reason}"));
-            let file = document(&content(&PathBuf::from(path)).map_err(failed)?).map_err(failed)?;
+            let file = document(&rest::file(Path::new(path)).map_err(failed)?).map_err(failed)?;
             quota_project = quota_project.or_else(|| Some(file["quota_project_id"].as_str()?.to_owned()));
             services.who(&file).map_err(failed)?
         } else if let (Some(provider), Some(identity)) = (environment.get(PROVIDER), &settings.id_tokens) {
@@ -156,6 +157,13 @@ impl Login {
             }
             let subject = Subject::Job(identity.clone());
             Who::Federated { provider: provider.to_owned(), subject, kind: ID_TOKEN, account }
+        } else if environment.get(PROVIDER).is_some() {
+            // Never the machine in the job's place.
+            return Err(KeyError::NotConfigured {
+                key: key.clone(),
+                what: "which job shows its identity to PROTECTED_REGISTRY_GCP_WORKLOAD_IDENTITY_PROVIDER",
+                hint: "run in CI with an identity, or unset it and set GOOGLE_OAUTH_ACCESS_TOKEN or GOOGLE_APPLICATION_CREDENTIALS",
+            });
         } else if let Some(host) = environment.get(METADATA) {
             let expected = "expected `metadata.google.internal`, or an address of this machine";
             Who::Machine(machine(host).ok_or_else(|| failed(format!("{METADATA}: {expected}")))?)
@@ -315,19 +323,6 @@ fn machine(host: &str) -> Option<Url> {
     (host == MACHINE || is_secure(&url)).then_some(url)
 }
 
-fn content(path: &PathBuf) -> Result<Zeroizing<Vec<u8>>, String> {
-    let file = fs::File::open(path).map_err(|error| error.to_string())?;
-    if !file.metadata().map_err(|error| error.to_string())?.is_file() {
-        return Err("it is no file".to_owned());
-    }
-    let mut content = Zeroizing::new(Vec::new());
-    file.take(MAX_FILE_BYTES + 1).read_to_end(&mut content).map_err(|error| error.to_string())?;
-    if content.len() as u64 > MAX_FILE_BYTES {
-        return Err(format!("it is longer than {MAX_FILE_BYTES} bytes"));
-    }
-    Ok(content)
-}
-
 fn document(content: &[u8]) -> Result<Value, String> {
     serde_json::from_slice(content).map_err(|_| "it is not JSON".to_owned())
 }
@@ -447,7 +442,7 @@ impl Session<'_> {
                 identity.id_token(&audience).await.map_err(|reason| self.failed(reason))
             }
             Subject::File { path, field } => {
-                let token = content(path).and_then(|content| subject(&content, field.as_deref()));
+                let token = rest::file(path).and_then(|content| subject(&content, field.as_deref()));
                 token.map_err(|reason| {
                     self.failed(format!("the file `{}` with the token: {reason}", path.display()))
                 })
