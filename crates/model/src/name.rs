@@ -71,6 +71,11 @@ pub struct PackageNameError {
 }
 
 impl PackageName {
+    /// Returns the name as files are called after it: `acme-core` of `@acme/core`.
+    pub fn file_base(&self) -> String {
+        self.0.trim_start_matches('@').replace('/', "-")
+    }
+
     /// Returns the whole name.
     pub fn as_str(&self) -> &str {
         &self.0

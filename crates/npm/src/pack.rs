@@ -382,7 +382,7 @@ fn assemble(
         package.manifest(readme.as_ref().map(|(path, text)| (path.as_str(), text.as_str())), has_gyp);
     let (name, version) = (package.name().clone(), package.version().clone());
     Packed {
-        filename: format!("{}-{version}.tgz", name.as_str().trim_start_matches('@').replace('/', "-")),
+        filename: format!("{}-{version}.tgz", name.file_base()),
         name,
         version,
         size: output.bytes.len() as u64,

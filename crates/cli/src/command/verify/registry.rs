@@ -219,7 +219,7 @@ pub(super) async fn fetch(
         own_attestations,
     };
     let evidence = folder.join("evidence");
-    let base = name.as_str().replace('/', "-").replace('@', "");
+    let base = name.file_base();
     let mut files = vec![(folder.join(format!("{base}-{version}.tgz")), bytes.to_vec())];
     files.push((folder.join(FILE), protected_model::integrity::canonical(&served)));
     files.extend(named(documents).into_iter().map(|(name, bytes)| (evidence.join(name), bytes)));
