@@ -12,7 +12,7 @@ Map call(String command, Map variables, Map settings, String credentialsId) {
             continue
         }
         if (!variables.containsKey(name)) {
-            error("${step} has no setting '${name}'; it has credentialsId, signingCredentialsId, ${variables.keySet().join(', ')}")
+            error("${step} has no setting '${name}'; it has credentialsId, signingCredentialsId, keyCredentialsId, ${variables.keySet().join(', ')}")
         }
         environment.add("${variables[name]}=${settings[name]}".toString())
     }
