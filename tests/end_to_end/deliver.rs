@@ -382,6 +382,23 @@ fn what_no_customer_gets_is_never_sealed() {
     std::os::unix::fs::symlink("/etc/hostname", world.write("files/a", "x").with_file_name("b"))
         .expect("link");
     world.run(named(&world.path("work/files"))).failed(7, &["is a link"]);
+    // A folder of a build that is a link itself.
+    let documents = built.join("evidence");
+    fs::rename(&documents, world.path("elsewhere")).expect("rename");
+    std::os::unix::fs::symlink(world.path("elsewhere"), &documents).expect("link");
+    world.run(named(&built)).failed(7, &["is a link or a device, and no folder"]);
+    fs::remove_file(&documents).expect("remove");
+    fs::rename(world.path("elsewhere"), &documents).expect("rename");
+    // A blank line, which would be the working directory.
+    world.write("alone/one.bin", "1");
+    world.write("alone/two.bin", "2");
+    let lines = ["deliver", "@acme/core", "--version", "1.0.0", "--customer", "globex", "--out", "sealed"];
+    let mut command = vendor(&world, &[&lines[..], &["--key-ref", "local-file://globex"]].concat());
+    command.env("PROTECTED_REGISTRY_ARTIFACT", "alone/one.bin\n\n  \n");
+    let screen = world.run(command);
+    let manifest = read_json(&world.path("work/sealed/delivery-manifest.json"));
+    assert_eq!(manifest["contents"].as_array().map(Vec::len), Some(1), "{screen}");
+    fs::remove_dir_all(world.path("work/sealed")).expect("remove");
     // A tarball that is not the one of its build manifest, or of another package, or with source maps in it.
     let tarball = built.join("acme-core-1.0.0.tgz");
     let whole = fs::read(&tarball).expect("read");
@@ -606,6 +623,22 @@ fn a_delivery_is_rewrapped_and_verified_without_its_key() {
     let index = |world: &World| read_json(&world.path("work/sealed/bundle/index.json"))["manifests"].clone();
     let before = index(&world);
     world.run(customer(&world, "nobody", &["verify", "sealed"])).succeeded();
+    // What a delivery cannot be held against is not passed over, and a tarball beside it is what is looked at.
+    for more in [
+        ["--rebuild", "."],
+        ["--bundle", "x.json"],
+        ["--manifest", "x.json"],
+        ["--summary", "vsa.json"],
+        ["--expect-source", "https://github.com/acme/core"],
+    ] {
+        let arguments = [&["verify", "sealed"], &more[..]].concat();
+        world
+            .run(customer(&world, "nobody", &arguments))
+            .failed(2, &["a sealed delivery can be held against nothing but its own digests"]);
+    }
+    let beside = copy(&world, "sealed", "beside");
+    fs::write(beside.join("acme-core-1.0.0.tgz"), "junk").expect("write");
+    assert_ne!(world.run(customer(&world, "nobody", &["verify", "beside"])).code, 0);
     world.run(customer(&world, "keys", &["rewrap", "sealed"])).succeeded();
     let screen = world.run(customer(&world, "keys", &["rewrap", "sealed", "--key-ref", "local-file://new"]));
     assert!(screen.succeeded().stderr.contains("unchanged: sha256:"), "{screen}");

@@ -177,7 +177,7 @@ fn run(
     let source = source(circumstances.unverified_identity.clone());
     let Work { package, out, options, mark, unprotected, sealing } = work;
     let is_default = out.is_none();
-    let base = package.name.as_str().replace('/', "-").replace('@', "");
+    let base = package.name.file_base();
     // No version has a `~`: the copies of one version stand beside it.
     let copy = mark.as_ref().map_or_else(String::new, |mark| format!("~{mark}"));
     let out = out.unwrap_or_else(|| default.join(format!("{base}-{}{copy}", package.version)));
@@ -189,15 +189,7 @@ fn run(
     };
     fs::create_dir_all(parent).map_err(|error| cannot("make the folder", parent, error))?;
     if is_default {
-        // As cargo and venv do: a build is never committed by accident.
-        let ignore = default.join(".gitignore");
-        // Never through a link that somebody left there.
-        match fs::File::create_new(&ignore).and_then(|mut file| file.write_all(b"*\n")) {
-            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => {
-                return Err(cannot("write", &ignore, error));
-            }
-            _ => {}
-        }
+        ignored(default).map_err(|error| cannot("make the folder", default, error))?;
     }
     // In the same folder as the result so that one rename shows it, and gone on drop until then.
     let staging = tempfile::Builder::new()
@@ -490,4 +482,17 @@ fn restrict(folder: &Path) -> std::io::Result<()> {
 #[cfg(not(unix))]
 fn restrict(_: &Path) -> std::io::Result<()> {
     Ok(())
+}
+
+/// Makes a folder whose content is never committed by accident, as cargo and venv do.
+///
+/// # Errors
+/// When it cannot be written.
+pub(crate) fn ignored(folder: &Path) -> std::io::Result<()> {
+    fs::create_dir_all(folder)?;
+    // Never through a link that somebody left there.
+    match fs::File::create_new(folder.join(".gitignore")).and_then(|mut file| file.write_all(b"*\n")) {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => Err(error),
+        _ => Ok(()),
+    }
 }

@@ -367,7 +367,9 @@ impl Settings {
         let given = match flags {
             [] => {
                 let text: Option<String> = self.value(None, name, None)?;
-                text.unwrap_or_default().lines().map(PathBuf::from).collect()
+                let lines = text.as_deref().unwrap_or_default().lines().map(str::trim);
+                // Attack: none is needed. A blank line would be the working directory itself.
+                lines.filter(|line| !line.is_empty()).map(PathBuf::from).collect()
             }
             given => given.to_vec(),
         };

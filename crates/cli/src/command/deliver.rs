@@ -1,8 +1,6 @@
 //! `deliver`: a protected artifact, sealed for one customer and put on record, in one process.
 
 use std::{
-    fs,
-    io::{self, Write},
     path::{Path, PathBuf},
     time::Instant,
 };
@@ -110,7 +108,7 @@ pub(crate) async fn run(context: &Context, arguments: Deliver) -> Result<(), Com
     };
     let tenant_id = tenant.ok_or_else(|| CommandError::usage("nothing says which tenant it is"))?;
 
-    let base = contents.package.as_str().replace('/', "-").replace('@', "");
+    let base = contents.package.file_base();
     let out = match settings.value(
         arguments.out,
         "OUT",
@@ -127,6 +125,9 @@ pub(crate) async fn run(context: &Context, arguments: Deliver) -> Result<(), Com
         delivery::seal(context, order, &contents, service.as_ref()).await?;
     }
     let found = delivery::find(&out)?;
+    if one_file && found.bundle.is_dir() {
+        return Err(another(&out, "one file was asked for, and it has a folder"));
+    }
     let bundle = delivery::open(&found.bundle)?;
     asked.check(&out, &contents, &bundle)?;
     let how = if is_new { "under" } else { "before, under" };
@@ -147,8 +148,17 @@ pub(crate) async fn run(context: &Context, arguments: Deliver) -> Result<(), Com
         None => None,
         Some(session) => {
             let recorded = submit(context, session, &manifest).await;
-            let again = "the delivery is sealed: the same command again, or `submit-bundle` with its manifest, puts it on record";
-            Some(recorded.map_err(|error| error.advise(format!("{again} ({})", place.display())))?)
+            Some(recorded.map_err(|error| {
+                let again = match error.kind {
+                    Kind::Refused => {
+                        "the delivery is sealed for exactly what was asked: once that is allowed, the same command again, or `submit-bundle` with its manifest, puts it on record; to ask for something else, remove its folder"
+                    }
+                    _ => {
+                        "the delivery is sealed: the same command again, or `submit-bundle` with its manifest, puts it on record"
+                    }
+                };
+                error.advise(format!("{again} ({})", place.display()))
+            })?)
         }
     };
     let event = recorded.as_ref().map(|bundle| bundle.audit_event_id.as_str());
@@ -266,18 +276,11 @@ fn fresh() -> Result<BundleId, CommandError> {
         .map_err(|error| CommandError::from_error(Kind::Failed, "making a name for the delivery", &error))
 }
 
-/// Makes the folder of deliveries, which is never committed by accident.
+/// Makes the folder of deliveries.
 fn default_folder(context: &Context) -> Result<PathBuf, CommandError> {
     let folder = context.settings.working_directory.join(DEFAULT_FOLDER);
-    let ignore = folder.join(".gitignore");
-    let made = fs::create_dir_all(&folder)
-        // Never through a link that somebody left there.
-        .and_then(|()| fs::File::create_new(&ignore))
-        .and_then(|mut file| file.write_all(b"*\n"));
-    match made {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-            Err(CommandError::new(Kind::Failed, format!("cannot write `{}`: {error}", ignore.display())))
-        }
-        _ => Ok(folder),
-    }
+    crate::build::ignored(&folder).map_err(|error| {
+        CommandError::new(Kind::Failed, format!("cannot make the folder `{}`: {error}", folder.display()))
+    })?;
+    Ok(folder)
 }

@@ -45,6 +45,10 @@ pub(crate) async fn run(context: &Context, arguments: OpenBundle) -> Result<(), 
         return Err(CommandError::usage(format!("`{}` is there already", out.display()))
             .advise("name a new folder with --out"));
     }
+    if !out.parent().is_some_and(std::path::Path::is_dir) {
+        let message = format!("the folder that `{}` goes into is not there", out.display());
+        return Err(CommandError::usage(message).advise("make it first"));
+    }
     let wanted = settings.key_ref("the key to open with", arguments.key_ref, "KEY_REF", None)?;
     // What was fetched goes with this.
     let mut fetched = None;

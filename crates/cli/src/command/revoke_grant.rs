@@ -45,7 +45,7 @@ pub(crate) async fn run(context: &Context, arguments: RevokeGrant) -> Result<(),
     // taken back before the record says so.
     let mut keys = vec![&key_ref];
     keys.extend(Some(&manifest.key_ref).filter(|key| **key != key_ref));
-    let mut taken = false;
+    let (mut taken, mut holds) = (false, true);
     for key in keys {
         let service = key_service::connect(key, &context.keys()?, &http, &doing)?;
         let how = match context.cancel.shield(service.revoke(&terms)).await? {
@@ -56,6 +56,7 @@ pub(crate) async fn run(context: &Context, arguments: RevokeGrant) -> Result<(),
             Ok(false) => "it had none",
             // Such a service was never told, and holds nobody back.
             Err(KeyError::NoGrants { .. }) => {
+                holds = false;
                 "it knows no grants, so that whoever has the key still opens it"
             }
             Err(error) => return Err(key_service::failed(&doing, &error)),
@@ -90,9 +91,12 @@ pub(crate) async fn run(context: &Context, arguments: RevokeGrant) -> Result<(),
             Some(answer)
         }
     };
-    let line = format!(
-        "the grant of `{grantee}` on the delivery `{id}` is taken back; what was opened before stays open"
-    );
+    let what = if holds {
+        "is taken back; what was opened before stays open"
+    } else {
+        "is taken back on record alone: whoever has the key still opens it"
+    };
+    let line = format!("the grant of `{grantee}` on the delivery `{id}` {what}");
     context.console.result(&line, &json!({"grant": revoked, "taken_back_in_key_service": taken}));
     Ok(())
 }

@@ -42,6 +42,11 @@ pub(crate) async fn run(context: &Context, arguments: Rewrap) -> Result<(), Comm
         }
     };
     let mut bundle = delivery::open(&path)?;
+    if path.is_file() {
+        let message = format!("`{}` is one file, and keys are wrapped anew in a folder", path.display());
+        return Err(CommandError::usage(message)
+            .advise("unpack it first: mkdir bundle && tar -xf bundle.tar -C bundle"));
+    }
     let read = bundle.manifests().keys.digest;
     let started = Instant::now();
     let keys = match &new {
@@ -71,7 +76,7 @@ pub(crate) async fn run(context: &Context, arguments: Rewrap) -> Result<(), Comm
     console.say(format!("  content   unchanged: {digest}"));
     if let Some(new) = new.filter(|new| !before.iter().any(|key| key.key_ref.is_same_key(new))) {
         console.say(format!(
-            "  note      grants on the former key do not open it any more: give them on this one, by `grant-delivery --key-ref {new}`"
+            "  note      grants on the former key do not open it as it is now: give them on this one, by `grant-delivery --key-ref {new}`"
         ));
     }
     let document = json!({

@@ -112,7 +112,9 @@ pub(crate) fn collect(wanted: &Wanted, stop: &Arc<AtomicBool>) -> Result<Content
     }
     let mut files = Vec::new();
     for (path, source) in &gathering.sources {
-        let (sha256, size) = digest(source, stop).map_err(|error| reading(source, &error))?;
+        let read =
+            fs::File::open(source).and_then(|inner| digest(Stoppable { inner, stop: Arc::clone(stop) }));
+        let (sha256, size) = read.map_err(|error| reading(source, &error))?;
         files.push(Content { path: path.clone(), sha256, size });
     }
     if files.iter().all(|file| is_evidence(&file.path)) {
@@ -202,6 +204,11 @@ impl Gathering {
     }
 
     fn folder(&mut self, folder: &Path, below: &str) -> Result<(), CommandError> {
+        // Attack: a link in a build's output that takes a folder from elsewhere along.
+        if !fs::symlink_metadata(folder).map_err(|error| reading(folder, &error))?.is_dir() {
+            let message = format!("`{}` is a link or a device, and no folder", folder.display());
+            return Err(CommandError::new(Kind::BadInput, message));
+        }
         if folder.join(build::MANIFEST).is_file() {
             let message = format!("`{}` is a build, with what a customer does not get", folder.display());
             return Err(CommandError::usage(message).advise("name the build itself with --artifact"));
@@ -348,8 +355,8 @@ impl<R: Read> Read for Stoppable<R> {
     }
 }
 
-fn digest(path: &Path, stop: &Arc<AtomicBool>) -> io::Result<(Sha256, u64)> {
-    let mut reader = Stoppable { inner: fs::File::open(path)?, stop: Arc::clone(stop) };
+/// Reads to the end, and returns digest and size.
+pub(crate) fn digest(mut reader: impl Read) -> io::Result<(Sha256, u64)> {
     let (mut digest, mut size, mut buffer) = (sha2::Sha256::new(), 0, vec![0; 1 << 17]);
     loop {
         match reader.read(&mut buffer)? {

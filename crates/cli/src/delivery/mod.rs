@@ -5,7 +5,7 @@ mod place;
 mod seal;
 pub(crate) mod storage;
 
-pub(crate) use contents::{Contents, Stoppable, Wanted, collect};
+pub(crate) use contents::{Contents, Stoppable, Wanted, collect, digest};
 pub(crate) use place::{
     Found, MANIFEST, at, broken, contradiction, find, open, read_manifest, save_manifest,
 };

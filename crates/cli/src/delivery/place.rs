@@ -62,7 +62,13 @@ pub(crate) fn find(path: &Path) -> Result<Found, CommandError> {
 /// Returns the delivery at `path`, if it is one by its form: a folder with a bundle, a layout, or a tar file.
 pub(crate) fn at(path: &Path) -> Option<Found> {
     let is_tar = path.is_file() && path.extension().is_some_and(|extension| extension == "tar");
-    if is_tar || path.is_dir() { find(path).ok() } else { None }
+    // Attack: a bundle laid beside a tarball, so that nobody looks at the tarball.
+    let has_tarball = |folder: &Path| {
+        fs::read_dir(folder).is_ok_and(|mut all| {
+            all.any(|entry| entry.is_ok_and(|it| it.path().extension().is_some_and(|it| it == "tgz")))
+        })
+    };
+    if is_tar || path.is_dir() && !has_tarball(path) { find(path).ok() } else { None }
 }
 
 /// Reads what stands around the sealed content.
@@ -121,7 +127,7 @@ pub(crate) fn read_manifest(path: &Path) -> Result<DeliveryManifest, CommandErro
 ///
 /// # Errors
 /// When it cannot be written.
-pub(crate) fn save_manifest(folder: &Path, manifest: &DeliveryManifest) -> Result<PathBuf, CommandError> {
+pub(crate) fn save_manifest(folder: &Path, manifest: &DeliveryManifest) -> Result<(), CommandError> {
     let place = folder.join(MANIFEST);
     let save = || -> io::Result<()> {
         let mut file = tempfile::Builder::new().prefix(".new-").tempfile_in(folder)?;
@@ -135,8 +141,7 @@ pub(crate) fn save_manifest(folder: &Path, manifest: &DeliveryManifest) -> Resul
     };
     save().map_err(|error| {
         CommandError::new(Kind::Failed, format!("cannot write `{}`: {error}", place.display()))
-    })?;
-    Ok(place)
+    })
 }
 
 /// Returns where a manifest and the bundle beside it say different things, if they do.

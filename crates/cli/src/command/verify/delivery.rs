@@ -1,11 +1,10 @@
 //! A delivery that is verified without its key: what is sealed, under which keys, and what its manifest says.
 
-use std::{collections::BTreeSet, io::Read, path::Path};
+use std::{collections::BTreeSet, path::Path};
 
 use protected_bundle::layout;
 use protected_model::{delivery::DeliveryManifest, digest::Sha256};
 use serde_json::json;
-use sha2::Digest as _;
 
 use super::{Finding, Outcome, say};
 use crate::{
@@ -97,19 +96,9 @@ fn content(bundle: &layout::Delivery, stop: std::sync::Arc<std::sync::atomic::At
     let expected = format!("{} bytes, {}", blob.size, blob.digest);
     let read = || -> Result<String, String> {
         let content = bundle.unverified_content().map_err(|error| error.to_string())?;
-        let mut content = Stoppable { inner: content, stop };
-        let (mut digest, mut size, mut buffer) = (sha2::Sha256::new(), 0_u64, vec![0; 1 << 17]);
-        loop {
-            match content.read(&mut buffer).map_err(|error| error.to_string())? {
-                0 => break,
-                read => {
-                    digest.update(&buffer[..read]);
-                    size += read as u64;
-                }
-            }
-        }
-        let sha256 = layout::Digest(Sha256::from_bytes(digest.finalize().into()));
-        Ok(format!("{size} bytes, {sha256}"))
+        let read = delivery::digest(Stoppable { inner: content, stop });
+        let (sha256, size) = read.map_err(|error| error.to_string())?;
+        Ok(format!("{size} bytes, {}", layout::Digest(sha256)))
     };
     match read() {
         Ok(found) if found == expected => finding(Outcome::Ok, &expected, found),

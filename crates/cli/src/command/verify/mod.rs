@@ -110,7 +110,7 @@ pub(crate) async fn run(context: &Context, arguments: Verify) -> Result<(), Comm
     let summary = Summary::settle(context, arguments.summary, &arguments.sign, offline)?;
     let given: String = settings.value(arguments.artifact, "ARTIFACT", None)?.ok_or_else(|| {
         CommandError::usage("nothing to verify is named").advise(
-            "name a tarball, the folder of a build, or a version in a registry: protected-registry verify <artifact>",
+            "name a tarball, the folder of a build, a delivery, or a version in a registry: protected-registry verify <artifact>",
         )
     })?;
     // Gone on drop, what was fetched and the rebuilt package with it.
@@ -143,18 +143,25 @@ pub(crate) async fn run(context: &Context, arguments: Verify) -> Result<(), Comm
         }
         None => path,
     };
+    let named_manifest: Option<PathBuf> = settings.value(arguments.manifest, "MANIFEST", None)?;
+    let rebuild = settings.value(arguments.rebuild, "REBUILD", None)?;
+    let mark = settings.value(arguments.mark, "MARK", None)?;
+    let named = settings.paths(&arguments.bundle, "BUNDLE")?;
     if let Some(found) = crate::delivery::at(&path) {
+        let held = named_manifest.is_some() || rebuild.is_some() || mark.is_some() || !named.is_empty();
+        if held || summary.is_some() || !policy.require.is_empty() {
+            let message = "a sealed delivery can be held against nothing but its own digests";
+            return Err(
+                CommandError::usage(message).advise("open it with `open-bundle`, and verify the folder")
+            );
+        }
         return delivery::run(context, found).await;
     }
     let place = find(&path)?;
-    let named = settings.value(arguments.manifest, "MANIFEST", None)?;
-    let manifest = read_manifest(&place, named.map(|path| settings.working_directory.join(path)))?;
-    let rebuild = settings.value(arguments.rebuild, "REBUILD", None)?;
-    let mark = settings.value(arguments.mark, "MARK", None)?;
+    let manifest = read_manifest(&place, named_manifest.map(|path| settings.working_directory.join(path)))?;
     let packed = Packed::from_tarball(&place.tarball).map_err(|error| reading(&place.tarball, &error))?;
     let contents = packed.contents().map_err(|error| reading(&place.tarball, &error))?;
     let served = Served::read(&place.folder)?;
-    let named = settings.paths(&arguments.bundle, "BUNDLE")?;
     let documents = Documents::read(&place, &named)?;
     let undocumented = documents.is_empty() && policy.require.is_empty();
     if manifest.is_none() && rebuild.is_none() && served.is_none() && undocumented {

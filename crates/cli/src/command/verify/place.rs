@@ -25,7 +25,9 @@ pub(super) fn find(given: &Path) -> Result<Place, CommandError> {
         return Ok(Place { tarball: given.to_owned(), folder });
     }
     if !given.is_dir() {
-        return Err(refuse("is not there: expected a tarball, or the folder of a build"));
+        return Err(refuse(
+            "is not there: expected a tarball, the folder of a build, or a delivery on this machine",
+        ));
     }
     let entries = fs::read_dir(given).map_err(|error| refuse(&format!("cannot be read: {error}")))?;
     let tarballs: Vec<PathBuf> = entries
