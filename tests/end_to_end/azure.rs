@@ -1,10 +1,7 @@
 //! Azure Key Vault through the whole program: a job of GitHub's signs with a key there, and has no credential.
 
-use serde_json::Value;
-
 use crate::{
     harness::{CLI, World},
-    raw,
     signing::{build_of, bundle_of, hint, verified_by_openssl},
 };
 
@@ -24,10 +21,7 @@ fn a_key_in_azure_signs_for_the_identity_of_a_job() {
     let publisher = azure.application("publisher", None);
     azure.assign(publisher, CRYPTO_USER, &vault_scope("acme"));
     azure.application("stranger", None);
-    let issuer = format!("{}/local-issuer/github-actions", world.base());
-    let address = world.base().strip_prefix("http://").expect("address").parse().expect("address");
-    let (_, _, jwks) = raw::request(address, "GET", "/local-issuer/github-actions/jwks", None, &[], b"");
-    let jwks: Value = serde_json::from_slice(&jwks).expect("keys");
+    let (issuer, jwks) = world.issuer();
     for application in ["publisher", "stranger"] {
         let subject =
             if application == "publisher" { "repo:acme/core:ref:refs/heads/main" } else { "repo:acme/fork" };

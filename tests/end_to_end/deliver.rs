@@ -40,7 +40,7 @@ fn build(world: &World, folder: &Path) -> PathBuf {
 }
 
 /// A build of the small package of the harness.
-fn small(world: &World) -> PathBuf {
+pub(crate) fn small(world: &World) -> PathBuf {
     build(world, &world.package("@acme/core", "1.0.0"))
 }
 
@@ -61,7 +61,7 @@ fn deliver(world: &World, artifact: &Path, out: &str, more: &[&str]) -> Command 
 }
 
 /// Returns the customer's command: keys of their own, no identity, no FractalOps, no project.
-fn customer(world: &World, keys: &str, args: &[&str]) -> Command {
+pub(crate) fn customer(world: &World, keys: &str, args: &[&str]) -> Command {
     let mut command = world.bare(CLI, args);
     command
         .env_remove("FRACTALOPS_BASE_URL")
@@ -75,7 +75,7 @@ fn open(world: &World, keys: &str, bundle: &str, out: &str) -> Screen {
 }
 
 /// What a failed command may not leave: anything that begins with a dot, and what was to be made.
-fn nothing_left(world: &World, out: &str) {
+pub(crate) fn nothing_left(world: &World, out: &str) {
     let left: Vec<String> = fs::read_dir(world.path("work"))
         .expect("work")
         .map(|entry| entry.expect("entry").file_name().to_string_lossy().into_owned())
@@ -84,7 +84,7 @@ fn nothing_left(world: &World, out: &str) {
     assert!(left.is_empty(), "{left:?}");
 }
 
-fn read_json(path: &Path) -> Value {
+pub(crate) fn read_json(path: &Path) -> Value {
     serde_json::from_slice(&fs::read(path).expect("read")).expect("JSON")
 }
 

@@ -76,6 +76,8 @@ pub(crate) struct World {
     pub(crate) proxy: Proxy,
     server: Mutex<Option<Child>>,
     screens: Mutex<Vec<Screen>>,
+    /// What else is secret here.
+    guarded: Mutex<BTreeSet<String>>,
 }
 
 impl World {
@@ -90,7 +92,13 @@ impl World {
             fs::create_dir(folder.path().join(name)).expect("folder");
         }
         fs::write(folder.path().join("server/config.toml"), config(&proxy.address, &setup)).expect("config");
-        let world = Self { folder, proxy, server: Mutex::default(), screens: Mutex::default() };
+        let world = Self {
+            folder,
+            proxy,
+            server: Mutex::default(),
+            screens: Mutex::default(),
+            guarded: Mutex::default(),
+        };
         world.start();
         world
     }
@@ -146,6 +154,14 @@ impl World {
 
     pub(crate) fn base(&self) -> String {
         format!("http://{}", self.proxy.address)
+    }
+
+    /// Returns the issuer of this world's jobs on GitHub, and its keys (RFC 7517).
+    pub(crate) fn issuer(&self) -> (String, serde_json::Value) {
+        let (status, keys) = self.request("GET", "/local-issuer/github-actions/jwks", None, &[], b"");
+        assert_eq!(status, 200);
+        let keys = serde_json::from_slice(&keys).expect("JSON");
+        (format!("{}/local-issuer/github-actions", self.base()), keys)
     }
 
     pub(crate) fn registry(&self) -> String {
@@ -243,6 +259,11 @@ impl World {
     /// Keeps what a child printed that was not started by [`Self::run`], to look for secrets in it.
     pub(crate) fn saw(&self, screen: Screen) {
         self.screens.lock().expect("lock").push(screen);
+    }
+
+    /// Has the world look for this secret too, when it ends.
+    pub(crate) fn guard(&self, secret: &str) {
+        self.guarded.lock().expect("lock").insert(secret.to_owned());
     }
 
     pub(crate) fn request_token(&self, run: &str) -> String {
@@ -365,9 +386,9 @@ impl World {
         (status, serde_json::from_slice(&body).expect("JSON"))
     }
 
-    /// Every token that crossed the wire or was given to a job.
+    /// Every token that crossed the wire or was given to a job, and what a test guards.
     fn secrets(&self) -> BTreeSet<String> {
-        let mut secrets = BTreeSet::new();
+        let mut secrets = self.guarded.lock().expect("lock").clone();
         for exchange in self.proxy.exchanges() {
             for bytes in [&exchange.request, &exchange.answer] {
                 secrets.extend(crate::raw::tokens(bytes));

@@ -1,6 +1,7 @@
 //! Runs the real binaries against real peers.
 
 mod attach;
+mod aws;
 mod azure;
 mod cancel;
 mod clients;
@@ -12,6 +13,7 @@ mod faults;
 #[path = "../../crates/keys/tests/gcp_kms/fake.rs"]
 #[expect(dead_code, reason = "here nobody asks for more than a signature")]
 mod google;
+mod grants;
 mod hardening;
 mod harness;
 mod install;

@@ -2,7 +2,6 @@
 
 use std::{
     fs,
-    io::{BufRead as _, BufReader, Write as _},
     path::{Path, PathBuf},
     process::{Command, Stdio},
     thread,
@@ -13,6 +12,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 
 use crate::{
+    aws,
     clients::tool,
     google,
     harness::{CLI, Screen, World},
@@ -669,42 +669,21 @@ fn a_key_in_google_cloud_signs_and_never_leaves_it() {
 #[test]
 fn a_key_in_aws_signs_and_never_leaves_it() {
     let world = World::new();
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../keys/tests/aws_kms.py");
-    let python = || {
-        let mut command = Command::new(tool("aws").join("python"));
-        command.arg(&script).stdin(Stdio::piped()).stdout(Stdio::piped());
-        command
-    };
-    // It ends when its input is closed.
-    let mut service = python().arg("serve").spawn().expect("python");
-    let mut line = String::new();
-    BufReader::new(service.stdout.take().expect("output")).read_line(&mut line).expect("line");
-    let ready: Value = serde_json::from_str(&line).expect("it started");
-    let text = |value: &Value| value.as_str().expect("text").to_owned();
-    let asker = ready["credentials"]["publisher"].as_object().expect("credentials");
-    let environment: Vec<(String, String)> = asker
-        .iter()
-        .map(|(name, value)| (name.clone(), text(value)))
-        .chain([("AWS_ENDPOINT_URL".to_owned(), text(&ready["url"]))])
-        .collect();
+    let kms = aws::Kms::start(&world);
     let run = |version: &str, key: &str, secret: Option<&str>| {
         let folder = world.package("@acme/core", version);
-        let key = format!("aws-kms://{}", text(&ready["keys"][key]));
-        let mut command = world.bare(CLI, &["protect-build", "--no-record", "--sign-key", &key]);
-        command.current_dir(&folder).envs(environment.iter().cloned());
+        let mut command = world.bare(CLI, &["protect-build", "--no-record", "--sign-key", &kms.key(key)]);
+        command.current_dir(&folder).envs(kms.credentials("publisher"));
         command.envs(secret.map(|secret| ("AWS_SECRET_ACCESS_KEY", secret)));
         world.run(command)
     };
     run("1.0.0", "alias/release", None).succeeded();
 
-    let mut client =
-        python().args(["call", "kms", "get_public_key"]).envs(environment.clone()).spawn().expect("boto3");
-    let question = json!({"KeyId": ready["keys"]["p256"]});
-    client.stdin.take().expect("input").write_all(question.to_string().as_bytes()).expect("written");
-    let answer: Value =
-        serde_json::from_slice(&client.wait_with_output().expect("output").stdout).expect("json");
+    let key = kms.key("p256");
+    let answer = kms.call("get_public_key", &json!({"KeyId": key.trim_start_matches("aws-kms://")}));
+    let theirs = answer["PublicKey"].as_str().expect("text");
     let (der, public) = (world.path("tmp/aws.der"), world.path("tmp/aws.pub"));
-    fs::write(&der, STANDARD.decode(text(&answer["PublicKey"])).expect("base64")).expect("write");
+    fs::write(&der, STANDARD.decode(theirs).expect("base64")).expect("write");
     openssl(&["pkey", "-pubin", "-inform", "DER", "-in", path(&der), "-out", path(&public)]);
     let bundle = bundle_of(&build_of(&world, "1.0.0"), "provenance");
     assert_eq!(bundle["verificationMaterial"]["publicKey"]["hint"], hint(&public));
@@ -716,8 +695,6 @@ fn a_key_in_aws_signs_and_never_leaves_it() {
     screen.failed(4, &["InvalidSignatureException", "check AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"]);
     assert!(!screen.stderr.contains("no-such-secret"), "{screen}");
     assert!(!world.path("work/acme-core-1.0.1/protected-build").exists(), "a build is left behind");
-    drop(service.stdin.take());
-    service.wait().expect("it ended");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 `serve` runs moto behind the checks that the real services make and moto does not: signatures (calculated anew by
 botocore), the clock, ID tokens, who may do what, grants with their context, names of grants, states of keys, and
 which key a text was wrapped with. What to go wrong with stands in the path: `<url>/fault/<name>/...`.
+`serve <issuer> <JWKS>` takes the tokens of that issuer as well.
 
 `call <service> <operation>` calls boto3 with the JSON on its input, bytes as {"base64": ...}.
 """
@@ -49,7 +50,7 @@ OPERATIONS = {
 }
 
 
-def serve():
+def serve(also=None, jwks=None):
     from botocore.auth import SigV4Auth
     from botocore.awsrequest import AWSRequest
     from botocore.credentials import Credentials
@@ -65,6 +66,11 @@ def serve():
     kms = kms_backends[ACCOUNT][REGION]
     issuer = rsa.generate_private_key(65537, 2048)
     stranger = rsa.generate_private_key(65537, 2048)
+    issuers = {ISSUER: issuer.public_key()}
+    if also:
+        (jwk,) = json.loads(jwks)["keys"]
+        number = lambda name: int.from_bytes(base64.urlsafe_b64decode(jwk[name] + "=="), "big")
+        issuers[also] = rsa.RSAPublicNumbers(number("e"), number("n")).public_key()
     lock = threading.RLock()
     log = {}
 
@@ -341,17 +347,21 @@ def serve():
             raise Refused("AccessDenied", "Not authorized to perform sts:AssumeRoleWithWebIdentity", 403)
         if not re.fullmatch(r"[\w+=,.@-]{2,64}", form.get("RoleSessionName", "")):
             raise Refused("ValidationError", "Value at 'roleSessionName' failed to satisfy constraint")
+        unreadable = Refused("InvalidIdentityToken", f"Couldn't retrieve verification key for {token}")
+        unpad = lambda text: base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
         try:
             signed, signature = token.rsplit(".", 1)
-            unpad = lambda text: base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
-            issuer.public_key().verify(unpad(signature), signed.encode(), padding.PKCS1v15(), SHA256())
             claims = json.loads(unpad(signed.split(".")[1]))
-        except (ValueError, IndexError, InvalidSignature):
-            raise Refused("InvalidIdentityToken", f"Couldn't retrieve verification key for {token}")
-        if claims["iss"] != ISSUER:
+        except (ValueError, IndexError):
+            raise unreadable
+        if claims["iss"] not in issuers:
             raise Refused(
                 "InvalidIdentityToken", "No OpenIDConnect provider found in your account for " + claims["iss"]
             )
+        try:
+            issuers[claims["iss"]].verify(unpad(signature), signed.encode(), padding.PKCS1v15(), SHA256())
+        except InvalidSignature:
+            raise unreadable
         if claims["aud"] != AUDIENCE:
             raise Refused("InvalidIdentityToken", "Incorrect token audience")
         if claims["exp"] < time.time():
@@ -574,4 +584,4 @@ def call(service, operation):
 
 
 if __name__ == "__main__":
-    serve() if sys.argv[1:] == ["serve"] else call(*sys.argv[2:])
+    {"serve": serve, "call": call}[sys.argv[1]](*sys.argv[2:])
