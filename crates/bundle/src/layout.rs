@@ -1,16 +1,20 @@
 //! A delivery as an OCI image layout (OCI image-spec 1.1), in a folder or in one tar file.
 //!
 //! Two manifests: the bundle, whose layers are the descriptor and the sealed content, and the keys, which name the
-//! bundle as their subject. Wrapping the data key anew makes another keys manifest and leaves the bundle as it is.
+//! bundle as their subject. Wrapping the data key anew makes another keys manifest and leaves the bundle as it is. Each of
+//! the two may have a [signature], whose subject it is.
+
+pub mod signature;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fs,
     io::{self, Read, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
 };
 
 use protected_model::{
+    api::evidence::BUNDLE_TYPE,
     delivery::{ARTIFACT_TYPE, CONTENT, DESCRIPTOR, DeliveryError, Descriptor, KEYS, Keys},
     digest::Sha256,
     integrity::canonical,
@@ -18,6 +22,7 @@ use protected_model::{
 };
 use serde::{Deserialize, Serialize};
 
+use self::signature::{Part, Signatures, annotations, blobs_of_signature};
 use crate::{
     Whole,
     staging::{Staging, StagingError, parent},
@@ -31,6 +36,9 @@ const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 
 /// The media type of the empty configuration, `{}`.
 const EMPTY: &str = "application/vnd.oci.empty.v1+json";
+
+/// The empty configuration.
+const EMPTY_CONFIG: &[u8] = b"{}";
 
 /// The largest document that is read, in bytes. A descriptor of the most files that may be has less.
 pub const MAX_DOCUMENT_BYTES: u64 = 8 << 20;
@@ -120,6 +128,8 @@ struct Manifest {
     layers: Vec<Blob>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     subject: Option<Blob>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    annotations: BTreeMap<String, String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -131,23 +141,35 @@ struct Index {
     manifests: Vec<Blob>,
 }
 
-/// The two manifests of a delivery, as an index names them.
+/// The manifests of a delivery, as an index names them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Manifests {
     /// The manifest of descriptor and content. Its digest names the delivery.
     pub bundle: Blob,
     /// The manifest of the keys.
     pub keys: Blob,
+    /// The manifests of what is signed of these two.
+    pub signatures: Signatures,
 }
 
 impl Manifests {
     /// Reads an `index.json`.
     ///
     /// # Errors
-    /// When it does not name exactly one manifest of each kind.
+    /// When it does not name exactly one manifest of each kind, or more than one signature of either.
     pub fn of_index(bytes: &[u8]) -> Result<Self, LayoutError> {
         let index: Index = typed(bytes, "index.json")?;
-        Ok(Self { bundle: single(&index, ARTIFACT_TYPE)?, keys: single(&index, KEYS)? })
+        let [bundle, keys] = Part::ALL.map(|part| Signatures::find(part, &index.manifests));
+        let signatures = Signatures { bundle: bundle?, keys: keys? };
+        Ok(Self { bundle: single(&index, ARTIFACT_TYPE)?, keys: single(&index, KEYS)?, signatures })
+    }
+
+    /// Returns the manifest of a part.
+    pub fn of(&self, part: Part) -> &Blob {
+        match part {
+            Part::Bundle => &self.bundle,
+            Part::Keys => &self.keys,
+        }
     }
 
     /// Returns the `index.json` that names them.
@@ -157,10 +179,11 @@ impl Manifests {
             ..blob.clone()
         };
         let keys_tag = referrers_tag(&self.bundle.digest);
+        let manifests = [tagged(&self.bundle, bundle_id.to_string()), tagged(&self.keys, keys_tag)];
         canonical(&Index {
             schema_version: 2,
             media_type: Some(INDEX.to_owned()),
-            manifests: vec![tagged(&self.bundle, bundle_id.to_string()), tagged(&self.keys, keys_tag)],
+            manifests: manifests.into_iter().chain(self.signatures.listed()).collect(),
         })
     }
 }
@@ -317,9 +340,12 @@ impl Writer {
             .and_then(|()| fs::rename(&unnamed, &place))
             .map_err(|error| LayoutError::Write(place, error))?;
         let descriptor_blob = put(folder, DESCRIPTOR, &canonical(descriptor))?;
-        let bundle = manifest(folder, ARTIFACT_TYPE, vec![descriptor_blob, content.clone()], None)?;
+        put(folder, EMPTY, EMPTY_CONFIG)?;
+        let (bundle, bytes) =
+            manifest(ARTIFACT_TYPE, vec![descriptor_blob, content.clone()], None, BTreeMap::new());
+        put(folder, IMAGE_MANIFEST, &bytes)?;
         let keys = put_keys(folder, keys, &bundle)?;
-        let manifests = Manifests { bundle, keys };
+        let manifests = Manifests { bundle, keys, signatures: Signatures::default() };
         put_index(folder, &manifests, descriptor)?;
         save(&folder.join("oci-layout"), LAYOUT)?;
         self.0.appear()?;
@@ -396,43 +422,61 @@ fn blob_path(digest: &Digest) -> String {
 
 /// Writes a document as a blob.
 fn put(folder: &Path, media_type: &str, bytes: &[u8]) -> Result<Blob, LayoutError> {
-    let digest = Digest(Sha256::of(bytes));
-    let place = folder.join(blob_path(&digest));
+    let blob = named(media_type, bytes);
+    let place = folder.join(blob.path());
     if !place.exists() {
         save(&place, bytes)?;
     }
-    Ok(Blob {
+    Ok(blob)
+}
+
+/// Names a document by its digest.
+fn named(media_type: &str, bytes: &[u8]) -> Blob {
+    Blob {
         media_type: media_type.to_owned(),
-        digest,
+        digest: Digest(Sha256::of(bytes)),
         size: bytes.len() as u64,
         artifact_type: None,
         annotations: BTreeMap::new(),
-    })
+    }
 }
 
+/// Makes a manifest, with the empty configuration.
 fn manifest(
-    folder: &Path,
     artifact_type: &str,
     layers: Vec<Blob>,
-    subject: Option<Blob>,
-) -> Result<Blob, LayoutError> {
-    let manifest = Manifest {
+    subject: Option<&Blob>,
+    annotations: BTreeMap<String, String>,
+) -> (Blob, Vec<u8>) {
+    let bytes = canonical(&Manifest {
         schema_version: 2,
         media_type: IMAGE_MANIFEST.to_owned(),
         artifact_type: Some(artifact_type.to_owned()),
-        config: put(folder, EMPTY, b"{}")?,
+        config: named(EMPTY, EMPTY_CONFIG),
         layers,
-        subject,
-    };
-    let mut blob = put(folder, IMAGE_MANIFEST, &canonical(&manifest))?;
-    blob.artifact_type = Some(artifact_type.to_owned());
-    Ok(blob)
+        subject: subject.map(|subject| Blob { artifact_type: None, ..subject.clone() }),
+        annotations,
+    });
+    let blob = Blob { artifact_type: Some(artifact_type.to_owned()), ..named(IMAGE_MANIFEST, &bytes) };
+    (blob, bytes)
+}
+
+fn keys_manifest(layer: Blob, bundle: &Blob) -> (Blob, Vec<u8>) {
+    manifest(KEYS, vec![layer], Some(bundle), BTreeMap::new())
 }
 
 fn put_keys(folder: &Path, keys: &Keys, bundle: &Blob) -> Result<Blob, LayoutError> {
     let layer = put(folder, KEYS, &canonical(keys))?;
-    let subject = Blob { artifact_type: None, ..bundle.clone() };
-    manifest(folder, KEYS, vec![layer], Some(subject))
+    let (blob, bytes) = keys_manifest(layer, bundle);
+    put(folder, IMAGE_MANIFEST, &bytes)?;
+    Ok(blob)
+}
+
+/// Makes the artifact of a signature, and returns its manifest and its documents.
+fn signature_of(part: Part, bundle: &[u8], subject: &Blob) -> (Blob, [Vec<u8>; 2]) {
+    let layer = named(BUNDLE_TYPE, bundle);
+    let (blob, bytes) = manifest(BUNDLE_TYPE, vec![layer], Some(subject), annotations(part));
+    (blob, [bundle.to_owned(), bytes])
 }
 
 /// The annotation that tools take for the tag (OCI image-spec, annotations).
@@ -493,7 +537,7 @@ impl Delivery {
         let manifests = Manifests::of_index(&place.document("index.json")?)?;
         let bundle = &manifests.bundle;
         let [config, descriptor, content] = blobs_of_bundle(bundle, &place.blob(bundle)?)?;
-        if place.blob(&config)? != b"{}" {
+        if place.blob(&config)? != EMPTY_CONFIG {
             return Err(LayoutError::Form("its configuration is not empty".to_owned()));
         }
         let descriptor = Descriptor::parse(&place.blob(&descriptor)?)
@@ -501,7 +545,11 @@ impl Delivery {
         let [_, layer] = blobs_of_keys(&manifests.keys, &place.blob(&manifests.keys)?, bundle)?;
         let keys = Keys::parse(&place.blob(&layer)?, &descriptor)
             .map_err(|error| LayoutError::Document("keys document", error))?;
-        Ok(Self { place, manifests, content, descriptor, keys })
+        let delivery = Self { place, manifests, content, descriptor, keys };
+        for part in Part::ALL {
+            delivery.unverified_signature(part)?;
+        }
+        Ok(delivery)
     }
 
     /// Returns the manifest of the bundle, whose digest names it.
@@ -529,9 +577,47 @@ impl Delivery {
     /// # Errors
     /// When it cannot be read any more.
     pub fn keys_blobs(&self) -> Result<[Blob; 3], LayoutError> {
-        let Manifests { bundle, keys } = &self.manifests;
+        let Manifests { bundle, keys, .. } = &self.manifests;
         let [config, layer] = blobs_of_keys(keys, &self.place.blob(keys)?, bundle)?;
         Ok([config, layer, keys.clone()])
+    }
+
+    /// Returns what belongs to the signature of a part, its manifest last: nothing where there is none.
+    ///
+    /// # Errors
+    /// When it cannot be read any more.
+    pub fn signature_blobs(&self, part: Part) -> Result<Vec<Blob>, LayoutError> {
+        let Some(manifest) = self.manifests.signatures.of(part) else { return Ok(Vec::new()) };
+        let [config, layer] =
+            blobs_of_signature(part, manifest, &self.place.blob(manifest)?, self.manifests.of(part))?;
+        Ok(vec![config, layer, manifest.clone()])
+    }
+
+    /// Returns the signed statement over a part where there is one: a Sigstore bundle that nobody has verified yet.
+    ///
+    /// # Errors
+    /// When it cannot be read any more.
+    pub fn unverified_signature(&self, part: Part) -> Result<Option<Vec<u8>>, LayoutError> {
+        match self.signature_blobs(part)?.as_slice() {
+            [_, layer, _] => self.place.blob(layer).map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    /// Returns every blob of the delivery once, in the order in which they may appear elsewhere: what names others after
+    /// these.
+    ///
+    /// # Errors
+    /// When it cannot be read any more.
+    pub fn blobs(&self) -> Result<Vec<Blob>, LayoutError> {
+        let mut blobs: Vec<Blob> = self.bundle_blobs()?.into_iter().chain(self.keys_blobs()?).collect();
+        for part in Part::ALL {
+            blobs.extend(self.signature_blobs(part)?);
+        }
+        // The empty configuration is every manifest's.
+        let mut seen = BTreeSet::new();
+        blobs.retain(|blob| seen.insert(blob.digest));
+        Ok(blobs)
     }
 
     /// Returns what is sealed.
@@ -585,22 +671,74 @@ impl Delivery {
         self.content.matches(Digest(Sha256::from_bytes(whole.sha256)), whole.sealed_bytes)
     }
 
-    /// Puts other keys in the place of those that are there. Descriptor and content stay as they are.
+    /// Returns the manifest that these keys would have, for whoever signs it before they are [set](Self::set_keys).
+    pub fn manifest_of_keys(&self, keys: &Keys) -> Blob {
+        keys_manifest(named(KEYS, &canonical(keys)), &self.manifests.bundle).0
+    }
+
+    /// Puts other keys in the place of those that are there, with the signature over them if there is one. Descriptor and
+    /// content stay as they are, and so does what is signed of them.
     ///
-    /// The new keys are there before the index names them, so that the delivery can be read at every moment.
+    /// The new keys are there before the index names them, so that the delivery can be read at every moment. A signature of
+    /// the former keys is never named beside the new ones.
     ///
     /// # Errors
     /// When the keys are of another delivery, when the layout is in a tar file, or it cannot be written.
-    pub fn set_keys(&mut self, keys: Keys) -> Result<Blob, LayoutError> {
+    pub fn set_keys(&mut self, keys: Keys, signature: Option<&[u8]>) -> Result<Blob, LayoutError> {
         let Place::Folder(folder) = &self.place else {
             return Err(LayoutError::Form("keys are wrapped anew in a folder, not in a tar file".to_owned()));
         };
         keys.check(&self.descriptor).map_err(|error| LayoutError::Document("keys document", error))?;
         let blob = put_keys(folder, &keys, &self.manifests.bundle)?;
-        let manifests = Manifests { bundle: self.manifests.bundle.clone(), keys: blob.clone() };
+        let mut manifests = self.manifests.clone();
+        manifests.keys = blob.clone();
+        manifests.signatures.keys = None;
+        if let Some(signature) = signature {
+            let (signed, documents) = signature_of(Part::Keys, signature, &blob);
+            for document in documents {
+                put(folder, BUNDLE_TYPE, &document)?;
+            }
+            manifests.signatures.keys = Some(signed);
+        }
         put_index(folder, &manifests, &self.descriptor)?;
         (self.manifests, self.keys) = (manifests, keys);
         Ok(blob)
+    }
+
+    /// Adds signatures. In a tar file, which is written anew for that, as well as in a folder; they are there before the
+    /// index names them.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn add_signatures(&mut self, signed: &[(Part, Vec<u8>)]) -> Result<(), LayoutError> {
+        let (mut manifests, mut made) = (self.manifests.clone(), BTreeMap::new());
+        for (part, bundle) in signed {
+            let (blob, documents) = signature_of(*part, bundle, self.manifests.of(*part));
+            for document in documents {
+                made.insert(blob_path(&Digest(Sha256::of(&document))), document);
+            }
+            match part {
+                Part::Bundle => manifests.signatures.bundle = Some(blob),
+                Part::Keys => manifests.signatures.keys = Some(blob),
+            }
+        }
+        match &self.place {
+            Place::Folder(folder) => {
+                for (name, document) in &made {
+                    save(&folder.join(name), document)?;
+                }
+                put_index(folder, &manifests, &self.descriptor)?;
+            }
+            Place::Tar { path, .. } => {
+                let path = path.clone();
+                made.insert("index.json".to_owned(), manifests.to_index(&self.descriptor.bundle_id));
+                let archive = self.archive(&path, made)?;
+                archive.persist(&path).map_err(|error| LayoutError::Write(path.clone(), error.error))?;
+                self.place = Place::open(&path)?;
+            }
+        }
+        self.manifests = manifests;
+        Ok(())
     }
 
     /// Writes the whole layout as one tar file.
@@ -614,33 +752,58 @@ impl Delivery {
         if to.symlink_metadata().is_ok() {
             return Err(LayoutError::Exists(to.to_owned()));
         }
+        let archive = self.archive(to, BTreeMap::new())?;
+        archive.persist_noclobber(to).map_err(|error| LayoutError::Write(to.to_owned(), error.error))?;
+        Ok(())
+    }
+
+    /// Writes the layout as a tar file beside `to`, with the `other` documents in the place of what has their name, and
+    /// those that are new before the content.
+    fn archive(
+        &self,
+        to: &Path,
+        mut other: BTreeMap<String, Vec<u8>>,
+    ) -> Result<tempfile::NamedTempFile, LayoutError> {
         let failed = |error| LayoutError::Write(to.to_owned(), error);
         let mut file = tempfile::Builder::new().prefix(".new-").tempfile_in(parent(to)).map_err(failed)?;
         let mut archive = tar::Builder::new(io::BufWriter::new(file.as_file_mut()));
-        for name in self.names()? {
+        let mut names = self.names()?;
+        names.retain(|name| !other.contains_key(name));
+        let index = other.remove("index.json");
+        let other = index.map(|index| ("index.json".to_owned(), index)).into_iter().chain(other);
+        for (name, document) in other {
+            archive
+                .append_data(&mut header(document.len() as u64), &name, document.as_slice())
+                .map_err(failed)?;
+        }
+        for name in names {
             let (source, size) = self.place.file(&name)?;
-            let mut header = tar::Header::new_ustar();
-            header.set_entry_type(tar::EntryType::Regular);
-            header.set_mode(0o644);
-            header.set_size(size);
-            archive.append_data(&mut header, &name, source.take(size)).map_err(failed)?;
+            archive.append_data(&mut header(size), &name, source.take(size)).map_err(failed)?;
         }
         archive.into_inner().and_then(|mut out| out.flush()).map_err(failed)?;
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt;
+            // A temporary file is its owner's alone; this one is as public as its neighbours.
+            file.as_file().set_permissions(fs::Permissions::from_mode(0o644)).map_err(failed)?;
+        }
         file.as_file().sync_all().map_err(failed)?;
-        file.persist_noclobber(to).map_err(|error| failed(error.error))?;
-        Ok(())
+        Ok(file)
     }
 
     /// Returns the files that belong to the delivery, and no others that lie there.
     fn names(&self) -> Result<Vec<String>, LayoutError> {
-        let mut names = vec!["oci-layout".to_owned(), "index.json".to_owned()];
-        let (bundle, keys) = (self.bundle_blobs()?, self.keys_blobs()?);
-        names.extend(bundle.iter().chain(&keys).map(Blob::path));
-        // The empty configuration is both manifests'.
-        let mut seen = std::collections::BTreeSet::new();
-        names.retain(|name| seen.insert(name.clone()));
-        Ok(names)
+        let names = ["oci-layout", "index.json"].map(str::to_owned);
+        Ok(names.into_iter().chain(self.blobs()?.iter().map(Blob::path)).collect())
     }
+}
+
+fn header(size: u64) -> tar::Header {
+    let mut header = tar::Header::new_ustar();
+    header.set_entry_type(tar::EntryType::Regular);
+    header.set_mode(0o644);
+    header.set_size(size);
+    header
 }
 
 impl Place {

@@ -36,6 +36,12 @@ pub const KEYS: &str = "application/vnd.fractalops.delivery.keys.v1+json";
 /// The media type of a [`DeliveryManifest`].
 pub const MANIFEST: &str = "application/vnd.fractalops.delivery.manifest.v1+json";
 
+/// The predicate type of the signed statement over a bundle.
+pub const DELIVERY_STATEMENT: &str = "https://protected-registry.dev/statements/delivery/v1";
+
+/// The predicate type of the signed statement over its keys.
+pub const KEYS_STATEMENT: &str = "https://protected-registry.dev/statements/delivery-keys/v1";
+
 /// The most files of a delivery.
 pub const MAX_FILES: usize = 10_000;
 

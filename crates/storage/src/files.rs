@@ -8,6 +8,7 @@ use futures_util::{StreamExt as _, stream::BoxStream};
 use protected_bundle::layout::{
     Blob, Delivery, Digest, LAYOUT, LayoutError, MAX_DOCUMENT_BYTES, Manifests, Receiver, blobs_of_bundle,
     blobs_of_keys,
+    signature::{Part, blobs_of_signature},
 };
 use protected_model::{digest::Sha256, name::BundleId};
 use sha2::Digest as _;
@@ -61,11 +62,9 @@ pub(crate) async fn store(
     let bundle = &delivery.descriptor().bundle_id;
     let reference = area.delivery(bundle);
     let manifests = delivery.manifests();
-    let index = Bytes::from(manifests.to_index(bundle));
     // Before anything is sent: what cannot end well costs nothing.
-    let listed = listed(files, &reference, bundle).await?;
-    if let Some((there, _)) = &listed {
-        same(&reference, there, manifests)?;
+    if let Some((there, _)) = listed(files, &reference, bundle).await? {
+        same(&reference, &there, manifests)?;
     }
     let blobs = blobs(&delivery).await?;
     let mut tally = Tally::new(blobs.iter().map(|blob| blob.size).sum(), watch);
@@ -73,19 +72,53 @@ pub(crate) async fn store(
         send(files, &delivery, bundle, blob, &mut tally).await?;
     }
     tally.count(files.create(&path(bundle, "oci-layout"), Bytes::from_static(LAYOUT)).await?, LAYOUT.len());
-    // Attack: two publishers of one id. One of them creates it; the other looks at what is there now.
-    let created = listed.is_none() && files.create(&path(bundle, INDEX), index.clone()).await?;
-    if !created {
-        let (there, _) = self::listed(files, &reference, bundle)
-            .await?
-            .ok_or_else(|| StorageError::NoDelivery(reference.clone().into()))?;
-        same(&reference, &there, manifests)?;
-    }
-    tally.count(created, index.len());
+    list(files, &reference, bundle, manifests, &mut tally).await?;
     Ok(tally.stored(reference))
 }
 
-/// Puts other keys in the place of those that were read.
+/// How often an index is written anew that somebody else wrote meanwhile.
+const TRIES: usize = 5;
+
+/// Names a delivery in its index, or the signatures that the index does not name yet.
+///
+/// Attack: two publishers of one id. One of them creates it; the other looks at what is there now.
+async fn list(
+    files: &dyn Files,
+    reference: &DeliveryRef,
+    bundle: &BundleId,
+    manifests: &Manifests,
+    tally: &mut Tally<'_>,
+) -> Result<(), StorageError> {
+    let name = path(bundle, INDEX);
+    for _ in 0..TRIES {
+        let (index, written) = match listed(files, reference, bundle).await? {
+            None => {
+                let index = Bytes::from(manifests.to_index(bundle));
+                (index.clone(), files.create(&name, index).await?)
+            }
+            Some((there, version)) => {
+                same(reference, &there, manifests)?;
+                let signatures = there.signatures.or(&manifests.signatures);
+                let index = Bytes::from(Manifests { signatures, ..there.clone() }.to_index(bundle));
+                if there.signatures == there.signatures.or(&manifests.signatures) {
+                    tally.count(false, index.len());
+                    return Ok(());
+                }
+                (index.clone(), files.replace(&name, index, &version).await?)
+            }
+        };
+        if written {
+            tally.count(true, index.len());
+            return Ok(());
+        }
+    }
+    Err(StorageError::Service {
+        area: reference.area.clone().into(),
+        said: format!("`{name}` changes faster than it can be written"),
+    })
+}
+
+/// Puts other keys in the place of those that were read, with their signature if they have one.
 pub(crate) async fn replace_keys(
     area: &AreaRef,
     files: &dyn Files,
@@ -96,27 +129,40 @@ pub(crate) async fn replace_keys(
     let bundle = &delivery.descriptor().bundle_id;
     let reference = area.delivery(bundle);
     let manifests = delivery.manifests();
-    let blobs = {
-        let delivery = delivery.clone();
-        blocking(move || delivery.keys_blobs()).await?
-    };
+    let blobs = keys_blobs(&delivery).await?;
     let mut tally = Tally::new(blobs.iter().map(|blob| blob.size).sum(), &|_| ());
-    let index = Bytes::from(manifests.to_index(bundle));
     let missing = || StorageError::NoDelivery(reference.clone().into());
     let (there, version) = listed(files, &reference, bundle).await?.ok_or_else(missing)?;
-    let mine = there.keys.digest == manifests.keys.digest;
     may_replace(&reference, &there, manifests, read)?;
     for blob in &blobs {
         send(files, &delivery, bundle, blob, &mut tally).await?;
     }
-    let replaced = !mine && files.replace(&path(bundle, INDEX), index.clone(), &version).await?;
-    if !replaced {
-        // Somebody was faster, perhaps with the same keys.
-        let (there, _) = listed(files, &reference, bundle).await?.ok_or_else(missing)?;
-        same(&reference, &there, manifests)?;
+    if there.keys.digest != manifests.keys.digest {
+        let mut new = manifests.clone();
+        // What is signed of the bundle stays, also where only the area has that.
+        new.signatures.bundle = there.signatures.bundle.or(new.signatures.bundle);
+        let index = Bytes::from(new.to_index(bundle));
+        if files.replace(&path(bundle, INDEX), index.clone(), &version).await? {
+            tally.count(true, index.len());
+            return Ok(tally.stored(reference));
+        }
     }
-    tally.count(replaced, index.len());
+    // They are there, or somebody was faster, perhaps with the same keys.
+    list(files, &reference, bundle, manifests, &mut tally).await?;
     Ok(tally.stored(reference))
+}
+
+/// Returns the blobs of the keys and of their signature, in the order in which they are sent.
+pub(crate) async fn keys_blobs(delivery: &Arc<Delivery>) -> Result<Vec<Blob>, StorageError> {
+    let delivery = delivery.clone();
+    let blobs = blocking(move || -> Result<Vec<Blob>, LayoutError> {
+        let signature = delivery.signature_blobs(Part::Keys)?;
+        let mut blobs: Vec<Blob> = delivery.keys_blobs()?.into_iter().chain(signature).collect();
+        let mut seen = std::collections::BTreeSet::new();
+        blobs.retain(|blob| seen.insert(blob.digest));
+        Ok(blobs)
+    });
+    Ok(blobs.await?)
 }
 
 /// Refuses to replace keys that are neither those that were read nor the new ones.
@@ -200,6 +246,12 @@ pub(crate) async fn fetch(
     let [_, keys] = blobs_of_keys(&manifests.keys, &manifest, &manifests.bundle).map_err(bad)?;
     for blob in [&config, &descriptor, &keys] {
         get.document(blob).await?;
+    }
+    for part in Part::ALL {
+        let Some(signature) = manifests.signatures.of(part) else { continue };
+        let manifest = get.document(signature).await?;
+        let [_, layer] = blobs_of_signature(part, signature, &manifest, manifests.of(part)).map_err(bad)?;
+        get.document(&layer).await?;
     }
     get.content(&content, watch).await?;
     end(receiver, manifests, bundle.clone(), &reference).await
@@ -362,7 +414,7 @@ impl<'a> Sink<'a> {
 
 const INDEX: &str = "index.json";
 
-/// The largest index that is read: ours has less than one of these kilobytes.
+/// The largest index that is read: ours has less than two of these kilobytes.
 const MAX_INDEX_BYTES: u64 = 64 << 10;
 
 fn path(bundle: &BundleId, name: &str) -> String {
@@ -422,13 +474,7 @@ async fn send(
 /// Returns the blobs of a delivery, each once, in the order in which they are sent.
 pub(crate) async fn blobs(delivery: &Arc<Delivery>) -> Result<Vec<Blob>, StorageError> {
     let delivery = delivery.clone();
-    let blobs = blocking(move || -> Result<Vec<Blob>, LayoutError> {
-        // The empty configuration is both manifests'.
-        let mut seen = std::collections::BTreeSet::new();
-        let all = delivery.bundle_blobs()?.into_iter().chain(delivery.keys_blobs()?);
-        Ok(all.filter(|blob| seen.insert(blob.digest)).collect())
-    });
-    Ok(blobs.await?)
+    Ok(blocking(move || delivery.blobs()).await?)
 }
 
 /// What was sent.

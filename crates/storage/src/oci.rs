@@ -5,7 +5,8 @@
 //!
 //! The bundle's manifest has the bundle id as its tag. Which keys are its current ones says the index under the tag
 //! `sha256-<digest>`, the spec's referrers tag schema, also where the registry lists referrers itself: there the older
-//! ones stay listed. A registry has no conditional write: where two write one name at once the last one wins, which is
+//! ones stay listed. The signature of the bundle stands in the same index, and that of the keys in the one of the keys, as
+//! cosign looks for them. A registry has no conditional write: where two write one name at once the last one wins, which is
 //! why what is stored is named by its digest.
 
 use std::{
@@ -19,6 +20,7 @@ use futures_util::stream;
 use protected_bundle::layout::{
     Blob, Delivery, Digest, IMAGE_MANIFEST, LayoutError, MAX_DOCUMENT_BYTES, Manifests, Receiver,
     blobs_of_bundle, blobs_of_keys, referrers_tag,
+    signature::{self, Part, Signatures, blobs_of_signature},
 };
 use protected_http::{Client, HttpError, Incoming, Request, RequestLine, Retry};
 use protected_model::{
@@ -164,10 +166,13 @@ impl Registry {
         for blob in &blobs {
             self.send(&delivery, blob, &mut tally).await?;
         }
-        if there.is_none() {
-            self.set_keys(manifests, referrers).await?;
+        let mut listed = self.sign_keys(&pinned, manifests).await?;
+        let signed = current_signature(&pinned, Part::Bundle, &referrers)?.is_some();
+        if there.is_none() || !signed && manifests.signatures.bundle.is_some() {
+            self.set_keys(&pinned, manifests, referrers).await?;
+            listed = true;
         }
-        tally.count(there.is_none(), 0);
+        tally.count(listed, 0);
         if tagged.is_none() {
             let bytes = self.read_local(&delivery, &manifests.bundle).await?;
             self.put_manifest(bundle.as_str(), IMAGE_MANIFEST, bytes).await?;
@@ -194,23 +199,21 @@ impl Registry {
         if let Some(found) = there.filter(|_| !mine) {
             files::same_keys(&pinned, &found, read)?;
         }
-        let blobs = {
-            let delivery = delivery.clone();
-            crate::blocking(move || delivery.keys_blobs()).await?
-        };
+        let blobs = files::keys_blobs(&delivery).await?;
         let mut tally = Tally::new(blobs.iter().map(|blob| blob.size).sum(), &|_| ());
         for blob in &blobs {
             self.send(&delivery, blob, &mut tally).await?;
         }
+        let signed = self.sign_keys(&pinned, manifests).await?;
         if !mine {
-            self.set_keys(manifests, referrers).await?;
+            self.set_keys(&pinned, manifests, referrers).await?;
             // Somebody may have done so at the same time, and nothing here can refuse one of the two.
             let referrers = self.referrers(&bundle, Access::Push).await?;
             if let Some(found) = current_keys(&pinned, &referrers)? {
                 files::same_keys(&pinned, &found, &manifests.keys.digest)?;
             }
         }
-        tally.count(!mine, 0);
+        tally.count(!mine || signed, 0);
         Ok(tally.stored(pinned))
     }
 
@@ -252,6 +255,22 @@ impl Registry {
 
         self.document(&receiver, &reference, &config).await?;
         self.document(&receiver, &reference, &layer).await?;
+        let of_keys = self.referrers(&keys.digest, Access::Pull).await?;
+        let signatures = Signatures {
+            bundle: current_signature(&reference, Part::Bundle, &referrers)?,
+            keys: current_signature(&reference, Part::Keys, &of_keys)?,
+        };
+        let manifests = Manifests { bundle, keys, signatures };
+        for part in Part::ALL {
+            let Some(signature) = manifests.signatures.of(part) else { continue };
+            let found =
+                self.manifest(&signature.digest.to_string(), Access::Pull, MAX_DOCUMENT_BYTES).await?;
+            let (_, bytes) =
+                found.ok_or_else(|| bad(LayoutError::Form("a signature of it is not there".to_owned())))?;
+            let [_, layer] = blobs_of_signature(part, signature, &bytes, manifests.of(part)).map_err(bad)?;
+            files::keep(&receiver, &reference, signature, bytes).await?;
+            self.document(&receiver, &reference, &layer).await?;
+        }
         let bytes = self.document(&receiver, &reference, &descriptor).await?;
         let descriptor =
             Descriptor::parse(&bytes).map_err(|error| bad(LayoutError::Document("descriptor", error)))?;
@@ -260,7 +279,7 @@ impl Registry {
             Address::Bundle(bundle) => bundle.clone(),
             Address::Digest(_) => descriptor.bundle_id,
         };
-        files::end(receiver, Manifests { bundle, keys }, id, &reference).await
+        files::end(receiver, manifests, id, &reference).await
     }
 
     fn pinned(&self, digest: &Digest) -> DeliveryRef {
@@ -545,15 +564,8 @@ impl Registry {
 
     /// Returns what names a manifest as its subject: by the tag, or as the registry lists it.
     async fn referrers(&self, subject: &Digest, access: Access) -> Result<Option<Referrers>, StorageError> {
-        let tag = referrers_tag(subject);
-        let found = self.manifest(&tag, access, MAX_INDEX).await?;
-        if let Some((digest, bytes)) = found {
-            let index = serde_json::from_slice::<Referrers>(&bytes);
-            return Ok(Some(index.unwrap_or_else(|_| {
-                // Tools that copy a layout tag the manifest of the keys itself.
-                let blob = manifest_blob(digest, &bytes, KEYS);
-                index_of(vec![serde_json::json!(blob)])
-            })));
+        if let Some(tagged) = self.tagged_referrers(subject, access).await? {
+            return Ok(Some(tagged));
         }
         let url = self.url(&format!("referrers/{subject}"))?;
         let make = || self.http.get(url.clone()).max_bytes(MAX_INDEX).timeout(ATTEMPT).retry(RETRY);
@@ -568,17 +580,60 @@ impl Registry {
         index.map(Some).map_err(|_| self.service("its list of referrers is no index"))
     }
 
-    /// Makes these the keys of the bundle.
+    /// Returns what the tag says that names a manifest as its subject.
+    async fn tagged_referrers(
+        &self,
+        subject: &Digest,
+        access: Access,
+    ) -> Result<Option<Referrers>, StorageError> {
+        let found = self.manifest(&referrers_tag(subject), access, MAX_INDEX).await?;
+        let index = |(digest, bytes): (Digest, Bytes)| {
+            serde_json::from_slice(&bytes).unwrap_or_else(|_| {
+                // Tools that copy a layout tag the manifest of the keys itself.
+                index_of(vec![serde_json::json!(manifest_blob(digest, &bytes, KEYS))])
+            })
+        };
+        Ok(found.map(index))
+    }
+
+    /// Makes these the keys of the bundle, and its signature the signature where there is none.
     async fn set_keys(
         &self,
+        reference: &DeliveryRef,
         manifests: &Manifests,
         referrers: Option<Referrers>,
     ) -> Result<(), StorageError> {
+        let signed = current_signature(reference, Part::Bundle, &referrers)?;
         let mut listed = referrers.map(|referrers| referrers.manifests).unwrap_or_default();
         listed.retain(|entry| !is_keys(entry));
         listed.push(serde_json::json!(manifests.keys));
+        if let (None, Some(signature)) = (signed, &manifests.signatures.bundle) {
+            listed.push(serde_json::json!(signature::listed(Part::Bundle, signature)));
+        }
+        self.set_referrers(&manifests.bundle.digest, listed).await
+    }
+
+    /// Lists the signature of the keys as what refers to these, and returns whether it was not listed.
+    async fn sign_keys(&self, reference: &DeliveryRef, manifests: &Manifests) -> Result<bool, StorageError> {
+        let Some(signature) = &manifests.signatures.keys else { return Ok(false) };
+        // By the tag alone: where the registry lists what it has itself, it may list several.
+        let referrers = self.tagged_referrers(&manifests.keys.digest, Access::Push).await?;
+        if current_signature(reference, Part::Keys, &referrers)?.is_some() {
+            return Ok(false);
+        }
+        let mut listed = referrers.map(|referrers| referrers.manifests).unwrap_or_default();
+        listed.push(serde_json::json!(signature::listed(Part::Keys, signature)));
+        self.set_referrers(&manifests.keys.digest, listed).await?;
+        Ok(true)
+    }
+
+    async fn set_referrers(
+        &self,
+        subject: &Digest,
+        listed: Vec<serde_json::Value>,
+    ) -> Result<(), StorageError> {
         let index = protected_model::integrity::canonical(&index_of(listed));
-        self.put_manifest(&referrers_tag(&manifests.bundle.digest), INDEX, index.into()).await
+        self.put_manifest(&referrers_tag(subject), INDEX, index.into()).await
     }
 
     async fn read_local(&self, delivery: &Arc<Delivery>, blob: &Blob) -> Result<Bytes, StorageError> {
@@ -738,6 +793,18 @@ fn current_keys(
     };
     let source = Box::new(LayoutError::Form(why.to_owned()));
     Err(StorageError::Bad { delivery: reference.clone().into(), source })
+}
+
+/// Returns the signature of a part among what refers to it. What else others signed about it is passed over.
+fn current_signature(
+    reference: &DeliveryRef,
+    part: Part,
+    referrers: &Option<Referrers>,
+) -> Result<Option<Blob>, StorageError> {
+    let listed = referrers.iter().flat_map(|referrers| &referrers.manifests);
+    let listed: Vec<Blob> = listed.filter_map(|entry| serde_json::from_value(entry.clone()).ok()).collect();
+    Signatures::find(part, &listed)
+        .map_err(|source| StorageError::Bad { delivery: reference.clone().into(), source: Box::new(source) })
 }
 
 fn manifest_blob(digest: Digest, bytes: &[u8], artifact_type: &str) -> Blob {

@@ -15,8 +15,8 @@
 //! | 7 | another key | `no_other_key_opens`, `src/key.rs`: `a_key_has_32_bytes_and_is_not_printed` |
 //! | 8 | another suite, media types swapped | `model/delivery.rs`: `a_descriptor_in_any_other_writing_is_refused`; `delivery::a_manifest_that_says_anything_else_is_refused` |
 //! | 9 | another descriptor, other writings of it | `delivery::a_descriptor_is_not_swapped`, `model/delivery.rs`: `a_descriptor_in_any_other_writing_is_refused`, `made_up::a_descriptor`, `made_up::a_delivery_in_a_tar_file` |
-//! | 10 | other keys documents | `delivery::the_keys_of_another_bundle_are_refused`, `delivery::a_manifest_that_says_anything_else_is_refused`, `model/delivery.rs`: `keys_belong_to_their_descriptor`, `made_up::a_keys_document`. An older one of the same bundle wraps the same data key: the key service says whether it still unwraps it |
-//! | 11 | signed one, served another | `delivery::the_content_is_the_one_of_its_manifest`, `delivery::a_layout_that_was_changed_is_refused` |
+//! | 10 | other keys documents | `delivery::the_keys_of_another_bundle_are_refused`, `delivery::a_manifest_that_says_anything_else_is_refused`, `model/delivery.rs`: `keys_belong_to_their_descriptor`, `made_up::a_keys_document`, `signatures::one_that_is_of_something_else_is_refused`. An older one of the same bundle, with its older signature, wraps the same data key: the key service says whether it still unwraps it |
+//! | 11 | signed one, served another | `delivery::the_content_is_the_one_of_its_manifest`, `delivery::a_layout_that_was_changed_is_refused`, `signatures::one_that_is_of_something_else_is_refused`, `signatures::there_are_two_at_most_and_each_is_small`; who signed and what, `tests/end_to_end/delivery_signing.rs` |
 //! | 12 | a key in a document | `model/delivery.rs`: `a_manifest_agrees_with_itself_and_holds_no_key`, `keys_belong_to_their_descriptor`, `a_descriptor_in_any_other_writing_is_refused`; `model/key_ref.rs` |
 //! | 13 to 15 | key references | `model/key_ref.rs`: `refuses_whatever_is_a_little_different`; `made_up::a_key_reference` |
 //! | 16 to 18 | addresses, answers and grants of key services | `keys` |

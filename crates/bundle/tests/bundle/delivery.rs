@@ -232,7 +232,7 @@ fn keys_are_wrapped_anew_and_the_content_stays() {
     let (descriptor, written) = written(&place);
     let before = fs::read(place.join(format!("blobs/sha256/{}", written.content.digest.0))).expect("content");
     let mut delivery = Delivery::open(&place).expect("delivery");
-    let blob = delivery.set_keys(keys(&descriptor, "openbao://transit/globex")).expect("keys");
+    let blob = delivery.set_keys(keys(&descriptor, "openbao://transit/globex"), None).expect("keys");
     assert_ne!(blob.digest, written.keys.digest);
     let delivery = Delivery::open(&place).expect("delivery");
     assert_eq!(delivery.bundle(), &written.bundle, "the bundle is the one that was signed");
@@ -243,7 +243,7 @@ fn keys_are_wrapped_anew_and_the_content_stays() {
     other.customer_slug = "initech".parse().expect("slug");
     let mut delivery = delivery;
     assert!(matches!(
-        delivery.set_keys(keys(&other, "local-file://initech")),
+        delivery.set_keys(keys(&other, "local-file://initech"), None),
         Err(LayoutError::Document("keys document", _))
     ));
 }

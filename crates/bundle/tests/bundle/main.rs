@@ -12,3 +12,4 @@ mod made_up;
 mod message;
 mod reference;
 mod sample;
+mod signatures;

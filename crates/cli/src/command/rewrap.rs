@@ -56,7 +56,7 @@ pub(crate) async fn run(context: &Context, arguments: Rewrap) -> Result<(), Comm
     let before = bundle.keys().keys.clone();
     let made = Keys { keys, ..bundle.keys().clone() };
     context.cancel.check()?;
-    bundle.set_keys(made).map_err(|error| delivery::broken(&path, &error))?;
+    bundle.set_keys(made, None).map_err(|error| delivery::broken(&path, &error))?;
     if let Some(area) = area {
         let area = storage::connect(context, &area)?;
         let replaced = context.cancel.or(area.replace_keys(&path, &read)).await?;

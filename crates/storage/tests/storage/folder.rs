@@ -7,7 +7,7 @@ use protected_model::digest::Sha256;
 use protected_storage::{Address, Area, AreaRef, Progress, StorageError};
 
 use crate::{
-    connect, digest, fetch,
+    connect, digest, fetch, holds_signatures,
     sample::{BUNDLE, bundle, content, copy, layout, layout_of, names, rewrap, same, unwatched},
     told,
 };
@@ -168,6 +168,8 @@ async fn keys_are_replaced_where_they_are_still_those_that_were_read() {
     let to = folder.path().join("fetched");
     fetch(&area, &to).await.expect("fetched");
     same(won, &to);
+    holds_signatures(&area, folder.path()).await;
+
     // Of a delivery that is not there, or is another one, none are replaced.
     let elsewhere = layout_of(&folder.path().join("elsewhere"), "elsewhere", 10, 1);
     let error = area.replace_keys(&elsewhere, &read).await.expect_err("refused");

@@ -8,12 +8,12 @@ mod sample;
 
 use std::path::{Path, PathBuf};
 
-use protected_bundle::layout::{self, Delivery};
+use protected_bundle::layout::{self, Delivery, signature::Part};
 use protected_http::Client;
 use protected_model::environment::Environment;
 use protected_storage::{Address, Area, AreaRef, Settings, StorageError, Stored};
 
-use sample::{bundle, layout, same, unwatched};
+use sample::{bundle, copy, layout, layout_of, rewrap, rewrap_signed, same, signed, unwatched};
 
 fn client() -> Client {
     let settings = protected_http::Settings::from_environment(&Environment::default(), None, "test");
@@ -74,4 +74,45 @@ async fn holds_one(area: &Area, folder: &Path) -> (PathBuf, Stored) {
     let fetched = area.fetch(&Address::Bundle(bundle()), Some(&expected), &at("wrong"), &unwatched).await;
     assert!(matches!(fetched, Err(StorageError::OtherDelivery { .. })), "{fetched:?}");
     (sealed, stored)
+}
+
+/// What holds for every store: a delivery that lies there gets its signatures later, keeps them, and has none of its former
+/// keys when they were wrapped anew.
+async fn holds_signatures(area: &Area, folder: &Path) {
+    let folder = folder.join("signatures");
+    std::fs::create_dir(&folder).expect("folder");
+    let at = |name: &str| folder.join(name);
+    let sealed = layout_of(&at("to be signed"), "signed", 1000, 7);
+    let unsigned = copy(&sealed, &at("unsigned"));
+    let first = area.store(&unsigned, &unwatched).await.expect("stored");
+    let fetched = async |name: &str| {
+        let address = Address::Bundle("signed".parse().expect("id"));
+        area.fetch(&address, None, &at(name), &unwatched).await.expect("fetched");
+        at(name)
+    };
+    assert_eq!(signed(&fetched("before").await), [None, None]);
+    let both = [Some(b"{1}".to_vec()), Some(b"{2}".to_vec())];
+    let mut delivery = Delivery::open(&sealed).expect("delivery");
+    delivery
+        .add_signatures(&[(Part::Bundle, b"{1}".to_vec()), (Part::Keys, b"{2}".to_vec())])
+        .expect("signatures");
+    let second = area.store(&sealed, &unwatched).await.expect("stored");
+    // Two documents, two manifests, and what names them.
+    assert_eq!((&second.delivery, second.sent), (&first.delivery, 5));
+    same(&sealed, &fetched("after").await);
+    assert_eq!(area.store(&sealed, &unwatched).await.expect("repeated").sent, 0);
+    // By somebody who has the delivery as it was sealed, or signed it himself.
+    assert_eq!(area.store(&unsigned, &unwatched).await.expect("stored").sent, 0);
+    let mut delivery = Delivery::open(&unsigned).expect("delivery");
+    delivery.add_signatures(&[(Part::Bundle, b"{3}".to_vec())]).expect("signature");
+    area.store(&unsigned, &unwatched).await.expect("stored");
+    assert_eq!(signed(&fetched("again").await), both);
+
+    let read = rewrap_signed(&sealed, 2, Some(b"{4}"));
+    area.replace_keys(&sealed, &read).await.expect("replaced");
+    assert_eq!(area.replace_keys(&sealed, &read).await.expect("repeated").sent, 0);
+    assert_eq!(signed(&fetched("rewrapped").await), [both[0].clone(), Some(b"{4}".to_vec())]);
+    let read = rewrap(&sealed, 3);
+    area.replace_keys(&sealed, &read).await.expect("replaced");
+    assert_eq!(signed(&fetched("unsigned keys").await), [both[0].clone(), None]);
 }

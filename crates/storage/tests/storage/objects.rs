@@ -5,7 +5,7 @@ use std::{fs, net::SocketAddr};
 use protected_storage::{Address, Area, AreaRef, StorageError};
 
 use crate::{
-    SIZE, client, connect, fetch, holds_one,
+    SIZE, client, connect, fetch, holds_one, holds_signatures,
     peers::{
         self, ACCOUNT, Cutter, GCS_TOKEN, Lie, Peer, Way, account_key, azurite, liar, made, make_container,
         moto,
@@ -110,6 +110,8 @@ async fn holds(store: Store) {
     assert!(matches!(error, StorageError::OtherKeys { .. }), "{error:?}");
     fetch(&area, &at("rewrapped")).await.expect("fetched");
     same(won, &at("rewrapped"));
+
+    holds_signatures(&area, folder.path()).await;
 
     // Two publishers at once.
     let (one, two) = (layout_of(&at("a"), "raced", 100_000, 1), layout_of(&at("b"), "raced", 100_000, 2));

@@ -13,7 +13,7 @@ use protected_storage::{Address, Area, DeliveryRef, StorageError};
 use serde_json::{Value, json};
 
 use crate::{
-    SIZE, client, connect, digest, fetch, holds_one,
+    SIZE, client, connect, digest, fetch, holds_one, holds_signatures,
     peers::{Cutter, Lie, Way, liar, made, registry},
     sample::{BUNDLE, content, copy, layout, layout_of, names, rewrap, same, unwatched},
     told,
@@ -63,6 +63,8 @@ async fn deliveries_lie_in_a_registry() {
     same(&one, &at("rewrapped"));
     let error = area.replace_keys(&other, &read).await.expect_err("not there");
     assert!(matches!(error, StorageError::NoDelivery(_)), "{error:?}");
+
+    holds_signatures(&area, folder.path()).await;
 
     // Connections that end in the middle.
     let big = layout_of(&at("big"), "big", SIZE, 3);

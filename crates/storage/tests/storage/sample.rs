@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use protected_bundle::layout::{Delivery, Digest, Writer};
+use protected_bundle::layout::{Delivery, Digest, Writer, signature::Part};
 use protected_model::{
     delivery::{CONTENT, Content, DESCRIPTOR, Descriptor, KEYS, Keys, WrappedDataKey},
     digest::Sha256,
@@ -93,11 +93,21 @@ pub(crate) fn layout_of(at: &Path, bundle: &str, size: u64, seed: u8) -> PathBuf
 
 /// Wraps the keys of a layout anew, and returns what they were.
 pub(crate) fn rewrap(layout: &Path, version: u32) -> Digest {
+    rewrap_signed(layout, version, None)
+}
+
+pub(crate) fn rewrap_signed(layout: &Path, version: u32, signature: Option<&[u8]>) -> Digest {
     let mut delivery = Delivery::open(layout).expect("delivery");
     let before = delivery.manifests().keys.digest;
     let keys = keys(delivery.descriptor(), version);
-    delivery.set_keys(keys).expect("keys");
+    delivery.set_keys(keys, signature).expect("keys");
     before
+}
+
+/// What is signed of a layout: of the bundle, and of the keys.
+pub(crate) fn signed(layout: &Path) -> [Option<Vec<u8>>; 2] {
+    let delivery = Delivery::open(layout).expect("delivery");
+    Part::ALL.map(|part| delivery.unverified_signature(part).expect("signature"))
 }
 
 /// Copies a layout.
