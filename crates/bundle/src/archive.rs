@@ -215,24 +215,3 @@ fn write(archive: &mut impl Read, content: &Content, place: &Path) -> Result<(),
     }
     file.sync_all().map_err(failed)
 }
-
-/// Makes sure that what was renamed in a folder is there after a loss of power.
-///
-/// # Errors
-/// When the folder cannot be read.
-#[cfg(unix)]
-pub fn sync_folder(folder: &Path) -> io::Result<()> {
-    if folder == Path::new("") {
-        return Ok(());
-    }
-    fs::File::open(folder)?.sync_all()
-}
-
-/// Does nothing: a folder cannot be opened to be written through.
-///
-/// # Errors
-/// Never.
-#[cfg(not(unix))]
-pub fn sync_folder(_: &Path) -> io::Result<()> {
-    Ok(())
-}

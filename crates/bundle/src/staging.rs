@@ -9,8 +9,6 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::archive::sync_folder;
-
 /// How the folders are called; nothing else is swept.
 const PREFIX: &str = ".protected-registry-";
 
@@ -155,6 +153,27 @@ fn sync_folders(folder: &Path) -> io::Result<()> {
         }
     }
     sync_folder(folder)
+}
+
+/// Makes sure that what was renamed in a folder is there after a loss of power.
+///
+/// # Errors
+/// When the folder cannot be read.
+#[cfg(unix)]
+pub fn sync_folder(folder: &Path) -> io::Result<()> {
+    if folder == Path::new("") {
+        return Ok(());
+    }
+    fs::File::open(folder)?.sync_all()
+}
+
+/// Does nothing: a folder cannot be opened to be written through.
+///
+/// # Errors
+/// Never.
+#[cfg(not(unix))]
+pub fn sync_folder(_: &Path) -> io::Result<()> {
+    Ok(())
 }
 
 #[cfg(test)]

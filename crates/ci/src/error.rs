@@ -85,6 +85,11 @@ pub enum IdTokenError {
 }
 
 impl IdTokenError {
+    /// Says of what came from `origin` why it is no token.
+    pub(crate) fn malformed(origin: &'static str) -> impl FnOnce(Malformed) -> Self {
+        move |reason| Self::Malformed { origin, reason }
+    }
+
     /// Returns whether asking again later may help.
     pub fn is_transient(&self) -> bool {
         match self {

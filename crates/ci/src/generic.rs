@@ -105,7 +105,9 @@ impl Source {
 
     async fn token(&self, names: &Names) -> Result<IdToken, IdTokenError> {
         match self {
-            Self::Value(value) => jwt::id_token(value.reveal(), names.value_origin),
+            Self::Value(value) => {
+                jwt::id_token(value.reveal()).map_err(IdTokenError::malformed(names.value_origin))
+            }
             Self::File(path) => from_file(path.reveal(), names).await,
             Self::Both => Err(IdTokenError::Ambiguous(names.variable, names.file)),
         }
@@ -214,7 +216,7 @@ async fn from_file(path: &str, names: &Names) -> Result<IdToken, IdTokenError> {
         return Err(malformed(Malformed::TooLong));
     }
     let text = std::str::from_utf8(&content).map_err(|_| malformed(Malformed::NotCompact))?;
-    jwt::id_token(text, names.content_origin)
+    jwt::id_token(text).map_err(malformed)
 }
 
 #[cfg(test)]

@@ -129,7 +129,7 @@ impl Platform for GithubActions {
         match answer.status {
             200 => {
                 let Issued { value } = answer.json()?;
-                jwt::id_token(&value, "what the platform's endpoint sent")
+                jwt::id_token(&value).map_err(IdTokenError::malformed("what the platform's endpoint sent"))
             }
             status @ (408 | 429 | 500..=599) => {
                 Err(IdTokenError::Unavailable { platform: self.name(), status })

@@ -43,7 +43,8 @@ impl GitlabCi {
     /// Takes the token from the variable called after `audience`, and proposes `variable` where there is none.
     fn derived(&self, audience: &str, variable: &'static str) -> Result<IdToken, IdTokenError> {
         match self.environment.get(&derived_variable(audience)) {
-            Some(token) => jwt::id_token(token, "the value of the variable called after the audience"),
+            Some(token) => jwt::id_token(token)
+                .map_err(IdTokenError::malformed("the value of the variable called after the audience")),
             None => Err(self.no_token(audience, variable)),
         }
     }

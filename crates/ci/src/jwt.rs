@@ -6,8 +6,6 @@ use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
 use protected_model::secret::IdToken;
 use serde::Deserialize;
 
-use crate::error::IdTokenError;
-
 /// The longest ID token that is taken. GitLab's grow with the number of groups, and stay far below.
 pub(crate) const MAX_BYTES: usize = 32 * 1024;
 
@@ -43,16 +41,13 @@ struct Header {
     alg: String,
 }
 
-/// Wraps `text`, which came from `origin`, when it has the shape of an ID token.
+/// Wraps `text` when it has the shape of an ID token.
 ///
 /// # Errors
 /// When it has not: sending it would hand something else, perhaps another secret, to FractalOps.
-pub(crate) fn id_token(text: &str, origin: &'static str) -> Result<IdToken, IdTokenError> {
+pub(crate) fn id_token(text: &str) -> Result<IdToken, Malformed> {
     let text = text.trim();
-    match shape(text) {
-        None => Ok(IdToken::new(text)),
-        Some(reason) => Err(IdTokenError::Malformed { origin, reason }),
-    }
+    shape(text).map_or_else(|| Ok(IdToken::new(text)), Err)
 }
 
 /// Returns what is wrong with `text` as an ID token, or `None`.
@@ -86,7 +81,7 @@ pub(crate) mod tests {
     #[test]
     fn takes_a_compact_jwt_and_trims_it() {
         use protected_model::secret::Secret;
-        let token = id_token(&format!("  {GOOD}\r\n"), "here").expect("token");
+        let token = id_token(&format!("  {GOOD}\r\n")).expect("token");
         assert_eq!(token.reveal(), GOOD);
     }
 
@@ -110,10 +105,10 @@ pub(crate) mod tests {
             ("eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJ4In0.", Malformed::Unsigned),
             ("eyJhbGciOiJub25lIn0.eyJzdWIiOiJ4In0.c2ln", Malformed::Unsigned),
         ] {
-            let Err(error) = id_token(text, "here") else { panic!("{text}") };
-            let IdTokenError::Malformed { reason: found, .. } = &error else { panic!("{error}") };
-            assert_eq!(*found, reason, "{text}");
-            assert!(!error.to_string().contains("hunter2"), "{error}");
+            let Err(found) = id_token(text) else { panic!("{text}") };
+            assert_eq!(found, reason, "{text}");
+            let error = crate::IdTokenError::malformed("here")(found).to_string();
+            assert!(error.starts_with("here is not an ID token: ") && !error.contains("hunter2"), "{error}");
         }
     }
 }

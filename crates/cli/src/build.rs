@@ -13,24 +13,21 @@ use protected_harden::{HardenError, Hardened, Mark, Numbers, Options};
 use protected_model::{
     api::build::{BuildRecordRequest, Document},
     build::{BuildManifest, Source},
-    digest::Sha256,
     identity::RunIdentity,
     integrity::{self, ArtifactDigest, IntegrityManifest},
-    name::{DeliveryLabel, PackageName, ProjectSlug},
-    version::{DistTag, PackageVersion},
+    name::{DeliveryLabel, ProjectSlug},
 };
-use protected_npm::{
-    pack::{self, Packed},
-    package_json::PackageJson,
-};
-
+use protected_npm::pack::{self, Packed};
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    console::sizes,
     context::{self, Context, Session},
+    document::document,
     error::{CommandError, Kind},
     escrow::Sealing,
     hardening::Unprotected,
+    package::{Package, packing},
     provenance::{self, Circumstances},
     sbom::{self, Plan},
 };
@@ -51,16 +48,6 @@ const DELIVERY_MEDIA_TYPE: &str = "application/vnd.protected-registry.marked-cop
 pub(crate) struct Delivery {
     schema: String,
     pub(crate) delivery: DeliveryLabel,
-}
-
-/// A package folder that was looked at and not yet built.
-#[derive(Clone)]
-pub(crate) struct Package {
-    pub(crate) folder: PathBuf,
-    pub(crate) name: PackageName,
-    pub(crate) version: PackageVersion,
-    /// `publishConfig.tag`.
-    pub(crate) publish_tag: Option<DistTag>,
 }
 
 /// A build to do.
@@ -93,52 +80,20 @@ pub(crate) struct Built {
     pub(crate) mark_numbers: Option<usize>,
 }
 
-/// Reads a folder's package.json and holds it against what was asked for.
-///
-/// # Errors
-/// When it is not there or not valid, and when name or version are others.
-pub(crate) fn look_at(
-    folder: &Path,
-    name: Option<&PackageName>,
-    version: Option<&PackageVersion>,
-) -> Result<Package, CommandError> {
-    let read = PackageJson::read(folder).map_err(|error| {
-        let hint = error.hint();
-        let doing = format!("reading the package in `{}`", folder.display());
-        CommandError::from_error(Kind::BadInput, &doing, &error).hint(hint)
-    })?;
-    if read.is_private() {
-        return Err(CommandError::new(
-            Kind::BadInput,
-            format!(
-                "`{}` has `\"private\": true` in its package.json, so it is not to be published",
-                read.name()
-            ),
-        )
-        .advise("remove `private` when this package is meant for a registry"));
-    }
-    let found = (read.name().clone(), read.version().clone());
-    expect("package", name, &found.0, folder)?;
-    expect("version", version, &found.1, folder)?;
-    let publish_tag = read.publish_tag().cloned();
-    Ok(Package { folder: folder.to_owned(), name: found.0, version: found.1, publish_tag })
-}
-
-fn expect<T: PartialEq + std::fmt::Display>(
-    what: &str,
-    expected: Option<&T>,
-    found: &T,
-    folder: &Path,
-) -> Result<(), CommandError> {
-    match expected {
-        Some(expected) if expected != found => Err(CommandError::new(
-            Kind::BadInput,
-            format!(
-                "{what} `{expected}` was asked for, but package.json in `{}` says `{found}`",
-                folder.display()
-            ),
-        )),
-        _ => Ok(()),
+impl Built {
+    /// Writes the provenance once more, filled from the claims of a verified ID token.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub(crate) fn verified(&mut self, run: &RunIdentity) -> Result<(), CommandError> {
+        let document = self.circumstances.say(&self.manifest, Some(run));
+        let file = self.folder.join("evidence").join(provenance::FILE);
+        fs::write(&file, &document.inline).map_err(|error| {
+            CommandError::new(Kind::Failed, format!("cannot write `{}`: {error}", file.display()))
+        })?;
+        self.documents.retain(|other| other.kind != provenance::KIND);
+        self.documents.push(document);
+        Ok(())
     }
 }
 
@@ -160,7 +115,7 @@ pub(crate) async fn build(
     let how = format!(
         "{} files, {}",
         built.packed.files.len(),
-        crate::summary::sizes(built.source_bytes, built.packed.unpacked_size)
+        sizes(built.source_bytes, built.packed.unpacked_size)
     );
     context.console.step("harden", how, started);
     sbom::say(&context.console, &built.graph);
@@ -408,12 +363,6 @@ fn documents(
     (manifest, documents)
 }
 
-pub(crate) fn document(kind: &str, media_type: &str, content: &impl serde::Serialize) -> Document {
-    let inline = String::from_utf8_lossy(&integrity::canonical(content)).into_owned();
-    let sha256 = Sha256::of(&inline);
-    Document { kind: kind.to_owned(), media_type: media_type.to_owned(), sha256, inline }
-}
-
 /// Puts a build on record with FractalOps and returns the record's id.
 ///
 /// # Errors
@@ -458,11 +407,6 @@ fn source(unverified_identity: Option<RunIdentity>) -> Source {
         git_ref: run.git_ref,
         tree_sha256: None,
     })
-}
-
-pub(crate) fn packing(path: &Path, error: &pack::PackError) -> CommandError {
-    let doing = format!("packing `{}`", path.display());
-    CommandError::from_error(Kind::BadInput, &doing, error).hint(error.hint())
 }
 
 fn hardening(error: &HardenError) -> CommandError {

@@ -87,7 +87,7 @@ impl Console {
         }
     }
 
-    /// Says why a command failed, in every form that somebody may look at.
+    /// Says why a command failed: to people, as an annotation, and to programs.
     pub(crate) fn failure(&self, doing: &str, error: &CommandError, correlation_id: Option<&str>) {
         let (red, reset) = if self.colour { ("\x1b[31m", "\x1b[0m") } else { ("", "") };
         self.say(format!("{red}error{reset}: {}", without_escapes(&error.message)));
@@ -97,8 +97,7 @@ impl Console {
         for hint in &error.hints {
             self.say(without_escapes(&format!("  hint: {hint}")));
         }
-        let correlation = error.problem.as_ref().and_then(|problem| problem.correlation_id.as_deref());
-        let correlation = correlation.or(correlation_id);
+        let correlation = error.correlation_id(correlation_id);
         if let Some(id) = correlation {
             self.say(format!("  correlation id: {id}"));
         }
@@ -110,7 +109,6 @@ impl Console {
             annotation.push_str(&format!("\ncorrelation id: {id}"));
         }
         self.annotate(Level::Error, &format!("protected-registry {doing}"), &annotation);
-        self.summary(&crate::summary::failure(doing, error, correlation));
         if self.is_json() {
             let mut document = serde_json::json!({
                 "error": {
@@ -211,6 +209,11 @@ pub(crate) fn human_size(bytes: u64) -> String {
         1000..1_000_000 => format!("{}.{} kB", bytes / 1000, bytes % 1000 / 100),
         _ => format!("{}.{} MB", bytes / 1_000_000, bytes % 1_000_000 / 100_000),
     }
+}
+
+/// Returns a size before and after.
+pub(crate) fn sizes(before_bytes: u64, after_bytes: u64) -> String {
+    format!("{} → {}", human_size(before_bytes), human_size(after_bytes))
 }
 
 /// Writes `text` and a line end. A closed pipe is no reason to fail: the work counts, not the talk.

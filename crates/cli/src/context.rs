@@ -21,11 +21,9 @@ use protected_model::{
 };
 
 use crate::{
-    args::Build,
     cancel::Cancel,
     console::Console,
     error::{CommandError, Kind},
-    escrow::Sealing,
     settings::Settings,
 };
 
@@ -216,15 +214,6 @@ impl Context {
             settings.id_tokens = Some(Arc::new(Job { platform, own, http: self.http()? }));
         }
         Ok(settings)
-    }
-
-    /// Connects to the key that a build's escrow is sealed under, where one is named.
-    ///
-    /// # Errors
-    /// When it is no key reference, or its service cannot be used here.
-    pub(crate) fn sealing(&self, build: &Build) -> Result<Option<Sealing>, CommandError> {
-        let Some(key) = self.settings.escrow_key(build.escrow_key.clone())? else { return Ok(None) };
-        Sealing::with(key, &self.keys()?, &self.http()?).map(Some)
     }
 
     fn revoke_later(&self, fractalops: &FractalOps, token: &AccessToken, what: &'static str) {

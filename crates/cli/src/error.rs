@@ -128,6 +128,11 @@ impl CommandError {
         Self::new(Kind::Cancelled(signal), "cancelled")
     }
 
+    /// Returns the id under which the server knows what it said, else that of this command.
+    pub(crate) fn correlation_id<'a>(&'a self, own: Option<&'a str>) -> Option<&'a str> {
+        self.problem.as_ref().and_then(|problem| problem.correlation_id.as_deref()).or(own)
+    }
+
     /// Makes one of what the control plane answered to `doing`.
     pub(crate) fn from_fractalops(doing: &str, error: FractalOpsError) -> Self {
         let hint = error.hint();

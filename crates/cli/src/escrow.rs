@@ -24,6 +24,8 @@ use protected_model::{
 use sha2::Digest as _;
 
 use crate::{
+    args::Build,
+    context::{self, Context},
     error::{CommandError, Kind},
     key_service,
 };
@@ -45,17 +47,14 @@ pub(crate) struct Sealing {
 }
 
 impl Sealing {
-    /// Connects to the key's service.
+    /// Connects to the key that a build's escrow is sealed under, where one is named.
     ///
     /// # Errors
-    /// When it is not supported or cannot be used here.
-    pub(crate) fn with(
-        key_ref: KeyRef,
-        settings: &protected_keys::Settings,
-        http: &Client,
-    ) -> Result<Self, CommandError> {
-        let service = key_service::connect(&key_ref, settings, http, "sealing the escrow")?;
-        Ok(Self { key_ref, service })
+    /// When it is no key reference, or its service cannot be used here.
+    pub(crate) fn asked(context: &Context, build: &Build) -> Result<Option<Self>, CommandError> {
+        let Some(key) = context.settings.escrow_key(build.escrow_key.clone())? else { return Ok(None) };
+        let service = key_service::connect(&key, &context.keys()?, &context.http()?, "sealing the escrow")?;
+        Ok(Some(Self { key_ref: key, service }))
     }
 
     pub(crate) fn key_ref(&self) -> &KeyRef {
@@ -280,7 +279,7 @@ pub(crate) async fn open(
             let wrapped = &manifest.key_provider.wrapped_key;
             let key = service.unwrap(wrapped, &manifest.descriptor.key_context()).await;
             let key = key.map_err(|error| key_service::failed(&doing, &error))?;
-            crate::context::compute(move || unseal(&sealed, &manifest, &key)).await
+            context::compute(move || unseal(&sealed, &manifest, &key)).await
         }
     }
 }

@@ -3,25 +3,23 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 use protected_harden::{Mark, Obfuscation, Options, PathPattern, SourcePlace, hot_functions};
 use protected_model::{
     environment::Environment,
-    key_ref::KeyRef,
     name::{DeliveryLabel, PackageName},
     secret::{BuildSecret, Secret},
 };
-use schemars::JsonSchema;
-use serde::Deserialize;
 
 use crate::{
-    args::{Profile, Unrepeated},
-    build::{self, Package},
+    args::Profile,
+    config_file::{Declarations, FILE_NAME, LegalComments, Override},
     context::Context,
     error::{CommandError, Kind},
-    settings::{FILE_NAME, Settings},
+    package::{Package, packing},
+    settings::Settings,
 };
 
 /// The variable that holds the build secret. It comes from nowhere else but a file: the command line is seen by every
@@ -36,76 +34,6 @@ const MIN_SECRET_BYTES: usize = 16;
 /// The largest file of a build secret, and the largest CPU profile, that are read.
 const MAX_SECRET_BYTES: u64 = 4 * 1024;
 const MAX_PROFILE_BYTES: u64 = 512 * 1024 * 1024;
-
-/// `[harden]`
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct HardenSection {
-    /// Keep the names of functions and classes, for code that reads them at run time.
-    #[serde(default)]
-    pub(crate) keep_names: bool,
-    /// What becomes of licence comments: moved to LEGAL.txt unless told otherwise.
-    pub(crate) legal_comments: Option<LegalComments>,
-    /// How far code is obfuscated: standard unless told otherwise.
-    pub(crate) profile: Option<Profile>,
-    /// Merge internal modules into the entry points that package.json names.
-    #[serde(default)]
-    pub(crate) bundle: bool,
-    /// What of the declaration files is published: everything unless told otherwise.
-    pub(crate) declarations: Option<Declarations>,
-    /// Files that are obfuscated further or less far than the rest. The last one that names a file counts.
-    #[serde(default, rename = "override")]
-    pub(crate) overrides: Vec<Override>,
-    /// Names of properties, functions and variables that stay as they are wherever they stand.
-    #[serde(default)]
-    pub(crate) reserved_names: BTreeSet<String>,
-    /// Make code that was changed afterwards refuse to run.
-    #[serde(default)]
-    pub(crate) self_defence: bool,
-    /// CPU profile of V8 (.cpuprofile), relative to this file: the functions that took nine tenths of the package's
-    /// time in it are kept out of the steps that cost time.
-    pub(crate) cpu_profile: Option<PathBuf>,
-    /// Fail when a file would be published less protected than configured: in CI unless told otherwise.
-    pub(crate) fail_unprotected: Option<bool>,
-    /// Paths in the built package that may be published less protected than configured, as in an override's `files`.
-    #[serde(default)]
-    pub(crate) allow_unprotected: Vec<String>,
-    /// Key to seal the source maps under, such as `local-file://<name>`: a reference, never a key.
-    #[schemars(with = "Option<KeyRef>")]
-    pub(crate) escrow_key: Option<Unrepeated>,
-}
-
-/// What becomes of licence comments.
-#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum LegalComments {
-    /// They stay where they are.
-    Keep,
-    /// They move to `LEGAL.txt`.
-    File,
-    /// They are dropped.
-    Remove,
-}
-
-/// What of a package's declaration files is published.
-#[derive(Clone, Copy, Debug, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Declarations {
-    /// Everything, as it is.
-    Keep,
-    /// What users of the entry points see.
-    Public,
-}
-
-/// `[[harden.override]]`
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Override {
-    /// Paths in the package, in which `*` stands for anything but `/` and `**` for anything.
-    pub(crate) files: Vec<String>,
-    /// How far they are obfuscated.
-    pub(crate) profile: Profile,
-}
 
 impl From<Profile> for protected_harden::Profile {
     fn from(profile: Profile) -> Self {
@@ -355,8 +283,8 @@ fn hot(settings: &Settings, package: &Package) -> Result<Vec<SourcePlace>, Comma
         return Err(refuse(format!("has {size} bytes, and at most {MAX_PROFILE_BYTES} are read")));
     }
     let json = fs::read(&path).map_err(|error| refuse(format!("cannot be read: {error}")))?;
-    let listed = protected_npm::pack::list(&package.folder)
-        .map_err(|error| build::packing(&package.folder, &error))?;
+    let listed =
+        protected_npm::pack::list(&package.folder).map_err(|error| packing(&package.folder, &error))?;
     let files: BTreeSet<String> = listed.into_iter().map(|file| file.path).collect();
     let places = Places { folder: &package.folder, name: package.name.as_str(), files: &files };
     let hot = hot_functions(&json, |url| places.find(url)).map_err(|error| {

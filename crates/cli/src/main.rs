@@ -5,15 +5,18 @@ mod build;
 mod cancel;
 mod client;
 mod command;
+mod config_file;
 mod console;
 mod context;
 mod delivery;
+mod document;
 mod environment;
 mod error;
 mod escrow;
 mod evidence;
 mod hardening;
 mod key_service;
+mod package;
 mod provenance;
 mod sbom;
 mod settings;
@@ -68,7 +71,9 @@ async fn run(arguments: Arguments) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            context.console.failure(name, &error, Some(&context.correlation_id));
+            let id = Some(&*context.correlation_id);
+            context.console.failure(name, &error, id);
+            context.console.summary(&summary::failure(name, &error, id));
             error.kind.exit_code()
         }
     }

@@ -1,7 +1,5 @@
 //! The provenance of a build: written with the build, and once more when FractalOps has verified the run.
 
-use std::fs;
-
 use jiff::Timestamp;
 use protected_evidence::{
     provenance::{self, BUILD_TYPE, Build, Byproduct, Run},
@@ -18,10 +16,7 @@ use protected_model::{
 };
 use serde_json::json;
 
-use crate::{
-    build::{Built, document},
-    error::{CommandError, Kind},
-};
+use crate::document::document;
 
 /// Its file in a build's evidence.
 pub(crate) const FILE: &str = "provenance.intoto.json";
@@ -101,19 +96,4 @@ pub(crate) fn step(hardened: &Hardened) -> PipelineStep {
         output_tree_sha256: tree,
         duration_ms: None,
     }
-}
-
-/// Writes the provenance of `built` once more, filled from the claims of a verified ID token.
-///
-/// # Errors
-/// When the file cannot be written.
-pub(crate) fn verified(built: &mut Built, run: &RunIdentity) -> Result<(), CommandError> {
-    let document = built.circumstances.say(&built.manifest, Some(run));
-    let file = built.folder.join("evidence").join(FILE);
-    fs::write(&file, &document.inline).map_err(|error| {
-        CommandError::new(Kind::Failed, format!("cannot write `{}`: {error}", file.display()))
-    })?;
-    built.documents.retain(|other| other.kind != KIND);
-    built.documents.push(document);
-    Ok(())
 }

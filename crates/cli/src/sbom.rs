@@ -17,10 +17,9 @@ use protected_model::{
     time::whole_seconds,
 };
 use protected_npm::pack::Packed;
-use schemars::JsonSchema;
-use serde::Deserialize;
 
 use crate::{
+    config_file::CyclonedxVersion,
     console::Console,
     error::{CommandError, Kind},
     settings::{self, Settings},
@@ -31,24 +30,6 @@ const STEP: &str = "sbom";
 
 /// The documents' names below `evidence/`.
 pub(crate) const FILES: [&str; 2] = ["sbom.cdx.json", "sbom.spdx.json"];
-
-/// `[sbom]`
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct SbomSection {
-    /// Version of CycloneDX that the SBOM is written in.
-    pub(crate) cyclonedx: Option<CyclonedxVersion>,
-}
-
-/// A version of CycloneDX.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-pub(crate) enum CyclonedxVersion {
-    #[default]
-    #[serde(rename = "1.6")]
-    V1_6,
-    #[serde(rename = "1.7")]
-    V1_7,
-}
 
 /// How the SBOM of one build is made.
 #[derive(Clone)]

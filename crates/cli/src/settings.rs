@@ -9,104 +9,16 @@ use std::{
 use protected_model::{
     environment::Environment,
     key_ref::KeyRef,
-    name::{CustomerSlug, PackageName, ProjectSlug},
+    name::{PackageName, ProjectSlug},
     service_url::ServiceUrl,
-    version::DistTag,
 };
 use protected_storage::{AreaRef, AreaRefError};
-use schemars::JsonSchema;
-use serde::Deserialize;
 
 use crate::{
-    args::{Build, Format, Global, InstallWith, PublishWith, Unrepeated},
+    args::{Build, Format, Global, Unrepeated},
+    config_file::{ConfigFile, FILE_NAME},
     error::CommandError,
-    hardening::HardenSection,
-    sbom::SbomSection,
-    signing::SignSection,
 };
-
-/// The configuration file's name.
-pub(crate) const FILE_NAME: &str = "protected-registry.toml";
-
-/// `protected-registry.toml`: what a repository says about its packages, so that CI need not repeat it.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-#[schemars(title = "protected-registry.toml")]
-pub(crate) struct ConfigFile {
-    /// Project in FractalOps that the packages belong to.
-    pub(crate) project: Option<ProjectSlug>,
-    /// Where FractalOps is, and how it is reached.
-    #[serde(default)]
-    pub(crate) fractalops: FractalOpsSection,
-    /// How packages are published.
-    #[serde(default)]
-    pub(crate) publish: PublishSection,
-    /// How packages are installed.
-    #[serde(default)]
-    pub(crate) install: InstallSection,
-    /// How packages are sealed for customers.
-    #[serde(default)]
-    pub(crate) deliver: DeliverSection,
-    /// How packages are hardened.
-    #[serde(default)]
-    pub(crate) harden: HardenSection,
-    /// How the SBOM is written.
-    #[serde(default)]
-    pub(crate) sbom: SbomSection,
-    /// How statements about packages are signed.
-    #[serde(default)]
-    pub(crate) sign: SignSection,
-}
-
-/// `[fractalops]`
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct FractalOpsSection {
-    /// Base URL: https, or http on a loopback address.
-    pub(crate) url: Option<ServiceUrl>,
-    /// PEM file of certificate authorities to trust besides the system's, relative to this file.
-    pub(crate) ca_file: Option<PathBuf>,
-}
-
-/// `[publish]`
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct PublishSection {
-    /// Package that is published when the command line names none.
-    pub(crate) package: Option<PackageName>,
-    /// Folder of the package, relative to this file.
-    pub(crate) source: Option<PathBuf>,
-    /// Folder for the build, relative to this file.
-    pub(crate) out: Option<PathBuf>,
-    /// Dist-tag to set.
-    pub(crate) tag: Option<DistTag>,
-    /// What sends the tarball.
-    pub(crate) with: Option<PublishWith>,
-}
-
-/// `[install]`
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct InstallSection {
-    /// Package manager.
-    pub(crate) with: Option<InstallWith>,
-}
-
-/// `[deliver]`
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct DeliverSection {
-    /// Customer who gets deliveries when the command line names none.
-    pub(crate) customer: Option<CustomerSlug>,
-    /// Key to seal under, such as `openbao://<mount>/<key>`.
-    #[schemars(with = "Option<KeyRef>")]
-    pub(crate) key_ref: Option<Unrepeated>,
-    /// Delivery area to store deliveries in: a folder, relative to this file, or `s3://`, `gs://`, `az://`, `oci://`.
-    #[schemars(with = "Option<String>")]
-    pub(crate) to: Option<Unrepeated>,
-    /// Folder for the delivery, relative to this file.
-    pub(crate) out: Option<PathBuf>,
-}
 
 /// Everything that settings come from.
 pub(crate) struct Settings {
@@ -476,6 +388,7 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::args::InstallWith;
 
     fn settings(pairs: &[(&str, &str)], file: &str) -> Settings {
         Settings {
@@ -536,18 +449,5 @@ mod tests {
     fn unknown_keys_are_refused() {
         assert!(toml::from_str::<ConfigFile>("projekt = 'x'").is_err());
         assert!(toml::from_str::<ConfigFile>("[fractalops]\ntoken = 'x'").is_err());
-    }
-
-    #[test]
-    fn the_published_schema_is_that_of_the_code() {
-        let published =
-            Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/schema/protected-registry.schema.json");
-        let mut schema = serde_json::to_string_pretty(&schemars::schema_for!(ConfigFile)).expect("schema");
-        schema.push('\n');
-        if fs::read_to_string(&published).unwrap_or_default() != schema {
-            let now = std::env::temp_dir().join("protected-registry.schema.json");
-            fs::write(&now, schema).expect("write");
-            panic!("the schema has changed: cp {} {}", now.display(), published.display());
-        }
     }
 }

@@ -1,7 +1,7 @@
 //! How what is built is signed: which services vouch for whom, settled before anything runs; and the signer, which is
 //! asked for while the package is built.
 
-use std::{fs, path::PathBuf, time::Instant};
+use std::{fs, time::Instant};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -19,16 +19,15 @@ use protected_model::{
     api::oauth::Metadata, digest::Sha256, environment::Environment, key_ref::KeyRef, secret::Secret,
     service_url::ServiceUrl,
 };
-use schemars::JsonSchema;
-use serde::Deserialize;
 
 use crate::{
-    args::{Sign, SignMode, Unrepeated},
+    args::{Sign, SignMode},
+    config_file::FILE_NAME,
     console::Console,
     context::{Context, Session},
     error::{CommandError, Kind},
     key_service, provenance,
-    settings::{FILE_NAME, Settings},
+    settings::Settings,
 };
 
 /// The audience of an ID token for a certificate authority of Sigstore.
@@ -40,29 +39,6 @@ const TIMESTAMP: &str = "api/v1/timestamp";
 const TRUST_BUNDLE: &str = "api/v2/trustBundle";
 /// The largest trusted root that is read: the public one has some ten kilobytes.
 const MAX_ROOT_BYTES: u64 = 4 * 1024 * 1024;
-
-/// `[sign]`
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct SignSection {
-    /// How statements are signed; `auto` when not given, or what the other keys say.
-    pub(crate) mode: Option<SignMode>,
-    /// Base URL of a certificate authority (Fulcio) of your own.
-    pub(crate) fulcio_url: Option<ServiceUrl>,
-    /// Base URL of a transparency log (Rekor) of your own.
-    pub(crate) rekor_url: Option<ServiceUrl>,
-    /// What the log speaks: 1 or 2.
-    #[schemars(range(min = 1, max = 2))]
-    #[schemars(with = "Option<u8>")]
-    pub(crate) rekor_version: Option<LogVersion>,
-    /// Endpoint of a timestamp authority (RFC 3161) of your own.
-    pub(crate) timestamp_url: Option<ServiceUrl>,
-    /// File of what verifies their signatures (trusted_root.json), relative to this file.
-    pub(crate) trusted_root: Option<PathBuf>,
-    /// Key to sign with instead of an identity, such as `openbao://transit/release`.
-    #[schemars(with = "Option<KeyRef>")]
-    pub(crate) key: Option<Unrepeated>,
-}
 
 /// How a command signs, as flags, environment and file say.
 pub(crate) struct Plan {

@@ -6,7 +6,7 @@ use protected_model::delivery::DeliveryManifest;
 
 use crate::{
     build::Built,
-    console::{human_size, one_line},
+    console::{human_size, one_line, sizes},
     error::CommandError,
     signing::Signatures,
 };
@@ -141,16 +141,11 @@ pub(crate) fn failure(doing: &str, error: &CommandError, correlation_id: Option<
             let _ = write!(text, "\n```\n{}\n```\n", rest.replace("```", "~~~"));
         }
     }
-    if let Some(id) = correlation_id {
+    if let Some(id) = error.correlation_id(correlation_id) {
         let _ = write!(text, "\nCorrelation id: {}\n", code(id));
     }
     text.push('\n');
     text
-}
-
-/// Returns a size before and after.
-pub(crate) fn sizes(before_bytes: u64, after_bytes: u64) -> String {
-    format!("{} → {}", human_size(before_bytes), human_size(after_bytes))
 }
 
 fn line(text: &mut String, cells: &[&str]) {

@@ -14,7 +14,7 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::stream;
-use protected_bundle::archive::sync_folder;
+use protected_bundle::staging::sync_folder;
 use protected_model::digest::Sha256;
 use tempfile::NamedTempFile;
 

@@ -15,11 +15,12 @@ use serde::Serialize;
 
 use crate::{
     args::{Doctor, Sign},
-    build::{self, Package, Work},
+    build::{self, Work},
     context::{Context, Session},
     error::{CommandError, Kind},
     hardening::{self, Unprotected},
     key_service,
+    package::{self, Package},
     signing::{Plan, Unsigned},
 };
 
@@ -131,7 +132,7 @@ fn check_package(report: &mut Report<'_>, arguments: &Doctor) -> Option<Package>
     let settings = &report.context.settings;
     let looked = settings
         .source(arguments.source.clone())
-        .and_then(|source| build::look_at(&source, settings.package(None)?.as_ref(), None));
+        .and_then(|source| package::look_at(&source, settings.package(None)?.as_ref(), None));
     match looked {
         Ok(package) => {
             let tag =

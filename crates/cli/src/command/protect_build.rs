@@ -8,9 +8,10 @@ use crate::{
     console::human_size,
     context::Context,
     error::CommandError,
+    escrow::Sealing,
     evidence,
     hardening::{self, Unprotected},
-    provenance,
+    package,
     signing::{self, Entered, Plan},
     summary,
 };
@@ -28,8 +29,8 @@ pub(crate) async fn run(context: &Context, arguments: ProtectBuild) -> Result<()
     let expected = settings.package(arguments.package.clone())?;
     let version = settings.value(arguments.version.clone(), "VERSION", None)?;
     let (source, out) = settings.build(&arguments.build)?;
-    let sealing = context.sealing(&arguments.build)?;
-    let package = build::look_at(&source, expected.as_ref(), version.as_ref())?;
+    let sealing = Sealing::asked(context, &arguments.build)?;
+    let package = package::look_at(&source, expected.as_ref(), version.as_ref())?;
     let options = hardening::options(context, &package, arguments.build.profile, mark.as_ref())?;
     context.console.say(format!("{}@{}", package.name, package.version));
     if let Some(mark) = &mark {
@@ -51,7 +52,7 @@ pub(crate) async fn run(context: &Context, arguments: ProtectBuild) -> Result<()
     context.cancel.check()?;
     let mut built = built?;
     if let Some((session, _)) = &recording {
-        provenance::verified(&mut built, &session.exchange.identity)?;
+        built.verified(&session.exchange.identity)?;
     }
     let manifest = &built.manifest;
     if let (Some(mark), Some(numbers)) = (&label, built.mark_numbers) {

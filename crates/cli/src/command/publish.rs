@@ -23,9 +23,10 @@ use crate::{
     console::human_size,
     context::{Context, Session},
     error::{CommandError, Kind},
+    escrow::Sealing,
     evidence,
     hardening::{self, Unprotected},
-    provenance,
+    package,
     signing::{self, Entered, Plan, Signatures, Unsigned},
     summary,
 };
@@ -74,7 +75,7 @@ pub(crate) async fn run(context: &Context, arguments: Publish) -> Result<(), Com
     let (entered, mut artifact) = prepare(context, &http, &arguments, tag.as_ref(), dry_run).await?;
     let Entered { session, signing } = &entered;
     if let Some(built) = &mut artifact.built {
-        provenance::verified(built, &session.exchange.identity)?;
+        built.verified(&session.exchange.identity)?;
     }
     // The log and the timestamp authority answer while FractalOps records and mints. Both are always awaited: a token
     // that was minted is one to revoke.
@@ -166,8 +167,8 @@ async fn prepare(
         return Ok((Entered { session, signing }, artifact));
     }
     let (source, out) = settings.build(&arguments.build)?;
-    let sealing = context.sealing(&arguments.build)?;
-    let package = build::look_at(&source, expected.as_ref(), None)?;
+    let sealing = Sealing::asked(context, &arguments.build)?;
+    let package = package::look_at(&source, expected.as_ref(), None)?;
     check_tag(&package.version, tag.or(package.publish_tag.as_ref()))?;
     let options = hardening::options(context, &package, arguments.build.profile, None)?;
     let (name, version) = (package.name.clone(), package.version.clone());
@@ -192,7 +193,7 @@ async fn prepare(
 }
 
 fn open(path: PathBuf, expected: Option<&PackageName>) -> Result<Artifact, CommandError> {
-    let packed = Packed::from_tarball(&path).map_err(|error| build::packing(&path, &error))?;
+    let packed = Packed::from_tarball(&path).map_err(|error| package::packing(&path, &error))?;
     let (name, version) = (packed.name.clone(), packed.version.clone());
     if let Some(expected) = expected.filter(|expected| **expected != name) {
         let message = format!("package `{expected}` was asked for, but `{}` holds `{name}`", path.display());

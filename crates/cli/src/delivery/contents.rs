@@ -24,7 +24,7 @@ use sha2::Digest as _;
 
 use crate::{
     build,
-    command::attach_evidence::{name, recognised},
+    document::{name, recognised},
     error::{CommandError, Kind},
 };
 

@@ -7,8 +7,8 @@ use std::{
 };
 
 use protected_bundle::{
-    archive,
     layout::{self, LayoutError},
+    staging,
 };
 use protected_model::{
     delivery::{DeliveryError, DeliveryManifest, no_key_material},
@@ -137,7 +137,7 @@ pub(crate) fn save_manifest(folder: &Path, manifest: &DeliveryManifest) -> Resul
         file.as_file().set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))?;
         file.as_file().sync_all()?;
         file.persist(&place)?;
-        archive::sync_folder(folder)
+        staging::sync_folder(folder)
     };
     save().map_err(|error| {
         CommandError::new(Kind::Failed, format!("cannot write `{}`: {error}", place.display()))

@@ -15,7 +15,8 @@ use super::{
     Head, Merge,
     graph::{Found, Lead},
     plan::{Chunk, Edge, edges},
-    record::{DEFAULT, Name, member_name},
+    purity::member_name,
+    record::{DEFAULT, Name},
     resolve::{folder, is_builtin, is_relative, specifier},
 };
 use crate::{

@@ -12,8 +12,6 @@ use swc_core::{
     ecma::ast::*,
 };
 
-use super::record::member_name;
-
 /// Looks at one statement.
 pub(crate) struct Purity<'a> {
     top: SyntaxContext,
@@ -328,5 +326,17 @@ fn is_plain(expr: &Expr) -> bool {
         }
         Expr::Tpl(template) => template.exprs.iter().all(|expr| is_plain(expr)),
         _ => false,
+    }
+}
+
+/// The name in `x.name` and `x["name"]`.
+pub(crate) fn member_name(property: &MemberProp) -> Option<String> {
+    match property {
+        MemberProp::Ident(name) => Some(name.sym.to_string()),
+        MemberProp::Computed(computed) => match &*computed.expr {
+            Expr::Lit(Lit::Str(text)) => text.value.as_str().map(str::to_owned),
+            _ => None,
+        },
+        MemberProp::PrivateName(_) => None,
     }
 }

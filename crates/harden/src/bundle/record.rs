@@ -11,7 +11,7 @@ use swc_core::{
     },
 };
 
-use super::purity::Purity;
+use super::purity::{Purity, member_name};
 use crate::js::{Session, exports::Exports, hazards, hazards::unwrapped};
 
 /// The local name of a default export that has none.
@@ -579,18 +579,6 @@ fn key_name(key: &PropName) -> Option<String> {
         PropName::Ident(name) => Some(name.sym.to_string()),
         PropName::Str(name) => name.value.as_str().map(str::to_owned),
         _ => None,
-    }
-}
-
-/// The name in `x.name` and `x["name"]`.
-pub(crate) fn member_name(property: &MemberProp) -> Option<String> {
-    match property {
-        MemberProp::Ident(name) => Some(name.sym.to_string()),
-        MemberProp::Computed(computed) => match &*computed.expr {
-            Expr::Lit(Lit::Str(text)) => text.value.as_str().map(str::to_owned),
-            _ => None,
-        },
-        MemberProp::PrivateName(_) => None,
     }
 }
 

@@ -13,7 +13,8 @@ use swc_core::{
     },
 };
 
-use super::pool::KEY_MASK;
+/// A key has 30 bits, so that no arithmetic of JavaScript makes it negative.
+pub(crate) const KEY_MASK: u32 = 0x3fff_ffff;
 
 /// What is to be put into the printed program.
 pub(crate) struct Defence {

@@ -15,7 +15,7 @@ use swc_core::{
 
 use super::{
     Work,
-    defence::Defence,
+    defence::{Defence, KEY_MASK},
     fresh,
     key::{Holder, MOST},
     literals::Literals,
@@ -26,9 +26,6 @@ use crate::HardenError;
 
 /// Most different characters in one pool, unless one string has more: the table that decodes it holds each once.
 const MAX_ALPHABET: usize = 2_048;
-
-/// A key has 30 bits, so that no arithmetic of JavaScript makes it negative.
-pub(crate) const KEY_MASK: u32 = 0x3fff_ffff;
 
 /// One encoded text.
 struct Pool {

@@ -1,6 +1,6 @@
 //! The signed documents about a package: who signed them, and whether what they say is so.
 
-use std::{borrow::Cow, collections::BTreeMap, fs, path::Path};
+use std::{borrow::Cow, collections::BTreeMap, fs};
 
 use protected_evidence::{
     statement::{self, ResourceDescriptor, Subject as Artifact},
@@ -13,17 +13,12 @@ use serde_json::Value;
 
 use super::{
     Finding, Outcome,
+    document::{Document, SIGNED, attestations, cannot_read, document},
     place::Place,
     policy::{Believed, Policy},
     registry::{RegistryKey, Served},
 };
-use crate::{
-    build::MANIFEST,
-    error::{CommandError, Kind},
-};
-
-/// How the names of signed documents end.
-pub(super) const SIGNED: &str = ".sigstore.json";
+use crate::{build::MANIFEST, error::CommandError};
 
 /// The documents that stand unsigned beside the signed ones, and what each is.
 const UNSIGNED: [(&str, &str); 3] = [
@@ -31,12 +26,6 @@ const UNSIGNED: [(&str, &str); 3] = [
     ("sbom.cdx.json", statement::CYCLONEDX),
     ("sbom.spdx.json", statement::SPDX),
 ];
-
-/// A document that was found, and not looked at.
-pub(super) struct Document {
-    pub(super) name: String,
-    pub(super) bytes: Vec<u8>,
-}
 
 /// Every document about a package.
 #[derive(Default)]
@@ -366,28 +355,4 @@ fn unwitnessed(bundle: &[u8]) -> Vec<u8> {
 fn says_the_registry(good: &Verified) -> bool {
     let own = [statement::NPM_PUBLISH, statement::VSA];
     good.statement.as_ref().is_some_and(|statement| own.contains(&statement.predicate_type.as_str()))
-}
-
-fn document(path: &Path) -> Result<Document, CommandError> {
-    let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
-    let bytes = fs::read(path).map_err(|error| cannot_read(path, &error))?;
-    Ok(Document { name, bytes })
-}
-
-/// Takes the bundles out of what npm's registry serves: `{"attestations": [{"predicateType", "bundle"}]}`.
-pub(super) fn attestations(document: Document) -> Vec<Document> {
-    let parsed: Option<Value> = serde_json::from_slice(&document.bytes).ok();
-    let list = parsed.as_ref().and_then(|it| it.get("attestations")).and_then(Value::as_array);
-    let Some(list) = list else { return vec![document] };
-    let bundles = list.iter().filter_map(|it| it.get("bundle")).enumerate();
-    bundles
-        .map(|(index, bundle)| Document {
-            name: format!("{}#{index}", document.name),
-            bytes: bundle.to_string().into_bytes(),
-        })
-        .collect()
-}
-
-fn cannot_read(path: &Path, error: &std::io::Error) -> CommandError {
-    CommandError::new(Kind::BadInput, format!("cannot read `{}`: {error}", path.display()))
 }

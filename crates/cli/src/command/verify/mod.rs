@@ -3,6 +3,7 @@
 
 mod delivery;
 mod difference;
+mod document;
 mod evidence;
 mod place;
 mod policy;

@@ -22,6 +22,7 @@ use crate::{
     context::Context,
     error::{CommandError, Kind},
     hardening::{self, Unprotected},
+    package,
 };
 
 /// The package as its source gives it.
@@ -39,7 +40,7 @@ pub(super) async fn again(
     place: &Place,
     mark: Option<DeliveryLabel>,
 ) -> Result<Rebuilt, CommandError> {
-    let package = build::look_at(folder, None, None)?;
+    let package = package::look_at(folder, None, None)?;
     let options = match manifest {
         Some(manifest) => recorded(context, manifest, place, mark)?,
         None => hardening::options(context, &package, None, mark.as_ref())?,

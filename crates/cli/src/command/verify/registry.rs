@@ -21,7 +21,7 @@ use url::Url;
 
 use super::{
     Finding, Outcome,
-    evidence::{Document, SIGNED, attestations},
+    document::{Document, SIGNED, attestations},
 };
 use crate::{
     context::Context,
