@@ -26,6 +26,7 @@ mod summary;
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::Parser;
+use protected_model::{environment::Environment, key_ref::looks_like_key_material, secret::AccessToken};
 
 use crate::{
     args::{Arguments, Command},
@@ -47,11 +48,12 @@ fn main() -> ExitCode {
         return command::completions::run(completions);
     }
     log(arguments.global.verbose);
+    let name = arguments.command.name();
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
             let error = CommandError::new(error::Kind::Failed, format!("cannot start: {error}"));
-            return alone(&error, arguments.global.format.unwrap_or_default());
+            return alone(name, &error, arguments.global.format.unwrap_or_default());
         }
     };
     let code = runtime.block_on(run(arguments));
@@ -64,7 +66,7 @@ async fn run(arguments: Arguments) -> ExitCode {
     let name = arguments.command.name();
     let context = match surroundings(&arguments) {
         Ok(context) => context,
-        Err(error) => return alone(&error, arguments.global.format.unwrap_or_default()),
+        Err(error) => return alone(name, &error, arguments.global.format.unwrap_or_default()),
     };
     let result = command::run(&context, arguments.command).await;
     context.clean_up().await;
@@ -88,14 +90,29 @@ fn surroundings(arguments: &Arguments) -> Result<Context, CommandError> {
     let platform = protected_ci::detect(&settings.environment);
     let no_colour = settings.environment.get("NO_COLOR").is_some();
     let console = Console::new(settings.format, no_colour, platform);
+    mask_pasted_keys(&console, &settings.environment);
     let cancel = Cancel::listen()
         .map_err(|error| CommandError::usage(format!("cannot listen for signals: {error}")))?;
     Ok(Context::new(settings, console, cancel))
 }
 
-/// Says why not even the settings could be read.
-fn alone(error: &CommandError, format: args::Format) -> ExitCode {
-    Console::new(format, true, None).failure("", error, None);
+/// The settings that name a key.
+const NAMES_OF_KEYS: &[&str] =
+    &["PROTECTED_REGISTRY_KEY_REF", "PROTECTED_REGISTRY_ESCROW_KEY", "PROTECTED_REGISTRY_SIGN_KEY"];
+
+/// Has the platform hide a key that stands where its name belongs.
+///
+/// Attack: none is needed. Platforms show what a step was given; such a key is refused, and what shows it later, in this
+/// step or another, need not show it again.
+fn mask_pasted_keys(console: &Console, environment: &Environment) {
+    let given = NAMES_OF_KEYS.iter().filter_map(|name| environment.get(name));
+    given.filter(|text| looks_like_key_material(text)).for_each(|text| console.mask(&AccessToken::new(text)));
+}
+
+/// Says why not even the settings could be read, in the platform's own forms too.
+fn alone(name: &str, error: &CommandError, format: args::Format) -> ExitCode {
+    let platform = protected_ci::detect(&environment::process());
+    Console::new(format, true, platform).failure(name, error, None);
     error.kind.exit_code()
 }
 
