@@ -167,6 +167,11 @@ impl Run {
         self.commands("error").map(|line| line["arg"].as_str().unwrap_or_default().to_owned()).collect()
     }
 
+    /// Returns whether the job told its runner to hide a text.
+    pub(crate) fn masks(&self, text: &str) -> bool {
+        self.commands("add-mask").any(|line| line["arg"] == text)
+    }
+
     /// The job summary.
     pub(crate) fn summary(&self) -> String {
         self.commands("summary").map(|line| line["content"].as_str().unwrap_or_default()).collect()
@@ -221,10 +226,10 @@ impl Run {
     }
 }
 
-/// Stands in for GitHub's action: it keeps a file where a test finds it.
+/// Stands in for GitHub's action: it keeps a file or a folder where a test finds it.
 const UPLOAD_ARTIFACT: &str = "\
 name: upload-artifact
-description: copies a file
+description: copies
 inputs:
   name: {description: name}
   path: {description: path}
@@ -237,7 +242,7 @@ runs:
       env:
         NAME: ${{ inputs.name }}
         FILE: ${{ inputs.path }}
-      run: mkdir -p \"$ARTIFACTS/$NAME\" && cp \"$FILE\" \"$ARTIFACTS/$NAME/\"
+      run: mkdir -p \"$ARTIFACTS/$NAME\" && cp -r \"$FILE\" \"$ARTIFACTS/$NAME/\"
 ";
 
 fn upload_artifact(folder: &Path) -> String {

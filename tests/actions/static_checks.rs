@@ -9,7 +9,9 @@ const READMES: &[&str] = &[
     "actions/setup/README.md",
     "actions/publish/README.md",
     "actions/protect-build/README.md",
+    "actions/deliver/README.md",
     "actions/install/README.md",
+    "actions/verify/README.md",
 ];
 
 fn below(folder: &str, extension: &str) -> Vec<PathBuf> {

@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+pub(crate) use crate::harness::tool;
 use crate::{
     document,
     harness::{CLI, Screen, Setup, World},
@@ -50,14 +51,6 @@ const CLIENTS: &[Client] = &[
     },
     Client { tool: "yarn-4", program: "yarn", publish: &["npm", "publish"], install: &["add"] },
 ];
-
-/// The folder of a pinned tool's commands.
-pub(crate) fn tool(name: &str) -> PathBuf {
-    let target = Path::new(CLI).ancestors().nth(2).expect("target folder");
-    let folder = target.join("tools").join(name).join("bin");
-    assert!(folder.is_dir(), "{name} is not installed: run `cargo xtask tools`");
-    folder
-}
 
 #[expect(clippy::disallowed_methods, reason = "children need the PATH of this process")]
 pub(crate) fn path_with(first: &[PathBuf]) -> std::ffi::OsString {

@@ -341,9 +341,14 @@ impl World {
         (status, body)
     }
 
-    /// Obtains an ID token of a run from the local issuer.
+    /// Obtains an ID token of a run for FractalOps from the local issuer.
     pub(crate) fn id_token(&self, run: &str, platform: &str) -> String {
-        let audience = self.base().replace(':', "%3A").replace('/', "%2F");
+        self.id_token_for(&self.base(), run, platform)
+    }
+
+    /// Obtains an ID token of a run for an audience from the local issuer.
+    pub(crate) fn id_token_for(&self, audience: &str, run: &str, platform: &str) -> String {
+        let audience = audience.replace(':', "%3A").replace('/', "%2F");
         let path = format!("/local-issuer/{platform}/token/{run}?api-version=2.0&audience={audience}");
         let (status, body) = self.request("GET", &path, Some(&self.request_token(run)), &[], b"");
         assert_eq!(status, 200, "{}", String::from_utf8_lossy(&body));
@@ -444,6 +449,14 @@ fn find(bytes: &[u8], secret: &[u8], masked: bool) -> bool {
         let mask = masked && line.starts_with(b"::add-mask::");
         !mask && line.len() >= secret.len() && line.windows(secret.len()).any(|window| window == secret)
     })
+}
+
+/// The folder of a pinned tool's commands.
+pub(crate) fn tool(name: &str) -> PathBuf {
+    let target = Path::new(CLI).ancestors().nth(2).expect("target folder");
+    let folder = target.join("tools").join(name).join("bin");
+    assert!(folder.is_dir(), "{name} is not installed: run `cargo xtask tools`");
+    folder
 }
 
 pub(crate) fn files(folder: &Path) -> Vec<PathBuf> {

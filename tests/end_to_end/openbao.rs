@@ -10,7 +10,10 @@ use std::{
 
 use serde_json::Value;
 
-use crate::{clients::tool, harness::World, raw};
+use crate::{
+    harness::{World, tool},
+    raw,
+};
 
 /// A real OpenBao.
 pub(crate) struct Bao {
