@@ -4,8 +4,8 @@
 // and `withCredentials` end with their block, a credential's ID token is made anew at each binding, and what a binding
 // hides is `****` in the log. The continuation-passing transformation and the script sandbox are not here.
 //
-// TOKEN_URL and TOKEN_BEARER_FILE say where the credential `fractalops-id-token` gets its ID token. JENKINS_* becomes
-// the environment of the build, without the prefix.
+// TOKEN_URL and TOKEN_BEARER_FILE say where credentials get their ID tokens, and AUDIENCES, a JSON object, which there are
+// and the audience of each. JENKINS_* becomes the environment of the build, without the prefix.
 
 import java.nio.file.Files
 import java.nio.file.attribute.PosixFilePermissions
@@ -25,6 +25,7 @@ class Build {
     static File folder
     static Map<String, String> environment = [:]
     static Set<String> hidden = []
+    static Map<String, String> audiences = [:]
     static GroovyShell shell
 
     static void log(String line) {
@@ -93,13 +94,14 @@ abstract class Pipeline extends Script {
         try {
             Build.scoped({
                 bindings.each { binding ->
-                    if (binding.kind != 'file' || binding.credentialsId != 'fractalops-id-token') {
+                    def audience = Build.audiences[binding.credentialsId]
+                    if (binding.kind != 'file' || !audience) {
                         throw new StepFailed("Could not find credentials entry with ID '${binding.credentialsId}'")
                     }
                     secrets.mkdirs()
-                    def path = secrets.toPath().resolve('id_token')
+                    def path = Files.createDirectory(secrets.toPath().resolve(binding.credentialsId)).resolve('id_token')
                     Files.createFile(path, PosixFilePermissions.asFileAttribute(PosixFilePermissions.fromString('rw-------')))
-                    path.toFile().setText(idToken(), 'UTF-8')
+                    path.toFile().setText(idToken(audience), 'UTF-8')
                     Build.environment[binding.variable] = path.toString()
                     Build.hidden << path.toString()
                 }
@@ -155,8 +157,9 @@ abstract class Pipeline extends Script {
         file.absolute ? file : new File(Build.folder, path.toString())
     }
 
-    static String idToken() {
-        def connection = new URL(System.getenv('TOKEN_URL')).openConnection()
+    static String idToken(String audience) {
+        def url = "${System.getenv('TOKEN_URL')}?audience=${URLEncoder.encode(audience, 'UTF-8')}"
+        def connection = new URL(url).openConnection()
         connection.setRequestProperty('Authorization', "Bearer ${new File(System.getenv('TOKEN_BEARER_FILE')).text.trim()}")
         new groovy.json.JsonSlurper().parse(connection.inputStream).value
     }
@@ -164,6 +167,7 @@ abstract class Pipeline extends Script {
 
 Build.library = new File(args[0])
 Build.folder = new File(args[2])
+Build.audiences = new groovy.json.JsonSlurper().parseText(System.getenv('AUDIENCES'))
 System.getenv().each { name, value ->
     if (name.startsWith('JENKINS_')) { Build.environment[name.substring(8)] = value }
 }

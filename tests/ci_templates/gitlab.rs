@@ -7,12 +7,14 @@ use std::{
     process::{Command, Stdio},
 };
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::{
+    deliveries,
     harness::{CLI, Screen, World},
-    is_there,
+    is_there, key_service,
+    openbao::Bao,
     suite::{blocks, check, path_with, root, settings, table, tool, variable, yaml},
 };
 
@@ -167,15 +169,23 @@ impl Project {
             .env("TMPDIR", self.world.path("tmp"))
             .current_dir(&project)
             .stdin(Stdio::null());
-        if let Some(run) = identity {
-            let token = self.world.id_token(run, "gitlab-ci");
-            command.args(["--variable", &format!("FRACTALOPS_ID_TOKEN={token}")]);
+        // What `id_tokens:` says, which the stand-in reads and leaves alone.
+        for (variable, audience) in identity.iter().flat_map(|_| id_tokens(pipeline, &self.world)) {
+            let token = self.world.id_token_for(&audience, identity.unwrap_or_default(), "gitlab-ci");
+            command.args(["--variable", &format!("{variable}={token}")]);
         }
         command.args(arguments);
         let screen = self.world.run(command);
         let _ = fs::remove_file(self.path(".gitconfig"));
         screen
     }
+}
+
+/// The ID tokens that a pipeline's jobs have, and the audience of each: those that its inputs say.
+fn id_tokens(pipeline: &str, world: &World) -> Vec<(&'static str, String)> {
+    let inputs = pipeline.lines().filter_map(|line| line.trim().split_once("key-audience: "));
+    let of_key_service = inputs.map(|(_, audience)| ("KEY_SERVICE_ID_TOKEN", audience.to_owned()));
+    [("FRACTALOPS_ID_TOKEN", world.base())].into_iter().chain(of_key_service).collect()
 }
 
 /// Both streams, without colours.
@@ -239,6 +249,91 @@ fn the_verify_component_verifies_a_version_and_fails_on_another_s() {
     assert_ne!(screen.code, 0, "{text}");
     assert!(text.contains("@acme/widget@1.0.0 is not verified: identity"), "{text}");
     assert!(!text.contains("verified true"), "{text}");
+}
+
+/// The README's `protected-deliver` of the build at `built`, whose key service takes the second ID token; a later job has
+/// the outputs and opens the delivery.
+fn delivering(project: &Project, bao: &Bao, built: &Path) -> String {
+    let commit = project.git("component", &["rev-parse", "HEAD"]);
+    let blocks = blocks(&root().join(README), "yaml");
+    let block = |part: &str| blocks.iter().find(|block| block.contains(part)).expect("an example");
+    let deliver = [block("/protected-deliver@").as_str(), block("BAO_ADDR").as_str()]
+        .concat()
+        .replace(&"0".repeat(40), &commit)
+        .replace("https://fractalops.example", &project.world.base())
+        .replace("project: core", &format!("project: example\n      cli-path: {CLI}"))
+        .replace("artifact: build", &format!("artifact: {}", built.display()))
+        .replace("https://bao.example:8200", &format!("http://{}", bao.address));
+    let later = format!(
+        r#"
+later:
+  stage: .post
+  variables:
+    PROTECTED_REGISTRY_OPENBAO_ROLE: globex
+  script:
+    - echo "got $BUNDLE_ID at $BUNDLE_MANIFEST under $CORRELATION_ID"
+    - {CLI} open-bundle "$(dirname "$BUNDLE_MANIFEST")" --out opened
+  rules:
+    - if: $CI_COMMIT_TAG
+"#
+    );
+    deliver + &later
+}
+
+#[test]
+fn the_deliver_component_seals_what_was_published_and_its_customer_opens_it() {
+    let project = Project::new();
+    let world = &project.world;
+    let bao = key_service::start(world, "gitlab-ci", &json!({"project_id": "22"}));
+    let screen = project.run(&project.pipeline("      out: build\n"), "1.0.0", Some("gitlab"), &[]);
+    assert_eq!(screen.code, 0, "{}", said(&screen));
+    let built = project.path("build");
+    fs::rename(project.path("project/build"), &built).expect("rename");
+
+    let pipeline = delivering(&project, &bao, &built);
+    let screen = project.run(&pipeline, "1.0.0", Some("gitlab"), &[]);
+    let text = said(&screen);
+    assert_eq!(screen.code, 0, "{text}");
+    let got = text.lines().find(|line| line.contains("> got ")).unwrap_or_else(|| panic!("{text}"));
+    let place = "/protected-delivery/globex/acme-widget-1.0.0/delivery-manifest.json under ";
+    assert!(got.contains(place) && !got.contains("got  at") && !got.ends_with("under "), "{got}");
+    assert!(text.contains("@acme/widget@1.0.0 for globex, from example of acme: delivery "), "{text}");
+    assert_eq!(deliveries(world), 1);
+
+    // What may not be sealed is not, and no key that is pasted is repeated.
+    let raw = "q83vASNFZ4mrze8BI0VniavN7wEjRWeJq83vASNFZ4k=";
+    let key = "key-ref: openbao://transit/globex";
+    let alone = "customer: globex\n      no-submit: true\n      tenant: acme";
+    for (identity, from, to, why) in [
+        (Some("stranger"), "", "", "project_id"),
+        (Some("stranger"), "customer: globex", alone, "claim \"project_id\" does not match"),
+        (None, "", "", "id_tokens:"),
+        (None, "customer: globex", alone, "KEY_SERVICE_ID_TOKEN"),
+        (Some("gitlab"), "project: example", "project: other", "no access to project `other`"),
+        (Some("gitlab"), key, &*format!("key-ref: {raw}"), "the key of the delivery"),
+        (Some("gitlab"), key, "key-ref: local-file://globex", "which is refused in CI"),
+        (Some("gitlab"), "customer: globex", "customer: Globex Inc", "PROTECTED_REGISTRY_CUSTOMER"),
+        (
+            Some("gitlab"),
+            "customer: globex",
+            "customer: globex\n      to: ftp://x/y",
+            "the delivery area to store in",
+        ),
+        (
+            Some("gitlab"),
+            "customer: globex",
+            "customer: globex\n      version: 9.9.9",
+            "@acme/widget@9.9.9 was to be",
+        ),
+        (Some("gitlab"), "customer: globex", "customer: globex\n      one-file: perhaps", "one-file"),
+    ] {
+        let screen = project.run(&pipeline.replace(from, to), "1.0.0", identity, &[]);
+        let text = said(&screen);
+        assert_ne!(screen.code, 0, "{to}\n{text}");
+        assert!(text.contains(why), "{to}: {why}\n{text}");
+        assert!(!text.contains(raw) && !text.contains("> got "), "{to}\n{text}");
+    }
+    assert_eq!(deliveries(world), 1);
 }
 
 #[test]
@@ -311,7 +406,14 @@ fn every_setting_of_the_command_is_an_input_and_reaches_it() {
             assert_eq!(job["variables"][variable(name)], format!("$[[ inputs.{name} ]]"), "{name}");
         }
         assert_eq!(job["variables"].as_object().expect("variables").len(), of_the_command.len() + 2);
-        assert_eq!(job["id_tokens"]["FRACTALOPS_ID_TOKEN"]["aud"], "$[[ inputs.audience ]]");
+        for (token, input) in [
+            ("FRACTALOPS_ID_TOKEN", "audience"),
+            ("SIGSTORE_ID_TOKEN", "signing-audience"),
+            ("KEY_SERVICE_ID_TOKEN", "key-audience"),
+        ] {
+            let expected = inputs.get(input).map_or(Value::Null, |_| format!("$[[ inputs.{input} ]]").into());
+            assert_eq!(job["id_tokens"][token]["aud"], expected, "{template}: {token}");
+        }
         let script = job["script"].to_string();
         assert!(!script.contains("$[["), "no input stands in the script: {script}");
 

@@ -7,9 +7,13 @@ use std::{
     process::{Command, Stdio},
 };
 
+use serde_json::json;
+
 use crate::{
+    deliveries,
     harness::{CLI, Screen, World, files},
-    is_there,
+    is_there, key_service,
+    openbao::Bao,
     suite::{blocks, path_with, root, settings, table, variable},
 };
 
@@ -35,11 +39,13 @@ claims = { sub = "http://BASE/local-issuer/job/other/", build_number = 7 }
 
 struct Controller {
     world: World,
+    /// A key service, for which there is a second credential.
+    bao: Option<Bao>,
 }
 
 impl Controller {
     fn new() -> Self {
-        Self { world: crate::world("jenkins", RULES, RUNS) }
+        Self { world: crate::world("jenkins", RULES, RUNS), bao: None }
     }
 
     /// The README's Jenkinsfile, with its examples' addresses replaced by those of this world.
@@ -55,7 +61,10 @@ impl Controller {
         let workspace = self.world.package("@acme/widget", version);
         let file = self.world.path("Jenkinsfile");
         fs::write(&file, jenkinsfile).expect("write");
-        let audience = self.world.base().replace(':', "%3A").replace('/', "%2F");
+        let mut audiences = json!({ "fractalops-id-token": self.world.base() });
+        if let Some(bao) = &self.bao {
+            audiences["bao-id-token"] = format!("http://{}", bao.address).into();
+        }
         let mut command = Command::new(groovy());
         command
             .arg(root().join("tests/ci_templates/Harness.groovy"))
@@ -66,14 +75,12 @@ impl Controller {
             .env("PATH", path_with(&[]))
             .env("HOME", self.world.path("home"))
             .env("JAVA_HOME", java_home())
-            .env(
-                "TOKEN_URL",
-                format!("{}/local-issuer/jenkins/token/{identity}?audience={audience}", self.world.base()),
-            )
+            .env("TOKEN_URL", format!("{}/local-issuer/jenkins/token/{identity}", self.world.base()))
             .env(
                 "TOKEN_BEARER_FILE",
                 self.world.path(&format!("server/data/local-issuer/{identity}.request-token")),
             )
+            .env("AUDIENCES", audiences.to_string())
             .env("JENKINS_PATH", path_with(&[]))
             .env("JENKINS_HOME", self.world.path("home"))
             .env("JENKINS_TMPDIR", self.world.path("tmp"))
@@ -169,6 +176,78 @@ fn the_verify_step_verifies_and_fails_on_another_s() {
     let screen = controller.run(&step(tarball, ", polices: 'x'"), "1.0.0", "jenkins", &[]);
     ends(&screen, "FAILURE");
     assert!(screen.stdout.contains("protectedVerify has no setting 'polices'"), "{screen}");
+}
+
+/// `protectedDeliver` as the README shows it, on what `protectedPublish` built, with a second ID token for the key service.
+#[test]
+fn the_deliver_step_seals_what_was_published_and_its_customer_opens_it() {
+    let mut controller = Controller::new();
+    let claims = json!({"sub": format!("{}/local-issuer/job/widget/", controller.world.base())});
+    controller.bao = Some(key_service::start(&controller.world, "jenkins", &claims));
+    let (controller, world) = (&controller, &controller.world);
+    let publish = controller.jenkinsfile().replace("project: 'example'", "project: 'example', out: 'build'");
+    ends(&controller.run(&publish, "1.0.0", "jenkins", &[]), "SUCCESS");
+    let blocks = blocks(&root().join(README), "groovy");
+    let call = blocks.iter().find(|block| block.contains("protectedDeliver(")).expect("an example");
+    // A setting that is given twice is what the second says.
+    let call = call
+        .replace("protectedDeliver(", "def result = protectedDeliver([")
+        .replace("\n)", "] + [keyCredentialsId: 'bao-id-token', SETTINGS])");
+    assert!(call.contains("SETTINGS"), "{call}");
+    let step = |settings: &str| {
+        let own =
+            format!("fractalopsUrl: '{}', project: 'example', cliPath: '{CLI}'{settings}", world.base());
+        format!(
+            "node {{\n{}\necho(\"got ${{result.bundleId}} at ${{result.bundleManifest}} under ${{result.correlationId}}\")\necho(\"after: ${{env.KEY_SERVICE_ID_TOKEN_FILE}}\")\n}}\n",
+            call.replace("SETTINGS", &own)
+        )
+    };
+    let address = format!("http://{}", controller.bao.as_ref().expect("bao").address);
+    let of_bao = [("BAO_ADDR", address.as_str()), ("PROTECTED_REGISTRY_OPENBAO_ROLE", "deliver")];
+    let run = |script: &str, identity: &str, more: &[(&str, &str)]| {
+        controller.run(script, "1.0.0", identity, &[&of_bao[..], more].concat())
+    };
+    let screen = run(&step(""), "jenkins", &[]);
+    ends(&screen, "SUCCESS");
+    assert!(screen.stdout.contains("/delivery/delivery-manifest.json under "), "{screen}");
+    assert!(!screen.stdout.contains("null at") && !screen.stdout.contains("under null"), "{screen}");
+    assert!(screen.stdout.contains("after: null"), "{screen}");
+    assert_eq!(deliveries(world), 1);
+    // Its customer has a job of their own at the same controller, with another role.
+    let open = format!(
+        "node {{\nwithCredentials([file(credentialsId: 'bao-id-token', variable: 'KEY_SERVICE_ID_TOKEN_FILE')]) {{ sh('{CLI} open-bundle delivery --out opened') }}\n}}\n"
+    );
+    let screen = run(&open, "jenkins", &[("PROTECTED_REGISTRY_OPENBAO_ROLE", "globex")]);
+    ends(&screen, "SUCCESS");
+    assert!(screen.stdout.contains("@acme/widget@1.0.0 for globex"), "{screen}");
+
+    let raw = "q83vASNFZ4mrze8BI0VniavN7wEjRWeJq83vASNFZ4k=";
+    let alone = ", noSubmit: true, tenant: 'acme', out: 'other'";
+    for (identity, settings, more, why) in [
+        ("stranger", "", &[][..], "job/other/"),
+        ("stranger", alone, &[], "claim \"sub\" does not match"),
+        ("jenkins", &*format!(", keyRef: '{raw}'"), &[], "the key of the delivery"),
+        ("jenkins", ", keyRef: 'local-file://globex'", &[], "which is refused in CI"),
+        ("jenkins", ", project: 'other', out: 'other'", &[], "no access to project `other`"),
+        ("jenkins", ", customer: 'Globex Inc'", &[], "PROTECTED_REGISTRY_CUSTOMER"),
+        ("jenkins", ", to: 'ftp://x/y'", &[], "the delivery area to store in"),
+        ("jenkins", ", oneFile: 'perhaps'", &[], "expected `true` or `false`"),
+        ("jenkins", ", oneFil: true", &[], "protectedDeliver has no setting 'oneFil'"),
+        (
+            "jenkins",
+            ", keyCredentialsId: 'another'",
+            &[],
+            "Could not find credentials entry with ID 'another'",
+        ),
+        ("jenkins", "", &[("CHANGE_ID", "12")], "protectedDeliver does not run for a change request"),
+        ("jenkins", alone, &[("CHANGE_ID", "12")], "protectedDeliver does not run for a change request"),
+    ] {
+        let screen = run(&step(settings), identity, more);
+        ends(&screen, "FAILURE");
+        assert!(screen.stdout.contains(why), "{settings}: {why}\n{screen}");
+        assert!(!screen.stdout.contains(raw), "{settings}\n{screen}");
+    }
+    assert_eq!(deliveries(world), 1);
 }
 
 #[test]

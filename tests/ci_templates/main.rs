@@ -5,6 +5,11 @@ mod gitlab;
 #[expect(dead_code, reason = "shared with the end-to-end tests, which use all of it")]
 mod harness;
 mod jenkins;
+#[path = "../actions/key_service.rs"]
+mod key_service;
+#[path = "../end_to_end/openbao.rs"]
+#[expect(dead_code, reason = "shared with the end-to-end tests, which use all of it")]
+mod openbao;
 #[path = "../end_to_end/proxy.rs"]
 #[expect(dead_code, reason = "shared with the end-to-end tests, which use all of it")]
 mod proxy;
@@ -72,6 +77,11 @@ fn write_policy(world: &World, folder: &Path, platform: &str, repository_id: &st
         policy += &format!("repository-id = \"{repository_id}\"\n");
     }
     fs::write(folder.join("verify-policy.toml"), policy).expect("write");
+}
+
+/// How many deliveries FractalOps has on record.
+fn deliveries(world: &World) -> usize {
+    world.count("bundle.create", "allow", None)
 }
 
 /// Returns whether the registry has the version.
