@@ -312,7 +312,12 @@ fn every_setting_of_the_command_is_one_of_the_step_and_stands_in_the_readme() {
     for (step, command, heading, credentials) in [
         (STEP, "publish", "setting", &["credentialsId", "signingCredentialsId"][..]),
         (verify, "verify", "setting of `protectedVerify`", &["credentialsId", "signingCredentialsId"]),
-        (deliver, "deliver", "setting of `protectedDeliver`", &["credentialsId", "keyCredentialsId"]),
+        (
+            deliver,
+            "deliver",
+            "setting of `protectedDeliver`",
+            &["credentialsId", "signingCredentialsId", "keyCredentialsId"],
+        ),
     ] {
         let text = fs::read_to_string(root().join(step)).expect("step");
         let (_, map) = text.split_once("Map variables = [").expect("map");

@@ -7,6 +7,7 @@ mod cancel;
 mod clients;
 mod crash;
 mod deliver;
+mod delivery_signing;
 mod document;
 mod evidence;
 mod faults;

@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// Whom the certificates of run `release` name.
-fn identity(world: &World) -> String {
+pub(crate) fn identity(world: &World) -> String {
     format!("{}/acme/core/.github/workflows/release.yml@refs/heads/main", world.base())
 }
 
@@ -32,7 +32,7 @@ pub(crate) fn bundle_of(folder: &Path, name: &str) -> Value {
     serde_json::from_slice(&text).expect("JSON")
 }
 
-fn statement_of(bundle: &Value) -> Value {
+pub(crate) fn statement_of(bundle: &Value) -> Value {
     let payload = bundle["dsseEnvelope"]["payload"].as_str().expect("payload");
     serde_json::from_slice(&STANDARD.decode(payload).expect("base64")).expect("JSON")
 }
@@ -48,7 +48,7 @@ fn publish(world: &World, version: &str, more: &[&str]) -> Screen {
 }
 
 /// How often something at this path was asked.
-fn asked(world: &World, path: &str) -> usize {
+pub(crate) fn asked(world: &World, path: &str) -> usize {
     let of = |exchange: &crate::proxy::Exchange| {
         let line = exchange.request.split(|byte| *byte == b'\r').next().unwrap_or_default().to_vec();
         String::from_utf8_lossy(&line).split(' ').nth(1).is_some_and(|target| target.contains(path))

@@ -20,6 +20,8 @@ Map call(Map settings = [:]) {
         bundleId     : 'PROTECTED_REGISTRY_BUNDLE_ID',
         noSubmit     : 'PROTECTED_REGISTRY_NO_SUBMIT',
         tenant       : 'PROTECTED_REGISTRY_TENANT',
+        sign         : 'PROTECTED_REGISTRY_SIGN',
+        signKey      : 'PROTECTED_REGISTRY_SIGN_KEY',
         fractalopsUrl: 'FRACTALOPS_BASE_URL',
         caFile       : 'PROTECTED_REGISTRY_CA_FILE',
         config       : 'PROTECTED_REGISTRY_CONFIG',

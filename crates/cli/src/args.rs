@@ -147,7 +147,7 @@ pub(crate) struct Build {
 /// How what is said about a build is signed.
 #[derive(Debug, Args)]
 pub(crate) struct Sign {
-    /// How statements about the package are signed
+    /// How statements about what is made are signed
     #[arg(long, value_enum, value_name = "MODE")]
     pub(crate) sign: Option<SignMode>,
     /// Key to sign with, such as openbao://<mount>/<key>; the identity of the CI run when not given
@@ -318,6 +318,8 @@ pub(crate) struct Deliver {
     /// Tenant in FractalOps whose project it is; what FractalOps says when not given
     #[arg(long, value_name = "ID")]
     pub(crate) tenant: Option<TenantId>,
+    #[command(flatten)]
+    pub(crate) sign: Sign,
 }
 
 /// Put a delivery on record that was sealed before

@@ -111,6 +111,8 @@ pub(crate) enum Unsigned {
     DryRun,
     /// Nobody said who signs what was verified.
     NotAsked,
+    /// It was signed before.
+    Before,
 }
 
 impl Unsigned {
@@ -129,6 +131,7 @@ impl Unsigned {
             }
             Self::Tarball => "a tarball is published as it is, and nothing here knows how it was made",
             Self::DryRun => "this was a dry run",
+            Self::Before => "it was signed before",
             Self::NotAsked => "nobody said who signs the summary, with --sign or --sign-key",
         }
     }

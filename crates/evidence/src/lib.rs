@@ -3,6 +3,7 @@
 //! Documents go in and come out as values and bytes. Only the signer opens a socket; nothing here reads the
 //! environment, and nothing here decides what is shown.
 
+pub mod delivery;
 pub mod provenance;
 pub mod sbom;
 pub mod sign;

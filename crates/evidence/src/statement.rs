@@ -33,6 +33,9 @@ pub const SPDX: &str = "https://spdx.dev/Document/v2.3";
 /// Predicate type: a verification summary.
 pub const VSA: &str = "https://slsa.dev/verification_summary/v1";
 
+/// Predicate types: which delivery a bundle is, and that keys are its.
+pub use protected_model::delivery::{DELIVERY_STATEMENT, KEYS_STATEMENT};
+
 /// That a registry published a version (github.com/npm/attestation, specs/publish/v0.1).
 pub const NPM_PUBLISH: &str = "https://github.com/npm/attestation/tree/main/specs/publish/v0.1";
 

@@ -6,6 +6,8 @@ use std::{
 };
 
 use protected_bundle::layout;
+use protected_fractalops::EvidenceQuery;
+use protected_http::Client;
 use protected_model::{
     delivery::DeliveryManifest,
     key_ref::{KeyRef, looks_like_key_material},
@@ -17,11 +19,16 @@ use super::submit_bundle::submit;
 use crate::{
     args::Deliver,
     console::human_size,
-    context::{self, Context},
+    context::{self, Context, Session},
     delivery::{self, Contents, Found, MANIFEST, Order, Wanted, storage},
     error::{CommandError, Kind},
-    key_service, summary,
+    key_service,
+    signing::{self, Entered, Plan, Signing, Unsigned},
+    summary,
 };
+
+/// What a build manifest is called among evidence.
+const BUILD_KIND: &str = "protected-build";
 
 /// Where deliveries go when nothing else is said, below the working directory.
 const DEFAULT_FOLDER: &str = "protected-delivery";
@@ -76,6 +83,7 @@ pub(crate) async fn run(context: &Context, arguments: Deliver) -> Result<(), Com
             "name it with --artifact: a build of protect-build, its tarball, or any file or folder",
         ));
     }
+    let plan = Plan::of(settings, &arguments.sign)?;
     let http = context.http()?;
     if submits {
         context.fractalops(&http)?;
@@ -88,6 +96,15 @@ pub(crate) async fn run(context: &Context, arguments: Deliver) -> Result<(), Com
     let contents = context::compute(move || delivery::collect(&wanted, &stop)).await;
     context.cancel.check()?;
     let contents = contents?;
+    let base = contents.package.file_base();
+    let out = match settings.value(
+        arguments.out,
+        "OUT",
+        section.out.as_ref().map(|path| settings.path_of_file(path)),
+    )? {
+        Some(out) => settings.working_directory.join(out),
+        None => default_folder(context)?.join(customer.as_str()).join(format!("{base}-{}", contents.version)),
+    };
     let bytes: u64 = contents.files.iter().map(|file| file.size).sum();
     let what = format!("{}@{}", contents.package, contents.version);
     context.console.say(format!("{what} for {customer}"));
@@ -98,7 +115,7 @@ pub(crate) async fn run(context: &Context, arguments: Deliver) -> Result<(), Com
             &format!("no build manifest stands beside `{file}`: nothing shows that it is protected"),
         );
     }
-    let session = if submits { Some(context.log_in(&http).await?) } else { None };
+    let (session, signing) = enter(context, &http, &plan, submits, is_signed(&out)?).await?;
     let tenant = match (tenant, session.as_ref().map(|session| &session.exchange.tenant_id)) {
         (Some(given), Some(own)) if given != *own => {
             let message = format!("the tenant `{given}` was asked for, and this run delivers for `{own}`");
@@ -108,36 +125,47 @@ pub(crate) async fn run(context: &Context, arguments: Deliver) -> Result<(), Com
     };
     let tenant_id = tenant.ok_or_else(|| CommandError::usage("nothing says which tenant it is"))?;
 
-    let base = contents.package.file_base();
-    let out = match settings.value(
-        arguments.out,
-        "OUT",
-        section.out.as_ref().map(|path| settings.path_of_file(path)),
-    )? {
-        Some(out) => settings.working_directory.join(out),
-        None => default_folder(context)?.join(customer.as_str()).join(format!("{base}-{}", contents.version)),
-    };
+    let build_id = build_of(context, session.as_ref(), &contents, &out).await?;
     let asked = Asked { bundle_id, tenant_id, project, customer, key_ref };
+    let sign = async |bundle: &mut layout::Delivery, place: &Path| match &signing {
+        Err(_) => Ok(()),
+        Ok(signing) => {
+            let work = (bundle, place);
+            delivery::sign(context, &http, session.as_ref(), signing, work, build_id.as_deref()).await
+        }
+    };
     let started = Instant::now();
     let is_new = out.symlink_metadata().is_err();
+    let mut signed = Ok(());
     if is_new {
         let order = asked.order(out.clone(), one_file)?;
-        delivery::seal(context, order, &contents, service.as_ref()).await?;
+        // `None`: another command was faster, and what it sealed is looked at as what was sealed before.
+        if let Some(sealed) = delivery::seal(context, order, &contents, service.as_ref()).await? {
+            let place = sealed.layout();
+            let mut bundle = delivery::open(&place)?;
+            tell_sealed(context, &bundle, "under", &asked.key_ref, started);
+            // What is sealed appears also where nobody signs it: the same command goes on from there.
+            signed = sign(&mut bundle, &place).await;
+            context.cancel.check()?;
+            sealed.appear(context).await?;
+        }
     }
     let found = delivery::find(&out)?;
     if one_file && found.bundle.is_dir() {
         return Err(another(&out, "one file was asked for, and it has a folder"));
     }
-    let bundle = delivery::open(&found.bundle)?;
+    let mut bundle = delivery::open(&found.bundle)?;
     asked.check(&out, &contents, &bundle)?;
-    let how = if is_new { "under" } else { "before, under" };
-    let sealed = human_size(bundle.content().size);
-    context.console.step("seal", format!("{sealed} {how} {}", asked.key_ref), started);
+    if !is_new {
+        tell_sealed(context, &bundle, "before, under", &asked.key_ref, started);
+        signed = sign(&mut bundle, &found.bundle).await;
+    }
+    signed.map_err(|error| error.advise("the delivery is sealed: the same command again signs it"))?;
     let uri = match &area {
         None => None,
         Some(area) => storage::store(context, area, &found.bundle).await?.delivery.uri(),
     };
-    let manifest = settle_manifest(&out, &found, &bundle, &contents, &asked, uri)?;
+    let manifest = settle_manifest(&out, &found, &bundle, &contents, &asked, (uri, build_id))?;
 
     let place = out.join(MANIFEST);
     let console = &context.console;
@@ -162,7 +190,8 @@ pub(crate) async fn run(context: &Context, arguments: Deliver) -> Result<(), Com
         }
     };
     let event = recorded.as_ref().map(|bundle| bundle.audit_event_id.as_str());
-    console.summary(&summary::delivered(&manifest, event, &context.correlation_id));
+    let names = delivery::signed(&bundle);
+    console.summary(&summary::delivered(&manifest, Some(&names), event, &context.correlation_id));
     let document = json!({
         "bundle_id": manifest.bundle_id,
         "package": manifest.package_name,
@@ -178,9 +207,77 @@ pub(crate) async fn run(context: &Context, arguments: Deliver) -> Result<(), Com
         "manifest": place,
         "status": if is_new { "sealed" } else { "already-sealed" },
         "submitted": recorded.is_some(),
+        "build_id": manifest.build_id,
+        "signed": names,
+        "unsigned": signing.as_ref().err().filter(|_| names.is_empty()).map(|why| why.reason()),
     });
     console.result(&format!("{}\n{}", out.display(), manifest.bundle_id), &document);
     Ok(())
+}
+
+/// Logs in where a record is made, and has somebody to sign with where anything is to be signed.
+async fn enter(
+    context: &Context,
+    http: &Client,
+    plan: &Plan,
+    submits: bool,
+    is_signed: bool,
+) -> Result<(Option<Session>, Result<Signing, Unsigned>), CommandError> {
+    match (submits, is_signed) {
+        (true, false) => {
+            let Entered { session, signing } = signing::enter(context, http, plan, false).await?;
+            Ok((Some(session), signing))
+        }
+        (true, true) => Ok((Some(context.log_in(http).await?), Err(Unsigned::Before))),
+        (false, false) => Ok((None, signing::alone(context, http, plan).await?)),
+        (false, true) => Ok((None, Err(Unsigned::Before))),
+    }
+}
+
+/// Returns whether a delivery is there whose every part is signed.
+fn is_signed(out: &Path) -> Result<bool, CommandError> {
+    if out.symlink_metadata().is_err() {
+        return Ok(false);
+    }
+    Ok(delivery::unsigned(&delivery::open(&delivery::find(out)?.bundle)?).is_empty())
+}
+
+/// Returns the build that is delivered, as FractalOps has it on record: by its build manifest, which came with the build.
+///
+/// A copy that is marked for a customer has no build on record, and neither has what was never built here.
+async fn build_of(
+    context: &Context,
+    session: Option<&Session>,
+    contents: &Contents,
+    out: &Path,
+) -> Result<Option<String>, CommandError> {
+    if out.symlink_metadata().is_ok()
+        && let Some(place) = delivery::find(out)?.manifest
+    {
+        // What it says may be on record.
+        return Ok(delivery::read_manifest(&place)?.build_id);
+    }
+    let mut manifests = contents.evidence.iter().filter(|document| document.kind == BUILD_KIND);
+    let (Some(session), Some(manifest), None) = (session, manifests.next(), manifests.next()) else {
+        return Ok(None);
+    };
+    let query = EvidenceQuery {
+        package: Some(&contents.package),
+        version: Some(&contents.version),
+        kind: Some(BUILD_KIND),
+        sha256: Some(manifest.sha256),
+        ..EvidenceQuery::default()
+    };
+    let found = context.cancel.or(session.fractalops.find_evidence(&session.token, &query)).await?;
+    let found = found.map_err(|error| {
+        CommandError::from_fractalops("asking FractalOps for the build that is delivered", error)
+    })?;
+    Ok(found.into_iter().find_map(|record| record.build_id))
+}
+
+fn tell_sealed(context: &Context, bundle: &layout::Delivery, how: &str, key: &KeyRef, started: Instant) {
+    let sealed = human_size(bundle.content().size);
+    context.console.step("seal", format!("{sealed} {how} {key}"), started);
 }
 
 /// What decides whether a delivery that is there is the one that is asked for.
@@ -247,10 +344,10 @@ fn settle_manifest(
     bundle: &layout::Delivery,
     contents: &Contents,
     asked: &Asked,
-    uri: Option<String>,
+    (uri, build_id): (Option<String>, Option<String>),
 ) -> Result<DeliveryManifest, CommandError> {
     let Some(place) = &found.manifest else {
-        let manifest = delivery::manifest(bundle, contents, &asked.key_ref, uri)?;
+        let manifest = delivery::manifest(bundle, contents, &asked.key_ref, uri, build_id)?;
         delivery::save_manifest(out, &manifest)?;
         return Ok(manifest);
     };

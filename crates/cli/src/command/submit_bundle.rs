@@ -29,16 +29,20 @@ pub(crate) async fn run(context: &Context, arguments: SubmitBundle) -> Result<()
     let path = settings.working_directory.join(path);
     let manifest = delivery::read_manifest(&path)?;
     // Where the bundle is not at hand, what FractalOps has on record names it by digest all the same.
+    let mut signed = None;
     if let Some(folder) = path.parent()
         && let Ok(found) = delivery::find(folder)
-        && let Some(field) = delivery::contradiction(&manifest, &delivery::open(&found.bundle)?)
     {
-        let message = format!(
-            "`{field}` of the manifest `{}` is not what `{}` says",
-            path.display(),
-            found.bundle.display()
-        );
-        return Err(CommandError::new(Kind::BadInput, message));
+        let bundle = delivery::open(&found.bundle)?;
+        if let Some(field) = delivery::contradiction(&manifest, &bundle) {
+            let message = format!(
+                "`{field}` of the manifest `{}` is not what `{}` says",
+                path.display(),
+                found.bundle.display()
+            );
+            return Err(CommandError::new(Kind::BadInput, message));
+        }
+        signed = Some(delivery::signed(&bundle));
     }
     let http = context.http()?;
     context.fractalops(&http)?;
@@ -48,7 +52,12 @@ pub(crate) async fn run(context: &Context, arguments: SubmitBundle) -> Result<()
     context.console.output("bundle-manifest", &path.to_string_lossy());
     context.console.output("correlation-id", &context.correlation_id);
     let event = Some(recorded.audit_event_id.as_str());
-    context.console.summary(&summary::delivered(&manifest, event, &context.correlation_id));
+    context.console.summary(&summary::delivered(
+        &manifest,
+        signed.as_deref(),
+        event,
+        &context.correlation_id,
+    ));
     let document = json!({
         "bundle_id": manifest.bundle_id,
         "status": recorded.status,

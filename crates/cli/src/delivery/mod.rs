@@ -3,6 +3,7 @@
 mod contents;
 mod place;
 mod seal;
+mod sign;
 pub(crate) mod storage;
 
 pub(crate) use contents::{Contents, Stoppable, Wanted, collect, digest};
@@ -10,3 +11,4 @@ pub(crate) use place::{
     Found, MANIFEST, at, broken, contradiction, find, open, read_manifest, save_manifest,
 };
 pub(crate) use seal::{Order, manifest, seal, threads, wrapped_data_key};
+pub(crate) use sign::{sign, signed, unsigned};

@@ -52,7 +52,14 @@ pub(crate) struct Order {
     pub(crate) one_file: bool,
 }
 
-/// Seals the contents for one customer. The bundle appears whole, or not at all.
+/// A delivery that is sealed, and does not appear yet.
+pub(crate) struct Sealed {
+    staging: Staging,
+    one_file: bool,
+}
+
+/// Seals the contents for one customer. Nothing of it is to be seen before it [appears](Sealed::appear); `None` says that
+/// another command was faster.
 ///
 /// # Errors
 /// When the key service does not wrap the data key, when a file is not the one that was listed, when nothing can be
@@ -62,7 +69,7 @@ pub(crate) async fn seal(
     order: Order,
     contents: &Contents,
     service: &dyn KeyService,
-) -> Result<(), CommandError> {
+) -> Result<Option<Sealed>, CommandError> {
     let archive_bytes = archive_bytes(&contents.files)
         .ok_or_else(|| CommandError::usage("what is to be delivered has too many bytes to count"))?;
     let descriptor = Descriptor {
@@ -99,25 +106,46 @@ pub(crate) async fn seal(
         let staging = match Staging::beside(&order.out) {
             Ok(staging) => staging,
             // Another command was faster: what it sealed is looked at as what was sealed before.
-            Err(StagingError::Exists(_)) => return Ok(()),
+            Err(StagingError::Exists(_)) => return Ok(None),
             Err(error) => return Err(failed("the place for it", &error)),
         };
-        let folder = staging.folder();
-        write(&folder, &descriptor, &keys, &sources, &key, &stop)?;
-        if order.one_file {
-            to_one_file(&folder.join(BUNDLE), &folder.join(BUNDLE_TAR))?;
-        }
-        if stop.load(Ordering::SeqCst) {
-            return Err(CommandError::new(Kind::Failed, "stopped"));
-        }
-        match staging.appear() {
-            Ok(()) | Err(StagingError::Exists(_)) => Ok(()),
-            Err(error) => Err(failed("letting it appear", &error)),
-        }
+        write(&staging.folder(), &descriptor, &keys, &sources, &key, &stop)?;
+        Ok(Some(Sealed { staging, one_file: order.one_file }))
     })
     .await;
     context.cancel.check()?;
     sealed
+}
+
+impl Sealed {
+    /// Returns where its layout is.
+    pub(crate) fn layout(&self) -> PathBuf {
+        self.staging.folder().join(BUNDLE)
+    }
+
+    /// Lets the bundle appear, whole or not at all.
+    ///
+    /// # Errors
+    /// When it cannot be written, and at a signal.
+    pub(crate) async fn appear(self, context: &Context) -> Result<(), CommandError> {
+        let stop = context.cancel.shared_flag();
+        let appeared = context::compute(move || {
+            let folder = self.staging.folder();
+            if self.one_file {
+                to_one_file(&folder.join(BUNDLE), &folder.join(BUNDLE_TAR))?;
+            }
+            if stop.load(Ordering::SeqCst) {
+                return Err(CommandError::new(Kind::Failed, "stopped"));
+            }
+            match self.staging.appear() {
+                Ok(()) | Err(StagingError::Exists(_)) => Ok(()),
+                Err(error) => Err(failed("letting it appear", &error)),
+            }
+        })
+        .await;
+        context.cancel.check()?;
+        appeared
+    }
 }
 
 fn failed(doing: &str, error: &dyn std::fmt::Display) -> CommandError {
@@ -177,6 +205,7 @@ pub(crate) fn manifest(
     contents: &Contents,
     key_ref: &KeyRef,
     uri: Option<String>,
+    build_id: Option<String>,
 ) -> Result<DeliveryManifest, CommandError> {
     let (descriptor, keys) = (bundle.descriptor().clone(), &bundle.keys().keys);
     let wrapped = keys.iter().find(|key| key.key_ref == *key_ref).ok_or_else(|| {
@@ -197,7 +226,7 @@ pub(crate) fn manifest(
         customer_slug: descriptor.customer_slug,
         package_name: descriptor.package_name,
         version: descriptor.version,
-        build_id: None,
+        build_id,
         protection: contents.protection,
         integrity: ContentIntegrity {
             sha256: Sha256::of(canonical(&descriptor.contents)),

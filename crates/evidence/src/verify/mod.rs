@@ -4,6 +4,7 @@
 //! closed here: every member of a bundle is bound to something that is signed, or the bundle is refused. Nothing
 //! is fetched and nothing is looked up: the trusted root and the artifact's digests are given.
 
+mod delivery;
 mod identity;
 mod provenance;
 mod sbom;
@@ -19,6 +20,7 @@ use protected_model::digest::Sha256;
 use serde::{Deserialize, Serialize};
 use sigstore_types::{Artifact, ArtifactDigest, Bundle, HashAlgorithm, Sha256Hash, SignatureContent};
 
+pub use delivery::{delivered, wrapped};
 pub use identity::{Certificate, Identity, Member, Pattern, PatternError};
 pub use provenance::{ExpectedBuild, Told, provenance};
 pub use sbom::{Counted, Package, sbom};
@@ -129,6 +131,8 @@ pub enum Check {
     Sbom,
     /// The verification summary is of this artifact, and says that it passed.
     Summary,
+    /// What is said of a delivery is said of this one.
+    Delivery,
 }
 
 impl Check {
@@ -146,6 +150,7 @@ impl Check {
             Self::Provenance => "provenance",
             Self::Sbom => "sbom",
             Self::Summary => "summary",
+            Self::Delivery => "delivery",
         }
     }
 }
