@@ -37,8 +37,9 @@ use crate::{
 
 /// What a grantee is given: to decrypt with the key, and nothing else.
 const ROLE: &str = "roles/cloudkms.cryptoKeyDecrypter";
-/// What the titles of our conditions start with; the bundle follows.
-const TITLE: &str = "protected-registry/";
+/// What the titles of our conditions start with; the bundle follows. With a digit of base64 in place of the colon, such a
+/// title would look like a key, which is never put on record.
+const TITLE: &str = "protected-registry:";
 /// The longest title that IAM takes.
 const LONGEST_TITLE: usize = 100;
 /// The end of a grant that has none: without a condition, a binding has no title either.

@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 use protected_keys::{GrantLimits, KeyError};
-use protected_model::key_ref::KeyProvider;
+use protected_model::key_ref::{KeyProvider, looks_like_key_material};
 use serde_json::{Value, json};
 
 use crate::{
@@ -42,7 +42,7 @@ async fn a_customer_opens_until_it_ends_and_nobody_else_does() {
             "role": DECRYPTER,
             "members": [GLOBEX],
             "condition": {
-                "title": "protected-registry/one",
+                "title": "protected-registry:one",
                 "expression": "request.time < timestamp(\"2099-01-01T00:00:00Z\")",
             },
         })]
@@ -120,7 +120,7 @@ async fn what_nobody_recorded_is_listed_and_what_is_not_ours_stays() {
     {
         let mut cloud = world.fake.cloud();
         let condition = json!({
-            "title": "protected-registry/one",
+            "title": "protected-registry:one",
             "description": "by hand",
             "expression": "request.time < timestamp(\"2030-01-01T00:00:00Z\")",
         });
@@ -242,7 +242,7 @@ async fn a_grantee_is_somebody() {
 }
 
 #[tokio::test]
-async fn a_title_is_as_long_as_it_may_be_and_names_one_bundle() {
+async fn a_title_is_as_long_as_it_may_be_names_one_bundle_and_looks_like_no_key() {
     let world = World::new();
     let service = world.connect("acme", PUBLISHER);
     for length in [81, 82, 128] {
@@ -253,6 +253,10 @@ async fn a_title_is_as_long_as_it_may_be_and_names_one_bundle() {
         assert!(!service.revoke(&other.get()).await.expect("none"));
         assert!(service.revoke(&Terms::new(&one, GLOBEX, None).get()).await.expect("revoked"));
     }
+    // A name as `deliver` makes them: nothing that looks like a key can be put on record.
+    let usual = Terms::new("01M8BBKE9SXDWDKVTPEMV0AJ6J", GLOBEX, None);
+    let made = service.grant(&usual.get()).await.expect("granted");
+    assert!(!looks_like_key_material(&made.reference), "{made:?}");
 }
 
 /// More ends for one customer than IAM takes: it says so, and nothing is lost.

@@ -111,7 +111,7 @@ wanted.bindings.append(
         role="roles/cloudkms.cryptoKeyDecrypter",
         members=[given["grantee"]],
         condition=expr_pb2.Expr(
-            title="protected-registry/theirs", expression='request.time < timestamp("2098-01-01T00:00:00Z")'
+            title="protected-registry:theirs", expression='request.time < timestamp("2098-01-01T00:00:00Z")'
         ),
     )
 )

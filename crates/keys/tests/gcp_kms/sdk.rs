@@ -67,7 +67,7 @@ async fn googles_own_clients_and_ours_understand_each_other() {
         said["found"],
         json!([{
             "members": [GLOBEX],
-            "title": "protected-registry/ours",
+            "title": "protected-registry:ours",
             "expression": "request.time < timestamp(\"2099-01-01T00:00:00Z\")",
         }])
     );
