@@ -51,6 +51,11 @@ pub(crate) async fn run(context: &Context, arguments: ListGrants) -> Result<(), 
             None
         }
     };
+    // What has ended by itself lets nobody unwrap, whether or not the service still shows it.
+    let now = Timestamp::now();
+    let found = found.map(|found| -> Vec<FoundGrant> {
+        found.into_iter().filter(|there| there.expires_at.is_none_or(|end| end > now)).collect()
+    });
     let rows = rows(&bundle, found.as_deref());
     let orphans = rows.iter().filter(|row| row.orphan.is_some()).count();
     let lines: Vec<String> = rows.iter().map(|row| line(row, found.is_some())).collect();
