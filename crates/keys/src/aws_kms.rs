@@ -39,8 +39,8 @@ use zeroize::Zeroizing;
 
 use self::credentials::Asker;
 use crate::{
-    Connecting, FoundGrant, GrantLimits, GrantTerms, KeyContext, KeyError, KeyService, Settings, SigningKey,
-    WrappedKey, materialized,
+    Connecting, FoundGrant, GrantLimits, GrantTerms, KeyContext, KeyError, KeyService, Revoked, Settings,
+    SigningKey, WrappedKey, materialized,
     rest::{self, Said},
 };
 
@@ -550,6 +550,12 @@ fn is_principal(grantee: &Grantee) -> bool {
     account && ["iam", "sts"].contains(service) && !resource.is_empty() && !resource.contains('*')
 }
 
+/// Whether a principal is the whole account that a grantee is in, which hands on what it may.
+fn is_account_of(principal: &str, grantee: &Grantee) -> bool {
+    let account = grantee.as_str().split(':').nth(4).unwrap_or_default();
+    principal == format!("arn:aws:iam::{account}:root")
+}
+
 /// Returns the bytes of a wrapped key.
 fn bytes_of(wrapped: &str) -> Option<Vec<u8>> {
     let long = MIN_WRAPPED_BYTES..=MAX_WRAPPED_BYTES;
@@ -651,14 +657,19 @@ impl KeyService for Kms {
             .collect()
     }
 
-    async fn revoke(&self, terms: &GrantTerms<'_>) -> Result<bool, KeyError> {
+    async fn revoke(&self, terms: &GrantTerms<'_>) -> Result<Revoked, KeyError> {
         let name = grant_name(terms.bundle, terms.grantee);
-        let mut revoked = false;
+        let mut revoked = Revoked::default();
         for grant in self.all().await? {
             // Also one that somebody else gave on the same; but not one on more, which was given for that.
-            let same = grant.grantee_principal.as_deref() == Some(terms.grantee.as_str());
+            let principal = grant.grantee_principal.as_deref().unwrap_or_default();
+            let same = principal == terms.grantee.as_str();
             if grant.name.as_ref() == Some(&name) || same && grant.opens_alone(terms.context) {
-                revoked |= self.revoke_one(&grant).await?;
+                revoked.was |= self.revoke_one(&grant).await?;
+            } else if grant.opens(terms.context) && (same || is_account_of(principal, terms.grantee)) {
+                let reference = self.grant_reference(&grant.grant_id)?;
+                let to = if same { String::new() } else { format!(" to {}", rest::readable(principal)) };
+                revoked.still.push(format!("{reference}{to}, which is for more than this delivery"));
             }
         }
         Ok(revoked)

@@ -35,8 +35,8 @@ use zeroize::Zeroizing;
 
 use self::{entra::Application, grants::Access};
 use crate::{
-    Connecting, FoundGrant, GrantLimits, GrantTerms, KeyContext, KeyError, KeyService, Settings, SigningKey,
-    WrappedKey, materialized, rest,
+    Connecting, FoundGrant, GrantLimits, GrantTerms, KeyContext, KeyError, KeyService, Revoked, Settings,
+    SigningKey, WrappedKey, materialized, rest,
 };
 
 /// The version of the vault's API.
@@ -415,7 +415,7 @@ impl KeyService for WrappingKey {
         self.access()?.grants(bundle).await
     }
 
-    async fn revoke(&self, terms: &GrantTerms<'_>) -> Result<bool, KeyError> {
+    async fn revoke(&self, terms: &GrantTerms<'_>) -> Result<Revoked, KeyError> {
         self.access()?.revoke(terms.bundle, terms.grantee).await
     }
 }

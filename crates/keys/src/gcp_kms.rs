@@ -31,8 +31,8 @@ use zeroize::Zeroizing;
 
 use self::login::Login;
 use crate::{
-    Connecting, FoundGrant, GrantLimits, GrantTerms, KeyContext, KeyError, KeyService, Settings, SigningKey,
-    WrappedKey, bound_to, materialized, rest,
+    Connecting, FoundGrant, GrantLimits, GrantTerms, KeyContext, KeyError, KeyService, Revoked, Settings,
+    SigningKey, WrappedKey, bound_to, materialized, rest,
 };
 
 /// What a grantee is given: to decrypt with the key, and nothing else.
@@ -44,6 +44,11 @@ const TITLE: &str = "protected-registry:";
 const LONGEST_TITLE: usize = 100;
 /// The end of a grant that has none: without a condition, a binding has no title either.
 const NEVER: &str = "9999-01-01T00:00:00Z";
+/// The roles that decrypt. One of somebody's own may as well.
+const DECRYPTING: &[&str] =
+    &[ROLE, "roles/cloudkms.cryptoKeyEncrypterDecrypter", "roles/cloudkms.cryptoOperator", "roles/owner"];
+/// Members that everybody is.
+const EVERYBODY: &[&str] = &["allUsers", "allAuthenticatedUsers"];
 /// How often a policy is read anew that was changed in between. Of those who write at once, one gets through each time.
 const ATTEMPTS: u32 = 8;
 /// How long to wait before the second attempt.
@@ -279,8 +284,11 @@ impl Service {
     }
 
     /// Changes the policy of the key, read anew whenever it is another by the time that it is written. Returns whether
-    /// there was something to change.
-    async fn change(&self, change: impl Fn(&mut Vec<Binding>) -> bool + Send) -> Result<bool, KeyError> {
+    /// there was something to change, and the bindings as they are now.
+    async fn change(
+        &self,
+        change: impl Fn(&mut Vec<Binding>) -> bool + Send,
+    ) -> Result<(bool, Vec<Binding>), KeyError> {
         for attempt in 0..ATTEMPTS {
             if attempt > 0 {
                 tokio::time::sleep(FIRST_WAIT * 2_u32.pow(attempt - 1)).await;
@@ -288,7 +296,7 @@ impl Service {
             let mut policy = self.policy().await?;
             if !change(&mut policy.bindings) {
                 // What a lost answer had changed already, too.
-                return Ok(attempt > 0);
+                return Ok((attempt > 0, policy.bindings));
             }
             policy.version = 3;
             let body = json!({"policy": policy, "updateMask": "bindings,etag"});
@@ -296,7 +304,7 @@ impl Service {
             match self.send::<Policy>(request).await {
                 Ok(mut written) => {
                     if !change(&mut written.bindings) {
-                        return Ok(true);
+                        return Ok((true, written.bindings));
                     }
                     let reason = "the policy that it wrote is not the one that it was given";
                     return Err(self.unusable(reason.to_owned()));
@@ -331,6 +339,27 @@ impl Binding {
     /// Returns the condition, if this is a grant of a bundle, and of which.
     fn grants(&self, title: &str) -> Option<&Condition> {
         self.condition.as_ref().filter(|condition| self.role == ROLE && condition.title == title)
+    }
+
+    /// Says by what a grantee decrypts with this, if that is so at `now`.
+    fn opens(&self, grantee: &Grantee, now: Timestamp) -> Option<String> {
+        let own = !self.role.starts_with("roles/");
+        let decrypts = own || DECRYPTING.contains(&self.role.as_str());
+        let over = self.condition.as_ref().and_then(end).is_some_and(|end| end <= now);
+        let everybody = self.members.iter().find(|member| EVERYBODY.contains(&member.as_str()));
+        if over || !decrypts || everybody.is_none() && !self.names(grantee) {
+            return None;
+        }
+        let title = self.condition.as_ref().map(|condition| rest::readable(&condition.title));
+        Some(match title.as_deref().map(|title| (title, title.strip_prefix(TITLE))) {
+            Some((_, Some(bundle))) if self.role == ROLE => format!("the grant of the delivery {bundle}"),
+            title => {
+                let to = everybody.map_or_else(String::new, |everybody| format!(" to {everybody}"));
+                let when =
+                    title.map_or_else(String::new, |(title, _)| format!(" on the condition `{title}`"));
+                format!("the role {}{to}{when}", rest::readable(&self.role))
+            }
+        })
     }
 
     fn names(&self, grantee: &Grantee) -> bool {
@@ -502,9 +531,11 @@ impl KeyService for WrappingKey {
         Ok(found.collect())
     }
 
-    async fn revoke(&self, terms: &GrantTerms<'_>) -> Result<bool, KeyError> {
+    async fn revoke(&self, terms: &GrantTerms<'_>) -> Result<Revoked, KeyError> {
         let title = title(terms.bundle);
-        self.0.change(|bindings| take(bindings, &title, terms.grantee, |_| true)).await
+        let (was, left) = self.0.change(|bindings| take(bindings, &title, terms.grantee, |_| true)).await?;
+        let still = left.iter().filter_map(|binding| binding.opens(terms.grantee, terms.now)).collect();
+        Ok(Revoked { was, still })
     }
 }
 

@@ -105,6 +105,17 @@ pub struct FoundGrant {
     pub expires_at: Option<Timestamp>,
 }
 
+/// What became of a grant that was to be taken back.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Revoked {
+    /// Whether there was one.
+    pub was: bool,
+    /// What else lets the grantee unwrap the delivery, as far as the service shows it: other grants, and wider ones.
+    ///
+    /// Attack: who is told that a grant is taken back takes the delivery for closed.
+    pub still: Vec<String>,
+}
+
 /// To what a service can hold a grantee. Said to whoever grants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GrantLimits {
@@ -140,8 +151,8 @@ pub trait KeyService: Send + Sync {
     /// Lists what the service has on a delivery, also what nobody recorded.
     async fn grants(&self, bundle: &BundleId, context: &KeyContext) -> Result<Vec<FoundGrant>, KeyError>;
 
-    /// Takes a grant back, and returns whether there was one.
-    async fn revoke(&self, terms: &GrantTerms<'_>) -> Result<bool, KeyError>;
+    /// Takes a grant back, and nothing that was given for something else as well.
+    async fn revoke(&self, terms: &GrantTerms<'_>) -> Result<Revoked, KeyError>;
 }
 
 /// A private key that signs in its service: ECDSA on P-256 with SHA-256.

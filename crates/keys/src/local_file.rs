@@ -18,8 +18,8 @@ use protected_model::{api::delivery::GrantMaterialization, digest::Sha256, key_r
 use zeroize::Zeroizing;
 
 use crate::{
-    Connecting, FoundGrant, GrantLimits, GrantTerms, KeyContext, KeyError, KeyService, Settings, SigningKey,
-    WrappedKey, rest,
+    Connecting, FoundGrant, GrantLimits, GrantTerms, KeyContext, KeyError, KeyService, Revoked, Settings,
+    SigningKey, WrappedKey, rest,
 };
 
 /// The longest file with a key in PEM, in bytes.
@@ -166,7 +166,7 @@ impl KeyService for LocalFile {
         Ok(Vec::new())
     }
 
-    async fn revoke(&self, _: &GrantTerms<'_>) -> Result<bool, KeyError> {
+    async fn revoke(&self, _: &GrantTerms<'_>) -> Result<Revoked, KeyError> {
         Err(self.no_grants())
     }
 }

@@ -27,8 +27,8 @@ use tokio::sync::OnceCell;
 use zeroize::Zeroizing;
 
 use crate::{
-    Connecting, FoundGrant, GrantLimits, GrantTerms, IdTokens, KeyContext, KeyError, KeyService, Settings,
-    SigningKey, WrappedKey, bound_to, materialized, rest,
+    Connecting, FoundGrant, GrantLimits, GrantTerms, IdTokens, KeyContext, KeyError, KeyService, Revoked,
+    Settings, SigningKey, WrappedKey, bound_to, materialized, rest,
 };
 
 /// Where a job logs in with its identity, below `auth/`.
@@ -419,14 +419,15 @@ impl KeyService for WrappingKey {
         Ok(found)
     }
 
-    async fn revoke(&self, terms: &GrantTerms<'_>) -> Result<bool, KeyError> {
+    async fn revoke(&self, terms: &GrantTerms<'_>) -> Result<Revoked, KeyError> {
         let name = grant_name(terms.bundle, terms.grantee);
         let was = self.service.find::<Policy>(&policy_path(&name)).await?.is_some();
         // The policy first: without it the group allows nothing.
         self.service.delete(&policy_path(&name)).await?;
         let group = self.service.find::<Group>(&group_path(&name)).await?.is_some();
         self.service.delete(&group_path(&name)).await?;
-        Ok(was || group)
+        // Every other grant is for another context; what other policies an entity has nobody can list.
+        Ok(Revoked { was: was || group, still: Vec::new() })
     }
 }
 

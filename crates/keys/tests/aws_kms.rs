@@ -20,8 +20,8 @@ use jiff::Timestamp;
 use protected_bundle::{DataKey, OpenError, open, seal};
 use protected_http::Client;
 use protected_keys::{
-    FoundGrant, GrantTerms, IdTokens, KeyContext, KeyError, KeyService, Settings, SigningKey, connect,
-    connect_to_sign,
+    FoundGrant, GrantTerms, IdTokens, KeyContext, KeyError, KeyService, Revoked, Settings, SigningKey,
+    connect, connect_to_sign,
 };
 use protected_model::{
     api::delivery::Grantee, digest::Sha256, environment::Environment, key_ref::KeyRef, name::BundleId,
@@ -356,8 +356,8 @@ async fn a_customer_opens_what_is_granted_and_nobody_else_does() {
     let anew = publisher.rewrap(&first, &context(&one)).await.expect("wrapped anew").text;
     assert_eq!(globex.unwrap(&anew, &context(&one)).await.expect("unwrapped").reveal(), key.reveal());
 
-    assert!(publisher.revoke(&terms).await.expect("revoked"));
-    assert!(!publisher.revoke(&terms).await.expect("there is none"));
+    assert!(publisher.revoke(&terms).await.expect("revoked").was);
+    assert!(!publisher.revoke(&terms).await.expect("there is none").was);
     refused(&globex.unwrap(&first, &context(&one)).await.expect_err("revoked"), &no_grant);
     refused(&globex.unwrap(&anew, &context(&one)).await.expect_err("revoked"), &no_grant);
     assert_eq!(publisher.grants(&one, &context(&one)).await.expect("listed"), []);
@@ -397,11 +397,22 @@ async fn grants_that_others_gave_are_found_and_taken_back() {
     };
     let listed = ids(service.grants(&bundle, &context).await.expect("listed"));
     assert_eq!(listed, [same, loud, tenant.clone(), anew], "{other} {elsewhere} {encrypts}");
-    assert!(service.revoke(&terms(&bundle, &context, &globex)).await.expect("revoked"));
+    let revoked = service.revoke(&terms(&bundle, &context, &globex)).await.expect("revoked");
+    assert_eq!(revoked, Revoked { was: true, still: Vec::new() });
     let listed = ids(service.grants(&bundle, &context).await.expect("listed"));
     assert_eq!(listed, std::slice::from_ref(&tenant));
     // It was given for more than this delivery: it is told, and left.
-    assert!(!service.revoke(&terms(&bundle, &context, &initech)).await.expect("asked"));
+    let revoked = service.revoke(&terms(&bundle, &context, &initech)).await.expect("asked");
+    assert!(!revoked.was && revoked.still.len() == 1, "{revoked:?}");
+    assert!(revoked.still[0].contains(&format!("grant/{tenant}, which is for more")), "{revoked:?}");
+    // So does one to the account that the grantee is in.
+    let account = "arn:aws:iam::777788889999:root".parse().expect("ARN");
+    let whole = make(&account, "Decrypt", json!({"EncryptionContextSubset": {"tenant_id": "acme"}}));
+    let revoked = service.revoke(&terms(&bundle, &context, &initech)).await.expect("asked");
+    assert!(revoked.still[1].contains(&format!("grant/{whole} to {account}")), "{revoked:?}");
+    assert!(service.revoke(&terms(&bundle, &context, &globex)).await.expect("asked").still.is_empty());
+    let question = json!({"KeyId": kms.arn("two"), "GrantId": whole});
+    assert_eq!(boto(&environment, "revoke_grant", &question).get("error"), None);
     assert_eq!(ids(service.grants(&bundle, &context).await.expect("listed")), [tenant]);
 
     // More than a page of them, for one delivery.
@@ -413,7 +424,7 @@ async fn grants_that_others_gave_are_found_and_taken_back() {
     }
     let listed = service.grants(&many, &of_many).await.expect("listed");
     assert_eq!(listed.len(), 121, "and the one for the tenant");
-    assert!(service.revoke(&terms(&many, &of_many, &grantee(119))).await.expect("revoked"));
+    assert!(service.revoke(&terms(&many, &of_many, &grantee(119))).await.expect("revoked").was);
     assert_eq!(service.grants(&many, &of_many).await.expect("listed").len(), 120);
 }
 
@@ -693,7 +704,7 @@ async fn an_answer_that_is_not_the_answer_is_not_used() {
     let terms = terms(&bundle, &context, &grantee);
     answer(kms.faulty("one", "grant-id").grant(&terms).await.expect_err("id"), "no id of a grant");
     answer(kms.faulty("one", "endless").grants(&bundle, &context).await.expect_err("endless"), "has no end");
-    assert!(good.revoke(&terms).await.expect("revoked"), "it was given after all");
+    assert!(good.revoke(&terms).await.expect("revoked").was, "it was given after all");
     for fault in ["html", "empty", "redirect", "huge", "huge-told"] {
         let error = kms.faulty("one", fault).unwrap(&wrapped, &context).await.expect_err(fault);
         assert!(matches!(error, KeyError::Http { .. }), "{fault}: {}", shown(&error));

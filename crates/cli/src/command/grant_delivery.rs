@@ -82,6 +82,12 @@ pub(crate) async fn run(context: &Context, arguments: GrantDelivery) -> Result<(
         context.console.step("grant", format!("{} of {}", made.reference, key_ref), started);
         let limits = connected.limits();
         context.console.say(format!("  note      {}", limits.says));
+        if !limits.one_bundle {
+            let message = format!(
+                "the key service cannot hold `{grantee}` to this delivery: whatever else `{key_ref}` wraps opens as well"
+            );
+            context.console.warn("Grant of the whole key", &message);
+        }
         if let Some(end) = expires_at.filter(|_| !limits.expires) {
             let message = format!("the key service does not end the grant: run `revoke-grant` at {end}");
             context.console.warn("Grant without an end", &message);

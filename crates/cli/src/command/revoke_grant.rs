@@ -18,8 +18,8 @@ use crate::{
 /// Takes one grant back.
 ///
 /// # Errors
-/// When there is none on either side, and when the key service or FractalOps refuses. What the key service still allows
-/// stays on record.
+/// When there is none on either side, when the key service or FractalOps refuses, and when the grantee opens the delivery
+/// by something else all the same.
 pub(crate) async fn run(context: &Context, arguments: RevokeGrant) -> Result<(), CommandError> {
     let settings = &context.settings;
     settings.no_dry_run("revoke-grant")?;
@@ -44,16 +44,16 @@ pub(crate) async fn run(context: &Context, arguments: RevokeGrant) -> Result<(),
     // Attack: a delivery that was wrapped anew with another key, whose wrapping of before somebody kept. So both are
     // taken back before the record says so.
     let mut keys = vec![&key_ref];
-    keys.extend(Some(&manifest.key_ref).filter(|key| **key != key_ref));
-    let (mut taken, mut holds) = (false, true);
+    keys.extend(Some(&manifest.key_ref).filter(|key| !key.is_same_key(&key_ref)));
+    let (mut taken, mut holds, mut still) = (false, true, Vec::new());
     for key in keys {
         let service = key_service::connect(key, &context.keys()?, &http, &doing)?;
         let how = match context.cancel.shield(service.revoke(&terms)).await? {
-            Ok(true) => {
-                taken = true;
-                "taken back"
+            Ok(revoked) => {
+                still.extend(revoked.still.into_iter().map(|by| format!("{by} (`{key}`)")));
+                taken |= revoked.was;
+                if revoked.was { "taken back" } else { "it had none" }
             }
-            Ok(false) => "it had none",
             // Such a service was never told, and holds nobody back.
             Err(KeyError::NoGrants { .. }) => {
                 holds = false;
@@ -73,7 +73,7 @@ pub(crate) async fn run(context: &Context, arguments: RevokeGrant) -> Result<(),
         )));
     }
     let revoked = match grant {
-        None if !taken => {
+        None if !taken && still.is_empty() => {
             let message = format!("`{grantee}` has no grant on the delivery `{id}`");
             return Err(CommandError::new(Kind::Usage, message)
                 .advise(format!("see who has: protected-registry list-grants --bundle-id {id}")));
@@ -91,12 +91,22 @@ pub(crate) async fn run(context: &Context, arguments: RevokeGrant) -> Result<(),
             Some(answer)
         }
     };
+    let document = json!({"grant": revoked, "taken_back_in_key_service": taken, "still_opens_by": still});
+    if !still.is_empty() {
+        // Attack: who reads that a grant is taken back takes the delivery for closed.
+        let grant = if taken || revoked.is_some() { "the grant is taken back" } else { "there is no grant" };
+        let message =
+            format!("{grant}, and `{grantee}` still opens the delivery `{id}`, by {}", still.join(", "));
+        return Err(CommandError::new(Kind::Conflict, message)
+            .advise("take that back as well: the other deliveries by `revoke-grant`, what was not given here in the key service")
+            .with_details(document));
+    }
     let what = if holds {
         "is taken back; what was opened before stays open"
     } else {
         "is taken back on record alone: whoever has the key still opens it"
     };
     let line = format!("the grant of `{grantee}` on the delivery `{id}` {what}");
-    context.console.result(&line, &json!({"grant": revoked, "taken_back_in_key_service": taken}));
+    context.console.result(&line, &document);
     Ok(())
 }

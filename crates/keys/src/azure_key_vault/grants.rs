@@ -15,7 +15,7 @@ use url::Url;
 use uuid::Uuid;
 
 use super::{Endpoint, Service, parts};
-use crate::{FoundGrant, KeyError};
+use crate::{FoundGrant, KeyError, Revoked};
 
 /// The version of the API of role assignments.
 const API: &str = "api-version=2022-04-01";
@@ -23,6 +23,13 @@ const API: &str = "api-version=2022-04-01";
 const VAULTS_API: &str = "api-version=2026-05-15";
 /// The built-in role "Key Vault Crypto Service Encryption User": wraps, unwraps and reads the public key.
 const ROLE: &str = "e147488a-f6f5-4113-8e2d-b22465e65bf6";
+/// The other built-in roles that unwrap: "Key Vault Crypto User", "Key Vault Crypto Officer", "Key Vault Administrator".
+const UNWRAPPING: &[&str] = &[
+    ROLE,
+    "12338af0-0e69-4776-bea7-57ae8d297424",
+    "14b46e9e-c2b7-41b4-b07b-48a6ebf60603",
+    "00482a5a-887f-4fb3-b363-3b7fe8e74483",
+];
 /// How the description of an assignment starts that is ours; the deliveries follow.
 const MARK: &str = "protected-registry delivery";
 /// Azure asks for no longer description.
@@ -178,15 +185,12 @@ impl<'a> Access<'a> {
     }
 
     /// Takes a delivery off the list of a principal, and the assignment with the last one.
-    ///
-    /// # Errors
-    /// Also when the principal still opens the delivery after that, because something else is granted on the same key.
-    pub(super) async fn revoke(&self, bundle: &BundleId, grantee: &Grantee) -> Result<bool, KeyError> {
+    pub(super) async fn revoke(&self, bundle: &BundleId, grantee: &Grantee) -> Result<Revoked, KeyError> {
         let principal = self.principal(grantee)?;
         let (mut was, mut still) = (false, Vec::new());
         for found in self.list().await?.iter().filter(|found| found.properties.principal_id == principal.id) {
             let Some(mut bundles) = self.ours(found) else {
-                if self.is_role(found) {
+                if self.unwraps(found) {
                     still.push(format!("the assignment {}, which was not made here", found.name));
                 }
                 continue;
@@ -204,13 +208,7 @@ impl<'a> Access<'a> {
             }
             still.extend(bundles.iter().map(|bundle| format!("the grant of the delivery {bundle}")));
         }
-        if still.is_empty() {
-            return Ok(was);
-        }
-        Err(self.refused(format!(
-            "`{grantee}` still opens whatever is wrapped with this key, by {}: take that back as well",
-            still.join(", ")
-        )))
+        Ok(Revoked { was, still })
     }
 
     fn principal(&self, grantee: &Grantee) -> Result<Principal, KeyError> {
@@ -241,8 +239,11 @@ impl<'a> Access<'a> {
     }
 
     fn is_role(&self, found: &Assignment) -> bool {
-        let id = found.properties.role_definition_id.rsplit('/').next();
-        id.and_then(|id| id.parse::<Uuid>().ok()) == Some(self.role)
+        found.role() == Some(self.role)
+    }
+
+    fn unwraps(&self, found: &Assignment) -> bool {
+        self.is_role(found) || UNWRAPPING.iter().any(|role| role.parse().ok() == found.role())
     }
 
     /// Refuses a vault whose keys cannot be granted one by one, and one that is not the key's.
@@ -380,6 +381,10 @@ impl Assignment {
     fn bundles(&self) -> Option<Vec<&str>> {
         let list = self.properties.description.as_deref()?.strip_prefix(MARK)?;
         Some(list.split_ascii_whitespace().collect())
+    }
+
+    fn role(&self) -> Option<Uuid> {
+        self.properties.role_definition_id.rsplit('/').next()?.parse().ok()
     }
 
     fn grantee(&self) -> Option<Grantee> {

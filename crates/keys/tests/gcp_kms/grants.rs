@@ -1,7 +1,7 @@
 //! Who may open, until when, and what happens when two change that at once.
 
 use jiff::{SignedDuration, Timestamp};
-use protected_keys::{GrantLimits, KeyError};
+use protected_keys::{GrantLimits, KeyError, Revoked};
 use protected_model::key_ref::{KeyProvider, looks_like_key_material};
 use serde_json::{Value, json};
 
@@ -80,9 +80,9 @@ async fn a_customer_opens_until_it_ends_and_nobody_else_does() {
     service.grant(&given).await.expect("granted anew");
     assert!(globex.unwrap(&one.text, &context("one")).await.is_ok());
 
-    assert!(service.revoke(&given).await.expect("revoked"));
+    assert!(service.revoke(&given).await.expect("revoked").was);
     assert!(is_forbidden(globex.unwrap(&one.text, &context("one")).await.expect_err("it was taken back")));
-    assert!(!service.revoke(&given).await.expect("there is none"));
+    assert!(!service.revoke(&given).await.expect("there is none").was);
     assert!(service.grants(&terms.bundle, &terms.context).await.expect("grants").is_empty());
     assert!(bindings(&world).is_empty());
 }
@@ -104,9 +104,11 @@ async fn taking_one_back_leaves_the_others() {
     assert_eq!(grantees, [&terms[0].grantee, &terms[2].grantee]);
     assert!(found.iter().all(|grant| grant.expires_at.is_none()), "9999 is never");
 
-    assert!(service.revoke(&terms[0].get()).await.expect("revoked"));
+    let revoked = service.revoke(&terms[0].get()).await.expect("revoked");
+    assert_eq!(revoked, Revoked { was: true, still: vec!["the grant of the delivery two".to_owned()] });
     assert!(globex.unwrap(&wrapped.text, &context("one")).await.is_ok(), "for the grant on the other bundle");
-    assert!(service.revoke(&terms[1].get()).await.expect("revoked"));
+    let revoked = service.revoke(&terms[1].get()).await.expect("revoked");
+    assert_eq!(revoked, Revoked { was: true, still: Vec::new() });
     assert!(globex.unwrap(&wrapped.text, &context("one")).await.is_err());
     assert!(world.connect("acme", INITECH).unwrap(&wrapped.text, &context("one")).await.is_ok());
 }
@@ -139,7 +141,10 @@ async fn what_nobody_recorded_is_listed_and_what_is_not_ours_stays() {
     assert_eq!(found.len(), 1);
     assert_eq!(found[0].expires_at, "2030-01-01T00:00:00Z".parse().ok());
     let before = bindings(&world);
-    assert!(service.revoke(&terms.get()).await.expect("revoked"), "a mail address has no capitals");
+    let revoked = service.revoke(&terms.get()).await.expect("revoked");
+    assert!(revoked.was, "a mail address has no capitals");
+    let conditional = format!("the role {DECRYPTER} on the condition `break glass`");
+    assert_eq!(revoked.still, [conditional, format!("the role {DECRYPTER}")]);
     assert_eq!(bindings(&world), before[1..]);
     assert_eq!(world.fake.cloud().policy(&named("acme"))["auditConfigs"], audit);
 }
@@ -207,7 +212,7 @@ async fn a_lost_answer_grants_once_and_takes_back_for_good() {
     service.grant(&terms.get()).await.expect("granted");
     assert_eq!(bindings(&world).len(), 1);
     lose_one();
-    assert!(service.revoke(&terms.get()).await.expect("revoked"), "there was one");
+    assert!(service.revoke(&terms.get()).await.expect("revoked").was, "there was one");
     assert!(bindings(&world).is_empty());
 }
 
@@ -250,8 +255,8 @@ async fn a_title_is_as_long_as_it_may_be_names_one_bundle_and_looks_like_no_key(
         service.grant(&Terms::new(&one, GLOBEX, None).get()).await.expect("granted");
         let other = Terms::new(&other, GLOBEX, None);
         assert!(service.grants(&other.bundle, &other.context).await.expect("grants").is_empty());
-        assert!(!service.revoke(&other.get()).await.expect("none"));
-        assert!(service.revoke(&Terms::new(&one, GLOBEX, None).get()).await.expect("revoked"));
+        assert!(!service.revoke(&other.get()).await.expect("none").was);
+        assert!(service.revoke(&Terms::new(&one, GLOBEX, None).get()).await.expect("revoked").was);
     }
     // A name as `deliver` makes them: nothing that looks like a key can be put on record.
     let usual = Terms::new("01M8BBKE9SXDWDKVTPEMV0AJ6J", GLOBEX, None);

@@ -81,7 +81,7 @@ async fn googles_own_clients_and_ours_understand_each_other() {
     let found = publisher.grants(&theirs.bundle, &theirs.context).await.expect("grants");
     assert_eq!(found.len(), 1);
     assert_eq!(found[0].expires_at, "2098-01-01T00:00:00Z".parse().ok());
-    assert!(publisher.revoke(&theirs.get()).await.expect("revoked"));
+    assert!(publisher.revoke(&theirs.get()).await.expect("revoked").was);
 
     // What they say of the stand-in.
     let version = named("acme/cryptoKeyVersions/2");
