@@ -698,28 +698,12 @@ fn the_doctor_tries_the_key_of_deliveries() {
     }
 }
 
-/// A customer of OpenBao: an entity with a login of its own, and its token.
-fn entity(bao: &Bao, name: &str) -> String {
-    let body = r#"{"token_no_default_policy": true, "token_ttl": "15m"}"#;
-    bao.post(&format!("auth/approle/role/{name}"), body);
-    let role = bao.ask("GET", &format!("auth/approle/role/{name}/role-id"), "").1;
-    let role = role["data"]["role_id"].as_str().expect("role").to_owned();
-    let secret = bao.ask("POST", &format!("auth/approle/role/{name}/secret-id"), "{}").1;
-    let secret = secret["data"]["secret_id"].as_str().expect("secret").to_owned();
-    let made = bao.ask("POST", "identity/entity", &json!({"name": name}).to_string()).1;
-    let accessor = bao.ask("GET", "sys/auth", "").1["approle/"]["accessor"].clone();
-    let alias = json!({"name": role, "canonical_id": made["data"]["id"], "mount_accessor": accessor});
-    assert_eq!(bao.post("identity/entity-alias", &alias.to_string()), 200);
-    bao.token("auth/approle/login", &json!({"role_id": role, "secret_id": secret}).to_string())
-}
-
 #[test]
 fn a_grant_of_openbao_opens_one_delivery_for_one_customer() {
     let world = World::new();
     let bao = Bao::start(&world);
     assert_eq!(bao.post("transit/keys/acme", r#"{"type": "aes256-gcm96", "derived": true}"#), 200);
-    assert_eq!(bao.post("sys/auth/approle", r#"{"type": "approle"}"#), 204);
-    let (globex, initech) = (entity(&bao, "globex"), entity(&bao, "initech"));
+    let (globex, initech) = (bao.customer("globex"), bao.customer("initech"));
     let built = small(&world);
     let address = format!("http://{}", bao.address);
     let as_vendor = |args: &[&str]| {

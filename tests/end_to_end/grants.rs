@@ -12,10 +12,12 @@ use std::{
 use serde_json::{Value, json};
 
 use crate::{
-    aws,
+    aws, azure,
     deliver::{customer, nothing_left, read_json, small},
+    google,
     harness::{CLI, Screen, Setup, World, github_run},
     proxy::Fault,
+    transit,
 };
 
 /// Who asks a key service.
@@ -63,6 +65,9 @@ pub(crate) trait Service {
 
     /// Makes a new version of the key, and returns its reference where that is another.
     fn rotate(&self) -> Option<String>;
+
+    /// Has the versions of before unwrap no more.
+    fn retire(&self);
 
     /// Has the service answer wrongly from now on, in each of several ways.
     fn lies(&self, try_with: &mut dyn FnMut(Lie));
@@ -218,8 +223,12 @@ pub(crate) fn go(world: &World, service: &dyn Service) {
 
     let screen = story.vendor(&args);
     assert!(screen.succeeded().stdout.contains("may open the delivery"), "{screen}");
-    let warns = screen.stderr.contains("warning: the key service does not end the grant");
-    assert_eq!(warns, !limits.expires, "{screen}");
+    for (warning, expected) in [
+        ("warning: the key service does not end the grant", !limits.expires),
+        ("warning: the key service cannot hold", !limits.one_bundle),
+    ] {
+        assert_eq!(screen.stderr.contains(warning), expected, "{warning}\n{screen}");
+    }
     // Once more does no harm.
     story.vendor(&args).succeeded();
     let grants = world.operator_get(&format!("/v1/packages/delivery/bundles/{one}"))["grants"].clone();
@@ -263,6 +272,7 @@ pub(crate) fn go(world: &World, service: &dyn Service) {
     let now = story.digests("one");
     assert_eq!(now.0, content);
     assert_ne!(now.1, keys);
+    service.retire();
     story.opens(Who::Globex, "one");
     story.refuses(Who::Initech, "one");
 
@@ -273,7 +283,6 @@ pub(crate) fn go(world: &World, service: &dyn Service) {
         (&json!("revoked"), &json!(true))
     );
     story.refuses(Who::Globex, "one");
-    story.refuses(Who::Globex, "two");
     story.revoked(&one, Who::Globex).failed(2, &["has no grant"]);
     let rows = story.listed(&one);
     assert_eq!(
@@ -295,13 +304,54 @@ pub(crate) fn go(world: &World, service: &dyn Service) {
     story.granted(&one, Who::Globex, &[]).succeeded();
     story.opens(Who::Globex, "one");
 
+    // Two deliveries under one key: where that is all that a grant names, the second one keeps the first one open, and
+    // whoever takes the first one back is told.
+    story.granted(&two, Who::Globex, &[]).succeeded();
+    let screen = story.revoked(&one, Who::Globex);
+    let told: Value = serde_json::from_str(&screen.stdout).expect("JSON");
+    assert_eq!(
+        (&told["grant"]["status"], &told["taken_back_in_key_service"]),
+        (&json!("revoked"), &json!(true))
+    );
+    if limits.one_bundle {
+        assert_eq!(told["still_opens_by"], json!([]));
+        screen.succeeded();
+    } else {
+        let by = format!("the grant of the delivery {two}");
+        assert!(told["still_opens_by"][0].as_str().is_some_and(|still| still.starts_with(&by)), "{screen}");
+        screen.failed(6, &["still opens the delivery", &by]);
+        story.opens(Who::Globex, "one");
+        // As long as that is so, the same again says the same.
+        story.revoked(&one, Who::Globex).failed(6, &["there is no grant", &by]);
+    }
+    story.revoked(&two, Who::Globex).succeeded();
+    story.refuses(Who::Globex, "one");
+
     assert_eq!((story.audit("bundle.create", &one), story.audit("bundle.create", &two)), (1, 1));
     assert_eq!(story.audit("grant.create", &one), 2 + usize::from(limits.expires));
-    assert_eq!(story.audit("grant.revoke", &one), 1);
+    assert_eq!((story.audit("grant.revoke", &one), story.audit("grant.revoke", &two)), (2, 1));
 }
 
 #[test]
 fn a_delivery_goes_the_whole_way_with_aws() {
     let world = world();
     go(&world, &aws::Kms::start(&world));
+}
+
+#[test]
+fn a_delivery_goes_the_whole_way_with_google() {
+    let world = world();
+    go(&world, &google::Ring::start(&world));
+}
+
+#[test]
+fn a_delivery_goes_the_whole_way_with_azure() {
+    let world = world();
+    go(&world, &azure::Vault::start(&world));
+}
+
+#[test]
+fn a_delivery_goes_the_whole_way_with_openbao() {
+    let world = world();
+    go(&world, &transit::Transit::start(&world));
 }

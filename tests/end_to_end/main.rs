@@ -11,8 +11,6 @@ mod delivery_signing;
 mod document;
 mod evidence;
 mod faults;
-#[path = "../../crates/keys/tests/gcp_kms/fake.rs"]
-#[expect(dead_code, reason = "here nobody asks for more than a signature")]
 mod google;
 mod grants;
 mod hardening;
@@ -31,4 +29,5 @@ mod signatures;
 mod signing;
 mod tamper;
 mod trace;
+mod transit;
 mod verify;

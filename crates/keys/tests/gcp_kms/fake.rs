@@ -17,7 +17,7 @@ use aws_lc_rs::{
     rsa::{KeyPair as RsaKeyPair, KeySize},
     signature::{
         ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair as _, RSA_PKCS1_2048_8192_SHA256,
-        RSA_PKCS1_SHA256, UnparsedPublicKey,
+        RSA_PKCS1_SHA256, RsaPublicKeyComponents,
     },
 };
 use base64::{
@@ -59,7 +59,8 @@ pub(crate) struct Cloud {
     tokens: BTreeMap<String, Access>,
     accounts: BTreeMap<String, Account>,
     users: BTreeMap<String, String>,
-    issuer: Option<Vec<u8>>,
+    /// The CI platform that it trusts.
+    issuer: Option<(String, PublicKey)>,
     /// How much later it is here than elsewhere.
     pub(crate) ahead: SignedDuration,
     /// Every request, in order.
@@ -67,6 +68,8 @@ pub(crate) struct Cloud {
     /// Changes answers before they leave.
     pub(crate) tamper: Option<Tamper>,
 }
+
+type PublicKey = RsaPublicKeyComponents<Vec<u8>>;
 
 pub(crate) type Tamper = Box<dyn FnMut(&Call, &mut Answer) + Send>;
 
@@ -121,7 +124,7 @@ struct Access {
 #[derive(Default)]
 struct Account {
     /// The public halves of its keys.
-    keys: Vec<Vec<u8>>,
+    keys: Vec<PublicKey>,
     /// Who may become it.
     users: Vec<String>,
 }
@@ -179,8 +182,10 @@ impl Issuer {
         })
     }
 
-    fn public(&self) -> Vec<u8> {
-        self.key.public_key().as_ref().to_vec()
+    fn public(&self) -> PublicKey {
+        let key = self.key.public_key();
+        let number = |number: aws_lc_rs::io::Positive<'_>| number.big_endian_without_leading_zero().to_vec();
+        PublicKey { n: number(key.modulus()), e: number(key.exponent()) }
     }
 }
 
@@ -300,7 +305,16 @@ impl Cloud {
 
     /// Trusts a CI platform.
     pub(crate) fn trust(&mut self, issuer: &Issuer) {
-        self.issuer = Some(issuer.public());
+        let PublicKey { n, e } = issuer.public();
+        let key = json!({"kty": "RSA", "n": URL_SAFE_NO_PAD.encode(n), "e": URL_SAFE_NO_PAD.encode(e)});
+        self.trust_key(ISSUER, &key);
+    }
+
+    /// Trusts one by its key (RFC 7517).
+    pub(crate) fn trust_key(&mut self, issuer: &str, key: &Value) {
+        let number =
+            |name: &str| URL_SAFE_NO_PAD.decode(key[name].as_str().expect("number")).expect("base64");
+        self.issuer = Some((issuer.to_owned(), PublicKey { n: number("n"), e: number("e") }));
     }
 
     /// A service account, a key of it, and who may become it.
@@ -604,13 +618,13 @@ impl Cloud {
             return Err(OAuth("invalid_target", text.to_owned()));
         }
         let refuse = |text: &str| OAuth("invalid_grant", text.to_owned());
-        let public = self.issuer.clone().ok_or_else(|| refuse("The provider has no issuer."))?;
+        let (issuer, public) = self.issuer.clone().ok_or_else(|| refuse("The provider has no issuer."))?;
         let claims = claims(given("subject_token"), &[public])
             .ok_or_else(|| refuse("Error connecting to the given credential's issuer: bad signature."))?;
         let audiences =
             [format!("https://iam.googleapis.com/{provider}"), format!("//iam.googleapis.com/{provider}")];
         let now = self.now().as_second();
-        if claims["iss"] != ISSUER {
+        if claims["iss"] != issuer {
             return Err(refuse("The issuer in ID Token does not match the expected ones."));
         }
         if !audiences.iter().any(|audience| claims["aud"] == *audience) {
@@ -869,13 +883,11 @@ fn unverified(token: &str) -> Value {
 }
 
 /// The claims of a token that one of these keys signed.
-fn claims(token: &str, keys: &[Vec<u8>]) -> Option<Value> {
+fn claims(token: &str, keys: &[PublicKey]) -> Option<Value> {
     let (message, signature) = token.rsplit_once('.')?;
     let signature = URL_SAFE_NO_PAD.decode(signature).ok()?;
-    let signed = |key: &Vec<u8>| {
-        let key = UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, key);
-        key.verify(message.as_bytes(), &signature).is_ok()
-    };
+    let signed =
+        |key: &PublicKey| key.verify(&RSA_PKCS1_2048_8192_SHA256, message.as_bytes(), &signature).is_ok();
     (part(token, 0)["alg"] == "RS256" && keys.iter().any(signed)).then(|| part(token, 1))
 }
 
