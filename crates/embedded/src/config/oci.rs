@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
 use protected_model::{
     name::{ProjectSlug, TenantId},
     oci::{RepositoryAction, RepositoryName},
@@ -59,6 +60,9 @@ pub(crate) struct Licence {
     plan: String,
     /// Ids of trusted publishers, entitlements and customers.
     pub(crate) holders: Vec<String>,
+    /// When it ends: from then on nobody gets a token under it, and no token of it is longer than it.
+    #[serde(default)]
+    pub(crate) until: Option<Timestamp>,
 }
 
 /// People of a customer. They get tokens for the registry, and nothing else.
@@ -190,7 +194,7 @@ fn plan(config: &Config, entry: &Spanned<Plan>) -> Checked {
 
 /// Checks that every holder of a licence is somebody who may have its plan.
 fn holders(config: &Config, oci: &Oci, entry: &Spanned<Licence>) -> Checked {
-    let Licence { id, plan, holders } = entry.get_ref();
+    let Licence { id, plan, holders, .. } = entry.get_ref();
     let Some(plan) = oci.plans.get(plan) else {
         return wrong(entry, format!("[[oci_licence]] `{id}`: plan `{plan}` is no [[oci_plan]]"));
     };

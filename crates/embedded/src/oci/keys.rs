@@ -198,6 +198,9 @@ fn opened(kept: Kept) -> Option<(Issuer, Keys)> {
 mod tests {
     use std::fs;
 
+    use der::Decode as _;
+    use x509_cert::Certificate;
+
     use super::*;
 
     fn at(text: &str) -> Timestamp {
@@ -229,6 +232,19 @@ mod tests {
         assert_eq!(file.matches("pkcs8").count(), 2, "the root's and the one that signs");
         let third = OciKeys::load_or_create(&folder, at("2026-06-01T00:00:00Z")).expect("keys");
         assert_eq!(ids(&third, at("2026-06-01T00:00:00Z")).len(), 2, "the first one is forgotten");
+    }
+
+    /// Otherwise a registry whose clock is a minute behind would refuse each new key.
+    #[test]
+    fn certificates_are_valid_before_they_were_made() {
+        let folder = tempfile::tempdir().expect("folder");
+        let now = at("2026-01-01T00:00:00Z");
+        let keys = OciKeys::load_or_create(&folder.path().join("keys"), now).expect("keys");
+        let of_the_key = Certificate::from_der(&keys.keys().certificate).expect("a certificate");
+        for certificate in [keys.root.certificate, of_the_key] {
+            let not_before = certificate.tbs_certificate.validity.not_before.to_unix_duration().as_secs();
+            assert_eq!(not_before, numeric_date(at("2025-12-31T23:00:00Z")));
+        }
     }
 
     #[test]

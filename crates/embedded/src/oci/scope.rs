@@ -2,9 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
 use protected_model::{
     api::{audit::RepositoryTarget, problem::Code},
     oci::{Access, AccessKind, RepositoryAction, RepositoryName, RepositoryScope},
+    time::numeric_date,
 };
 
 use crate::{
@@ -39,6 +41,8 @@ pub(super) struct Decided<'a> {
     pub(super) repositories: Vec<RepositoryTarget>,
     /// A licence that grants something of it; otherwise the first that is held.
     pub(super) by: (&'a Licence, &'a Plan),
+    /// When the first of the licences ends that grant something of it.
+    pub(super) until: Option<Timestamp>,
 }
 
 impl Decided<'_> {
@@ -61,39 +65,43 @@ impl Decided<'_> {
 }
 
 /// Decides what the holder of these licences gets. Less than asked for is no refusal: the registry refuses what the
-/// token does not allow. A revoked licence that would have given more is.
+/// token does not allow. A licence that was revoked or is over, and would have given more, is.
 pub(super) fn decide<'a>(
     oci: &Oci,
     held: &[(&'a Licence, &'a Plan)],
     asked: BTreeMap<RepositoryName, Actions>,
+    now: Timestamp,
 ) -> Answer<Decided<'a>> {
-    let (revoked, live): (Vec<_>, Vec<_>) =
-        held.iter().copied().partition(|(licence, _)| oci.revoked_licences.contains(&licence.id));
+    let (over, live): (Vec<_>, Vec<_>) =
+        held.iter().copied().partition(|(licence, _)| is_over(oci, licence, now).is_err());
     let grants = |(_, plan): &(&Licence, &Plan), name: &RepositoryName, actions: &Actions| {
         granted(actions, &plan.allows(name))
     };
     let mut repositories = Vec::new();
-    let mut by = None;
+    let (mut by, mut until) = (None, None);
     for (name, asked) in asked {
         let mut granted = Actions::new();
         for it in &live {
             let more = grants(it, &name, &asked);
-            by = by.or((!more.is_empty()).then_some(*it));
+            if !more.is_empty() {
+                by = by.or(Some(*it));
+                until = [until, it.0.until].into_iter().flatten().min();
+            }
             granted.extend(more);
         }
-        if let Some((licence, _)) = revoked.iter().find(|it| !grants(it, &name, &asked).is_subset(&granted)) {
-            return Err(is_revoked(licence));
+        if let Some((licence, _)) = over.iter().find(|it| !grants(it, &name, &asked).is_subset(&granted)) {
+            is_over(oci, licence, now)?;
         }
         repositories.push(RepositoryTarget { name, asked, granted });
     }
-    match (by.or(live.first().copied()), revoked.first()) {
-        (Some(by), _) => Ok(Decided { repositories, by }),
-        (None, Some((licence, _))) => Err(is_revoked(licence)),
-        (None, None) => {
-            Err(Refusal::new(Code::NO_LICENCE, "no licence lets this caller have tokens for the registry")
-                .hint("an administrator of FractalOps names the caller in a licence"))
-        }
+    if let Some(by) = by.or(live.first().copied()) {
+        return Ok(Decided { repositories, by, until });
     }
+    if let Some((licence, _)) = over.first() {
+        is_over(oci, licence, now)?;
+    }
+    Err(Refusal::new(Code::NO_LICENCE, "no licence lets this caller have tokens for the registry")
+        .hint("an administrator of FractalOps names the caller in a licence"))
 }
 
 /// Returns the part of `asked` that `allowed` has.
@@ -106,7 +114,19 @@ fn granted(asked: &Actions, allowed: &Actions) -> Actions {
     }
 }
 
-fn is_revoked(licence: &Licence) -> Refusal {
-    Refusal::new(Code::LICENCE_REVOKED, format!("licence `{}` was revoked", licence.id))
-        .hint("an administrator of FractalOps gives licences")
+/// Refuses a licence that was revoked, or has ended by now.
+fn is_over(oci: &Oci, licence: &Licence, now: Timestamp) -> Answer<()> {
+    let refuse = |code, why: String| {
+        let refusal = Refusal::new(code, format!("licence `{}` {why}", licence.id));
+        Err(refusal.hint("an administrator of FractalOps gives licences"))
+    };
+    if oci.revoked_licences.contains(&licence.id) {
+        return refuse(Code::LICENCE_REVOKED, "was revoked".to_owned());
+    }
+    match licence.until {
+        Some(until) if numeric_date(until) <= numeric_date(now) => {
+            refuse(Code::LICENCE_EXPIRED, format!("ended at {until}"))
+        }
+        _ => Ok(()),
+    }
 }

@@ -117,18 +117,21 @@ async fn minted(
         return Err(Refusal::new(Code::INVALID_TARGET, message));
     }
     event.0.policy_id = held.first().map(|(licence, _)| licence.id.clone());
-    let decided = scope::decide(oci, &held, scope::asked(&wanted.scope)?)?;
+    let decided = scope::decide(oci, &held, scope::asked(&wanted.scope)?, app.now())?;
     let (licence, plan) = decided.by;
     let access = decided.access();
     let issued_at = whole_seconds(app.now());
     let iat = numeric_date(issued_at);
+    // Attack: a token that is fetched in the last second of a licence.
+    let left = decided.until.map_or(OCI_SECONDS, |until| numeric_date(until).saturating_sub(iat));
+    let expires_in = OCI_SECONDS.min(left);
     let claims = OciClaims {
         iss: app.issuer(),
         aud: oci.service.clone(),
         sub: session.identity.subject,
         iat,
         nbf: iat,
-        exp: iat + OCI_SECONDS,
+        exp: iat + expires_in,
         jti: ulid::Ulid::generate().to_string(),
         tenant_id: session.tenant_id,
         access,
@@ -150,7 +153,7 @@ async fn minted(
     Ok(OciTokenResponse {
         token: RegistryToken::new(token.as_str()),
         access_token: RegistryToken::new(token),
-        expires_in: OCI_SECONDS,
+        expires_in,
         issued_at,
         scope: scope.join(" "),
     })

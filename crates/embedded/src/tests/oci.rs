@@ -16,11 +16,13 @@ use base64::{
     Engine as _,
     engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
 };
+use jiff::Timestamp;
 use protected_http::Response;
 use protected_model::{
     api::audit::{AuditEvent, Decision},
     digest::Sha256,
     secret::{AccessToken, Secret as _},
+    time::{after, numeric_date, whole_seconds},
 };
 use serde_json::{Value, json};
 
@@ -358,6 +360,45 @@ async fn a_client_is_told_why_it_gets_nothing() {
         registry.pull("acme/other/app", other.reveal()).await,
         "unauthorized: the token is refused: the token has expired",
     );
+}
+
+#[tokio::test]
+async fn a_licence_ends_while_the_service_runs() {
+    let until = whole_seconds(after(Timestamp::now(), 1000));
+    let service = Service::start_with(|text| {
+        let held = "holders = [\"globex\"]\n";
+        assert!(text.contains(held));
+        text.replace(held, &format!("{held}until = \"{until}\"\n"))
+    })
+    .await;
+    let customer = || service.person("customer");
+    let scope = "repository:acme/core/globex/greeter:pull";
+    let first = asked(&service, customer().await.reveal(), &[scope]).await;
+    assert_eq!(first.json::<Value>().expect("json")["expires_in"], 300);
+    // In its last seconds no token is longer than it.
+    service.pass(985);
+    let last = asked(&service, customer().await.reveal(), &[scope]).await;
+    assert_eq!(scope_of(&last), scope);
+    let left = last.json::<Value>().expect("json")["expires_in"].as_u64().expect("seconds");
+    assert!((1..=15).contains(&left), "{left}");
+    assert_eq!(claims_of(&minted(&last))["exp"], numeric_date(until));
+    service.pass(15);
+    for scopes in [&[scope][..], &["repository:acme/core/internal:pull"], &[]] {
+        let response = asked(&service, customer().await.reveal(), scopes).await;
+        refused(
+            &response,
+            401,
+            "DENIED",
+            &format!("licence `globex-2026` ended at {until}; an administrator"),
+        );
+    }
+    // Others go on.
+    let session = service.session("release").await;
+    assert_eq!(scope_of(&asked(&service, session.reveal(), &[scope]).await), scope);
+    tokio::time::sleep(2 * FLUSH_EVERY).await;
+    let events = mints(&service).await;
+    let denied = events.iter().rfind(|event| event.decision == Decision::Deny).expect("an event");
+    assert_eq!(denied.code.clone().expect("code").as_str(), "licence_expired");
 }
 
 #[tokio::test]

@@ -167,6 +167,8 @@ codes! {
     NO_LICENCE = "no_licence", 403, "No licence";
     /// The licence under which the caller could have them was revoked.
     LICENCE_REVOKED = "licence_revoked", 403, "The licence was revoked";
+    /// The licence under which the caller could have them is over.
+    LICENCE_EXPIRED = "licence_expired", 403, "The licence has expired";
     /// The artifact is not what the policy wants.
     ARTIFACT_POLICY_UNMET = "artifact_policy_unmet", 409, "The artifact policy is not met";
     /// The registry refuses: the token is for something else.
