@@ -97,6 +97,16 @@ pub enum StorageError {
         /// What it said.
         refused: Refused,
     },
+    /// The registry takes the token, and wants one that allows more.
+    #[error("the delivery area `{area}` does not let {} `{actions}`", if *.known { "these credentials" } else { "everybody" })]
+    NotAllowed {
+        /// The area.
+        area: Box<AreaRef>,
+        /// What was to be done, as registries call it.
+        actions: &'static str,
+        /// Whether anybody's credential was shown.
+        known: bool,
+    },
     /// The registry has tokens minted where none may be asked for.
     #[error("the delivery area `{area}` wants a token of {realm}, and the credential is not for that host")]
     TokenHost {
@@ -236,10 +246,12 @@ impl StorageError {
             Self::TokenHost { .. } => {
                 "if that is where tokens for this registry are minted, name the host in PROTECTED_REGISTRY_OCI_TOKEN_HOST"
             }
+            Self::NotAllowed { known: true, .. } => {
+                "the token that the registry's clients get allows less: check the name of the repository, or have whoever runs the registry allow it"
+            }
+            Self::NotAllowed { known: false, .. } => LOG_IN,
             Self::Refused { area, refused } if matches!(**area, AreaRef::Oci(_)) => match refused.status {
-                401 | 403 => {
-                    "log in with `docker login`, or set PROTECTED_REGISTRY_OCI_HOST, PROTECTED_REGISTRY_OCI_USERNAME and PROTECTED_REGISTRY_OCI_PASSWORD; credential helpers are not run"
-                }
+                401 | 403 => LOG_IN,
                 _ => return None,
             },
             Self::Refused { refused, .. } => match (refused.status, refused.code.as_deref()) {
@@ -265,7 +277,7 @@ impl StorageError {
                 io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
                     "let the user that runs this write into the delivery area"
                 }
-                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
                     "make room in the delivery area and repeat the command: it goes on where it was"
                 }
                 _ => return None,
@@ -275,6 +287,9 @@ impl StorageError {
         Some(Hint::new(text))
     }
 }
+
+/// How a registry gets to know who asks.
+const LOG_IN: &str = "log in with `docker login`, or set PROTECTED_REGISTRY_OCI_HOST, PROTECTED_REGISTRY_OCI_USERNAME and PROTECTED_REGISTRY_OCI_PASSWORD; credential helpers are not run";
 
 /// How much of what a service says when it refuses is read, in bytes.
 const MAX_REFUSAL: usize = 64 << 10;

@@ -27,7 +27,8 @@ use std::path::Path;
 
 use protected_bundle::layout::{Delivery, Digest};
 use protected_http::Client;
-use protected_model::{digest::Sha256, environment::Environment};
+use protected_model::{digest::Sha256, environment::Environment, secret::AccessToken};
+use url::Url;
 
 pub use area::{Address, AreaRef, AreaRefError, Bucket, DeliveryRef, Repository};
 pub use error::{Refused, StorageError};
@@ -39,6 +40,15 @@ use files::Files;
 pub struct Settings {
     /// Where the credentials of each provider come from, in the variables that its own tools read.
     pub environment: Environment,
+}
+
+/// A service that mints tokens for registries, and a session of the caller's with it.
+#[derive(Clone)]
+pub struct TokenService {
+    /// Where tokens are, as a registry names it to its clients (`realm`).
+    pub url: Url,
+    /// What shows who asks.
+    pub session: AccessToken,
 }
 
 /// How far something is.
@@ -99,6 +109,15 @@ impl Area {
         };
         let store = Store::Files(files);
         Ok(Self { reference: area.clone(), store })
+    }
+
+    /// Lets a registry's tokens be asked for in a session, where no other credential is given and the registry's clients
+    /// are sent to exactly this service for one of exactly this registry (its `service` is the `<host>[:<port>]` of the
+    /// area).
+    pub fn set_token_service(&mut self, service: TokenService) {
+        if let Store::Registry(registry) = &mut self.store {
+            registry.set_token_service(service);
+        }
     }
 
     /// Stores the delivery of a layout, a folder or a tar file, under its bundle id.

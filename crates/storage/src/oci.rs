@@ -33,7 +33,7 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 
 use crate::{
-    Address, AreaRef, DeliveryRef, Repository, Settings, StorageError, Stored, Watch,
+    Address, AreaRef, DeliveryRef, Repository, Settings, StorageError, Stored, TokenService, Watch,
     docker_config::{self, Basic},
     error::Refused,
     error::refusal,
@@ -69,6 +69,7 @@ pub(crate) struct Registry {
     /// Hosts that tokens may be asked of.
     token_hosts: Vec<String>,
     credential: Option<Basic>,
+    token_service: Option<TokenService>,
     authorization: Mutex<Option<Authorization>>,
 }
 
@@ -91,6 +92,16 @@ enum How {
 enum Access {
     Pull,
     Push,
+}
+
+impl Access {
+    /// Returns the actions of a token's scope.
+    fn actions(self) -> &'static str {
+        match self {
+            Self::Pull => "pull",
+            Self::Push => "pull,push",
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -140,11 +151,17 @@ pub(crate) fn connect(
         repository: name.clone(),
         token_hosts,
         credential,
+        token_service: None,
         authorization: Mutex::new(None),
     })
 }
 
 impl Registry {
+    /// Has tokens asked for in a session, where the registry has them minted by the service that knows it.
+    pub(crate) fn set_token_service(&mut self, service: TokenService) {
+        self.token_service = Some(service);
+    }
+
     pub(crate) async fn store(&self, delivery: Delivery, watch: Watch<'_>) -> Result<Stored, StorageError> {
         let delivery = Arc::new(delivery);
         let manifests = delivery.manifests();
@@ -656,12 +673,13 @@ impl Registry {
                 None => make(),
             };
             let answer = request.open().await.map_err(|error| self.http_failed(error))?;
-            if answer.status != 401 || challenged {
-                return Ok(answer);
+            let challenge = answer.header("www-authenticate").filter(|_| answer.status == 401);
+            let Some(challenge) = challenge.map(str::to_owned) else { return Ok(answer) };
+            if challenged {
+                // A fresh token, and a good one, that allows less than was asked for (RFC 6750 section 3.1).
+                let less = parameter(&challenge, "error").is_some_and(|error| error == "insufficient_scope");
+                return if less { Err(self.not_allowed(access)) } else { Ok(answer) };
             }
-            let Some(challenge) = answer.header("www-authenticate").map(str::to_owned) else {
-                return Ok(answer);
-            };
             if !self.log_in(&challenge, access).await? {
                 return Ok(answer);
             }
@@ -703,26 +721,45 @@ impl Registry {
         let mut realm = realm.ok_or_else(|| self.service("it does not say where tokens are"))?;
         // Attack: a registry that sends the password to a host of its choice.
         let host = realm.host_str().unwrap_or_default();
-        if !self.token_hosts.iter().any(|allowed| allowed == host) || !is_secure(&realm) {
+        let service = parameter(challenge, "service");
+        let session = self.session_for(&realm, service.as_deref());
+        let known = session.is_some() || self.token_hosts.iter().any(|allowed| allowed == host);
+        if !known || !is_secure(&realm) {
             let realm = realm.origin().ascii_serialization();
             return Err(StorageError::TokenHost { area: self.area.clone().into(), realm });
         }
         // What is asked for is what is needed, whatever the challenge says.
-        let actions = if access == Access::Pull { "pull" } else { "pull,push" };
-        let scope = format!("repository:{}:{actions}", self.repository);
-        if let Some(service) = parameter(challenge, "service") {
-            realm.query_pairs_mut().append_pair("service", &service);
+        let scope = format!("repository:{}:{}", self.repository, access.actions());
+        if let Some(service) = &service {
+            realm.query_pairs_mut().append_pair("service", service);
         }
         realm.query_pairs_mut().append_pair("scope", &scope);
         let mut request = self.http.get(realm).max_bytes(MAX_ANSWER).timeout(ATTEMPT).retry(RETRY);
         if let Some(basic) = &self.credential {
             request = request.secret_header("authorization", basic.header());
+        } else if let Some(session) = session {
+            request = request.bearer(session);
         }
         let answer = request.send().await.map_err(|error| self.http_failed(error))?;
         if !answer.is_success() {
             return Err(self.said_no(answer.status, answer.request(), answer.body()));
         }
         answer.json().map_err(|error| self.http_failed(error))
+    }
+
+    /// Returns the session in which a token is asked for there.
+    ///
+    /// Attack: a registry that sends its clients to our service for a token of another registry, and keeps it. The
+    /// service mints for the audience that is named, so it is only asked for the registry that is spoken to.
+    fn session_for(&self, realm: &Url, service: Option<&str>) -> Option<&AccessToken> {
+        let known = self.token_service.as_ref()?;
+        let AreaRef::Oci(Repository { authority, .. }) = &self.area else { return None };
+        (known.url == *realm && service == Some(authority)).then_some(&known.session)
+    }
+
+    fn not_allowed(&self, access: Access) -> StorageError {
+        let known = self.credential.is_some() || self.token_service.is_some();
+        StorageError::NotAllowed { area: self.area.clone().into(), actions: access.actions(), known }
     }
 
     async fn expect(&self, answer: Incoming, statuses: &[u16]) -> Result<Incoming, StorageError> {
@@ -751,7 +788,8 @@ impl Registry {
             How::Bearer(token) => Some(token.reveal().to_owned()),
             How::Basic(_) => None,
         });
-        self.credential.iter().flat_map(Basic::secrets).chain(bearer).collect()
+        let session = self.token_service.iter().map(|service| service.session.reveal().to_owned());
+        self.credential.iter().flat_map(Basic::secrets).chain(bearer).chain(session).collect()
     }
 
     fn service(&self, said: &str) -> StorageError {

@@ -9,10 +9,12 @@ use protected_bundle::layout;
 use protected_fractalops::EvidenceQuery;
 use protected_http::Client;
 use protected_model::{
+    api::oci_token,
     delivery::DeliveryManifest,
     key_ref::{KeyRef, looks_like_key_material},
     name::{BundleId, CustomerSlug, ProjectSlug, TenantId},
 };
+use protected_storage::TokenService;
 use serde_json::json;
 
 use super::submit_bundle::submit;
@@ -88,7 +90,7 @@ pub(crate) async fn run(context: &Context, arguments: Deliver) -> Result<(), Com
     if submits {
         context.fractalops(&http)?;
     }
-    let area = settings.area(arguments.to)?.map(|area| storage::connect(context, &area)).transpose()?;
+    let mut area = settings.area(arguments.to)?.map(|area| storage::connect(context, &area)).transpose()?;
     let service = key_service::connect(&key_ref, &context.keys()?, &http, "sealing the delivery")?;
 
     let started = Instant::now();
@@ -116,6 +118,10 @@ pub(crate) async fn run(context: &Context, arguments: Deliver) -> Result<(), Com
         );
     }
     let (session, signing) = enter(context, &http, &plan, submits, is_signed(&out)?).await?;
+    if let (Some(area), Some(session)) = (&mut area, &session) {
+        let url = settings.fractalops_url()?.join(oci_token::PATH);
+        area.set_token_service(TokenService { url, session: session.token.clone() });
+    }
     let tenant = match (tenant, session.as_ref().map(|session| &session.exchange.tenant_id)) {
         (Some(given), Some(own)) if given != *own => {
             let message = format!("the tenant `{given}` was asked for, and this run delivers for `{own}`");

@@ -108,7 +108,7 @@ pub(crate) fn failed(doing: &str, error: &StorageError) -> CommandError {
         _ if error.is_transient() => Kind::Unavailable,
         StorageError::OtherDelivery { .. } | StorageError::OtherKeys { .. } => Kind::Conflict,
         StorageError::Layout(_) | StorageError::Bad { .. } | StorageError::Size { .. } => Kind::BadInput,
-        StorageError::Refused { .. } => Kind::Refused,
+        StorageError::Refused { .. } | StorageError::NotAllowed { .. } => Kind::Refused,
         StorageError::File { .. } | StorageError::Http { .. } => Kind::Failed,
         _ => Kind::Usage,
     };
