@@ -571,7 +571,7 @@ fn terminate(child: &mut Child) {
 }
 
 /// Makes a file that does not compress.
-fn large(world: &World, name: &str, mebibytes: usize) -> PathBuf {
+pub(crate) fn large(world: &World, name: &str, mebibytes: usize) -> PathBuf {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let mut bytes = Vec::with_capacity(mebibytes << 20);
     while bytes.len() < mebibytes << 20 {

@@ -1,5 +1,6 @@
 //! Runs the real binaries against real peers.
 
+mod areas;
 mod attach;
 mod aws;
 mod azure;

@@ -9,16 +9,10 @@ mod sample;
 use std::path::{Path, PathBuf};
 
 use protected_bundle::layout::{self, Delivery, signature::Part};
-use protected_http::Client;
-use protected_model::environment::Environment;
 use protected_storage::{Address, Area, AreaRef, Settings, StorageError, Stored};
 
+use peers::client;
 use sample::{bundle, copy, layout, layout_of, rewrap, rewrap_signed, same, signed, unwatched};
-
-fn client() -> Client {
-    let settings = protected_http::Settings::from_environment(&Environment::default(), None, "test");
-    settings.and_then(|settings| Client::new(&settings)).expect("client")
-}
 
 fn connect(area: &AreaRef, environment: &[(&str, &str)]) -> Result<Area, StorageError> {
     let settings = Settings { environment: environment.iter().copied().collect() };

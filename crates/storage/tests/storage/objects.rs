@@ -5,10 +5,10 @@ use std::{fs, net::SocketAddr};
 use protected_storage::{Address, Area, AreaRef, StorageError};
 
 use crate::{
-    SIZE, client, connect, fetch, holds_one, holds_signatures,
+    SIZE, connect, fetch, holds_one, holds_signatures,
     peers::{
-        self, ACCOUNT, Cutter, GCS_TOKEN, Lie, Peer, Way, account_key, azurite, liar, made, make_container,
-        moto,
+        self, ACCOUNT, Cutter, GCS_TOKEN, Lie, Peer, Way, account_key, azurite, client, liar, made,
+        make_container, moto,
     },
     sample::{BUNDLE, copy, layout, layout_of, names, rewrap, same, unwatched},
     told,

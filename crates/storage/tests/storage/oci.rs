@@ -13,8 +13,8 @@ use protected_storage::{Address, Area, DeliveryRef, StorageError};
 use serde_json::{Value, json};
 
 use crate::{
-    SIZE, client, connect, digest, fetch, holds_one, holds_signatures,
-    peers::{Cutter, Lie, Way, liar, made, registry},
+    SIZE, connect, digest, fetch, holds_one, holds_signatures,
+    peers::{Cutter, HASH, Lie, Way, client, liar, made, registry},
     sample::{BUNDLE, content, copy, layout, layout_of, names, rewrap, same, unwatched},
     told,
 };
@@ -148,9 +148,6 @@ async fn others_referrers_stay_as_they_were() {
     fetch(&area, &folder.path().join("fetched")).await.expect("fetched");
     same(&sealed, &folder.path().join("fetched"));
 }
-
-/// `hunter2`, as htpasswd has it.
-const HASH: &str = "$2b$04$niQVVnJRzVdYQ2yQljAtkOX7c.P08ujiYBNc.5Z11OFPEAV478vd.";
 
 #[tokio::test]
 async fn a_password_comes_from_the_environment_or_from_docker() {

@@ -14,14 +14,19 @@ use std::{
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use hmac::{Hmac, KeyInit as _, Mac as _};
-use protected_http::Response;
+use protected_http::{Client, Response};
+use protected_model::environment::Environment;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
 };
 use url::Url;
 
-use crate::client;
+/// The suite's own client, which knows nothing of the environment.
+pub(crate) fn client() -> Client {
+    let settings = protected_http::Settings::from_environment(&Environment::default(), None, "test");
+    settings.and_then(|settings| Client::new(&settings)).expect("client")
+}
 
 /// A store that runs, and ends with this.
 pub(crate) struct Peer {
@@ -78,11 +83,17 @@ impl Peer {
 
 const TOOLS: &str = "cargo xtask tools";
 
-/// Amazon S3, as moto has it.
+/// Amazon S3, as moto has it. It looks at no signature.
 pub(crate) async fn moto() -> Peer {
+    moto_after("inf").await
+}
+
+/// Amazon S3, as moto has it. After so many requests it takes none that IAM does not let through.
+pub(crate) async fn moto_after(requests: &str) -> Peer {
     let port = free_port();
     let mut command = Command::new(tool("aws/bin/moto_server"));
     command.args(["-H", "127.0.0.1", "-p", &port.to_string()]);
+    command.env("INITIAL_NO_AUTH_ACTION_COUNT", requests);
     Peer::start(&mut command, port, TOOLS).await
 }
 
@@ -252,27 +263,33 @@ pub(crate) fn made(answer: &Response) {
     assert!(answer.is_success(), "{} {}", answer.status, String::from_utf8_lossy(answer.body()));
 }
 
+/// `hunter2`, as htpasswd has it.
+pub(crate) const HASH: &str = "$2b$04$niQVVnJRzVdYQ2yQljAtkOX7c.P08ujiYBNc.5Z11OFPEAV478vd.";
+
 /// Debian's registry, for everybody or for the user `ci` with the password of this hash.
 pub(crate) async fn registry(password: Option<&str>) -> (Peer, tempfile::TempDir) {
     let folder = tempfile::tempdir().expect("folder");
-    let port = free_port();
-    let root = folder.path().display();
-    let auth = match password {
-        None => String::new(),
-        Some(hash) => {
-            std::fs::write(folder.path().join("htpasswd"), format!("ci:{hash}\n")).expect("file");
-            format!("auth:\n  htpasswd:\n    realm: test\n    path: {root}/htpasswd\n")
-        }
-    };
+    let auth = password.map(|hash| {
+        let file = folder.path().join("htpasswd");
+        std::fs::write(&file, format!("ci:{hash}\n")).expect("file");
+        format!("htpasswd:\n    realm: test\n    path: {}\n", file.display())
+    });
+    (registry_at(free_port(), folder.path(), auth).await, folder)
+}
+
+/// Debian's registry on this port, with its data in a folder, for everybody or for whom its `auth` says.
+pub(crate) async fn registry_at(port: u16, folder: &Path, auth: Option<String>) -> Peer {
+    let root = folder.display();
+    let auth = auth.map(|auth| format!("auth:\n  {auth}")).unwrap_or_default();
     let config = format!(
         "version: 0.1\nlog:\n  level: error\nstorage:\n  filesystem:\n    rootdirectory: {root}/data\n  \
          delete:\n    enabled: true\nhttp:\n  addr: 127.0.0.1:{port}\n{auth}"
     );
-    let file = folder.path().join("config.yml");
+    let file = folder.join("config.yml");
     std::fs::write(&file, config).expect("file");
     let mut command = Command::new("docker-registry");
     command.arg("serve").arg(&file);
-    (Peer::start(&mut command, port, "apt-get install docker-registry skopeo").await, folder)
+    Peer::start(&mut command, port, "apt-get install docker-registry skopeo").await
 }
 
 /// Which way bytes go.
