@@ -9,7 +9,7 @@
 //! ```
 //!
 //! The last chunk is always shorter than the others, so that a cut is seen wherever it is made. Memory holds one
-//! chunk, whatever the size; where several cores work on what is large, a few chunks for each of them.
+//! chunk, whatever the size; where several cores work on what is large, a mebibyte for each of them and for three more.
 
 pub mod archive;
 mod cipher;

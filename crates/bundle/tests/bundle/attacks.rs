@@ -21,7 +21,7 @@
 //! | 13 to 15 | key references | `model/key_ref.rs`: `refuses_whatever_is_a_little_different`; `made_up::a_key_reference` |
 //! | 16 to 18 | addresses, answers and grants of key services | `keys` |
 //! | 19 | a key that leaks | `src/key.rs`: `a_key_has_32_bytes_and_is_not_printed`; `delivery::a_delivery_is_written_read_and_mailed_as_one_file`; `crash::what_is_killed_leaves_nothing_half` |
-//! | 20 | nonces and random numbers | `message::no_two_messages_are_alike`, `no_two_processes_and_no_two_keys_are_alike`, `src/seal.rs`: `nothing_starts_without_random_numbers`, `a_writer_that_fails_once_never_gets_clear_text` |
+//! | 20 | nonces and random numbers | `message::no_two_messages_are_alike`, `no_two_processes_and_no_two_keys_are_alike`, `src/seal.rs`: `nothing_starts_without_random_numbers`, `a_writer_that_fails_once_never_gets_clear_text`, `what_failed_once_is_not_written_to_again` |
 //! | 21 | archives that write elsewhere | `delivery::every_name_that_may_be_is_extracted`, `delivery::an_archive_that_is_anything_else_is_refused_and_leaves_nothing`, `delivery::nothing_that_is_there_is_written_over`, `model/delivery.rs`: `paths_are_the_same_file_everywhere`, `made_up::an_archive`, `made_up::a_path` |
 //! | 22 | bombs | `delivery::an_archive_that_is_anything_else_is_refused_and_leaves_nothing`, `delivery::the_largest_document_has_eight_mebibytes`, `model/delivery.rs`: `a_descriptor_in_any_other_writing_is_refused` |
 //! | 23 | reading from the middle | `message::reads_from_any_place`, `a_message_of_64_gibibytes_is_read_from_any_place` |
@@ -32,6 +32,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     io::{self, BufWriter, Cursor, Read, Seek, SeekFrom, Write},
     process::Command,
+    sync::{Arc, Mutex},
 };
 
 use aes_gcm::{
@@ -43,7 +44,8 @@ use aes_gcm::{
     },
 };
 use protected_bundle::{
-    CHUNK, DataKey, HEADER, OpenError, Opener, Sealer, SeekOpener, TAG, open, seal, sealed_size,
+    CHUNK, DataKey, HEADER, OpenError, Opener, ParallelSealer, Sealer, SeekOpener, TAG, open, seal,
+    sealed_size,
 };
 use sha2::Digest as _;
 
@@ -395,6 +397,36 @@ fn a_writer_that_fails_once_never_gets_clear_text() {
             }
             let (result, released) = opened(&key(1), b"context", &taken.taken);
             assert!(result.is_err() && plain.starts_with(&released));
+        }
+    }
+}
+
+/// Attack: the same on several cores, which have more on its way when the writer fails.
+#[test]
+fn what_failed_once_is_not_written_to_again() {
+    #[derive(Clone)]
+    struct Shared(Arc<Mutex<Hiccup>>);
+    impl Write for Shared {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().expect("lock").write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let plain = pattern(700 * CHUNK);
+    for threads in [1, 2, 4] {
+        for left in [HEADER, HEADER + 100 * (CHUNK + TAG), HEADER + 500 * (CHUNK + TAG) + 1] {
+            let kind = io::ErrorKind::StorageFull;
+            let writer = Shared(Arc::new(Mutex::new(Hiccup { taken: Vec::new(), left, kind })));
+            let mut sealer =
+                ParallelSealer::new(&key(1), b"context", writer.clone(), threads).expect("sealer");
+            let written = sealer.write_all(&plain);
+            let more = sealer.write_all(&plain);
+            assert!(written.is_err() || more.is_err(), "{threads} threads, room for {left}");
+            assert!(sealer.finish().is_err(), "what failed has no end");
+            assert_eq!(writer.0.lock().expect("lock").taken.len(), left, "{threads} threads");
         }
     }
 }

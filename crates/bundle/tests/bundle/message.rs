@@ -98,7 +98,7 @@ fn opens_what_it_sealed() {
 #[test]
 fn several_cores_seal_what_one_opens() {
     for &size in SIZES {
-        for threads in [0, 2] {
+        for threads in [0, 2, 5] {
             let plain = pattern(size);
             let mut sealer = ParallelSealer::new(&key(1), b"context", Vec::new(), threads).expect("sealer");
             for piece in plain.chunks(10_007) {
@@ -193,6 +193,56 @@ fn what_is_dropped_does_not_hang() {
     let opener =
         ParallelOpener::new(&key(1), b"context", Cursor::new(self::sealed(&pattern(999 * CHUNK))), 2);
     drop(opener.expect("opener"));
+    // Nor does it wait for a reader that gives nothing more.
+    let (reader, mut writer) = std::io::pipe().expect("pipe");
+    writer.write_all(&self::sealed(b"")[..HEADER]).expect("write");
+    drop(ParallelOpener::new(&key(1), b"context", reader, 3).expect("opener"));
+    drop(writer);
+}
+
+/// A panic on one thread is no end of waiting on the others.
+#[test]
+fn what_panics_does_not_hang() {
+    struct Panics(usize);
+    impl Panics {
+        fn go(&mut self, bytes: usize) {
+            self.0 = self.0.checked_sub(bytes).expect("it panics, as it should");
+        }
+    }
+    impl Write for Panics {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.go(bytes.len());
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    impl Read for Panics {
+        fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+            self.go(buffer.len());
+            Ok(buffer.len())
+        }
+    }
+    let plain = pattern(400 * CHUNK);
+    for threads in [1, 2, 4] {
+        let sealed = std::panic::catch_unwind(|| {
+            let mut sealer = ParallelSealer::new(&key(1), b"context", Panics(100 * CHUNK), threads)?;
+            sealer.write_all(&plain)?;
+            sealer.finish().map(drop).map_err(std::io::Error::from)
+        });
+        assert!(!matches!(sealed, Ok(Ok(()))), "{threads} threads");
+        let sealed = Cursor::new(self::sealed(&plain)[..200 * CHUNK].to_owned()).chain(Panics(0));
+        let opened = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            let mut opener = ParallelOpener::new(&key(1), b"context", sealed, threads)?;
+            let mut read = Vec::new();
+            let end = opener.read_to_end(&mut read);
+            assert!(plain.starts_with(&read));
+            end
+        }));
+        assert!(!matches!(opened, Ok(Ok(_))), "{threads} threads");
+    }
 }
 
 #[test]

@@ -250,7 +250,7 @@ pub(crate) fn manifest(
     Ok(manifest)
 }
 
-/// Returns how many threads run the cipher.
+/// Returns how many threads seal or open.
 pub(crate) fn threads() -> usize {
     thread::available_parallelism().map_or(1, usize::from)
 }

@@ -237,7 +237,7 @@ impl Bench {
         for threads in [1, 2] {
             let command = self.seal("seal", threads, large, Path::new("/dev/null"), threads == 1);
             let cost = self.timed(&command)?;
-            self.print(&format!("seal, {threads} threads of the cipher"), &cost);
+            self.print(&format!("seal, {threads} threads"), &cost);
             let most = MOST_MIB + MOST_MIB_PER_CORE * threads as f64;
             self.goal(
                 &format!("MiB at 10 GiB with {threads} threads"),
