@@ -25,12 +25,11 @@ use protected_model::{
     environment::Environment,
     key_ref::KeyRef,
     name::BundleId,
-    secret::{AccessToken, Secret as _},
+    secret::Secret as _,
     service_url::{ServiceUrl, ServiceUrlError},
 };
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::json;
-use tokio::sync::OnceCell;
 use zeroize::Zeroizing;
 
 use self::{entra::Application, grants::Access};
@@ -60,7 +59,7 @@ struct Endpoint {
     url: ServiceUrl,
     /// Whom the token is for: decided by configuration, whatever the service asks for.
     audience: String,
-    token: OnceCell<AccessToken>,
+    session: rest::Login,
 }
 
 struct WrappingKey {
@@ -158,14 +157,18 @@ fn service(key: &KeyRef, settings: &Settings, http: &Client) -> Result<Service, 
             format!("https://{vault}.{suffix}")
         })?,
         audience: format!("https://{suffix}"),
-        token: OnceCell::new(),
+        session: rest::Login::default(),
     };
     let name = "PROTECTED_REGISTRY_AZURE_MANAGEMENT_URL";
     let management = match cloud.map(|cloud| cloud.management).or(environment.get(name)) {
         None => None,
         Some(usual) => {
             let url = address(key, environment, name, || usual.to_owned())?;
-            Some(Endpoint { url, audience: usual.trim_end_matches('/').to_owned(), token: OnceCell::new() })
+            Some(Endpoint {
+                url,
+                audience: usual.trim_end_matches('/').to_owned(),
+                session: rest::Login::default(),
+            })
         }
     };
     Ok(Service { reference: key.clone(), http: http.clone(), application, vault, management })
@@ -272,8 +275,8 @@ impl Service {
 
     async fn send(&self, endpoint: &Endpoint, request: Request) -> Result<Response, KeyError> {
         let scope = format!("{}/.default", endpoint.audience);
-        let token = endpoint.token.get_or_try_init(|| self.application.token(&scope)).await?;
-        let answer = rest::sent(&self.reference, request.bearer(token)).await?;
+        let token = endpoint.session.token(self.application.token(&scope)).await?;
+        let answer = rest::sent(&self.reference, request.bearer(&token)).await?;
         if answer.status == 401 {
             self.challenged(endpoint, answer.header("www-authenticate").unwrap_or_default())?;
         }

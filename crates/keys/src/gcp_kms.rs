@@ -206,7 +206,7 @@ impl Service {
 
     async fn send<T: DeserializeOwned>(&self, request: Request) -> Result<T, KeyError> {
         let token = self.login.token(&self.reference, &self.http).await?;
-        let request = request.bearer(token);
+        let request = request.bearer(&token);
         let request = match self.login.quota_project() {
             Some(project) => request.header("x-goog-user-project", project),
             None => request,

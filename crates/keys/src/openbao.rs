@@ -6,7 +6,7 @@
 //! each context, so that a wrapping opens for its bundle alone, and a policy can name the context that it allows.
 //! Associated data would bind as well, but `rewrap` takes none.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -23,12 +23,12 @@ use protected_model::{
 };
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
-use tokio::sync::OnceCell;
 use zeroize::Zeroizing;
 
 use crate::{
     Connecting, FoundGrant, GrantLimits, GrantTerms, IdTokens, KeyContext, KeyError, KeyService, Revoked,
-    Settings, SigningKey, WrappedKey, bound_to, materialized, rest,
+    Settings, SigningKey, WrappedKey, bound_to, materialized,
+    rest::{self, Lent},
 };
 
 /// Where a job logs in with its identity, below `auth/`.
@@ -47,7 +47,7 @@ struct Service {
     address: ServiceUrl,
     namespace: Option<String>,
     login: Login,
-    token: OnceCell<AccessToken>,
+    session: rest::Login,
 }
 
 /// Who asks.
@@ -153,7 +153,7 @@ fn service(key: &KeyRef, settings: &Settings, http: &Client) -> Result<Service, 
         address,
         namespace,
         login,
-        token: OnceCell::new(),
+        session: rest::Login::default(),
     })
 }
 
@@ -194,12 +194,7 @@ impl Login {
 }
 
 impl Service {
-    /// Returns the token to ask with; a job logs in when it is first needed.
-    async fn token(&self) -> Result<&AccessToken, KeyError> {
-        self.token.get_or_try_init(|| self.log_in()).await
-    }
-
-    async fn log_in(&self) -> Result<AccessToken, KeyError> {
+    async fn log_in(&self) -> Result<Lent, KeyError> {
         #[derive(Deserialize)]
         struct LoggedIn {
             auth: Auth,
@@ -207,9 +202,12 @@ impl Service {
         #[derive(Deserialize)]
         struct Auth {
             client_token: AccessToken,
+            /// Zero is for ever.
+            #[serde(default)]
+            lease_duration: u64,
         }
         let (identity, path, role, audience) = match &self.login {
-            Login::Token(token) => return Ok(token.clone()),
+            Login::Token(token) => return Ok((token.clone(), None)),
             Login::Job { identity, path, role, audience } => (identity, path, role, audience),
         };
         let failed = |reason| KeyError::Login { key: self.reference.clone(), reason };
@@ -221,7 +219,8 @@ impl Service {
         let request = self.http.post(self.url(&format!("auth/{path}/login")));
         let request = self.headers(request).json(&json!({"role": role, "jwt": token.reveal()}));
         let answer: LoggedIn = rest::json(&self.reference, request, said, &[token.reveal()]).await?;
-        Ok(answer.auth.client_token)
+        let Auth { client_token, lease_duration } = answer.auth;
+        Ok((client_token, Some(lease_duration).filter(|seconds| *seconds > 0).map(Duration::from_secs)))
     }
 
     fn url(&self, path: &str) -> url::Url {
@@ -237,9 +236,9 @@ impl Service {
     }
 
     async fn send(&self, request: Request) -> Result<Response, KeyError> {
-        let token = self.token().await?.reveal();
-        let request = self.headers(request).header("x-vault-token", token);
-        rest::answer(&self.reference, request, said, &[token]).await
+        let token = self.session.token(self.log_in()).await?;
+        let request = self.headers(request).header("x-vault-token", token.reveal());
+        rest::answer(&self.reference, request, said, &[token.reveal()]).await
     }
 
     async fn data<T: DeserializeOwned>(&self, request: Request) -> Result<T, KeyError> {

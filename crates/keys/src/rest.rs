@@ -1,12 +1,19 @@
 //! One request to a key service: bounded, repeated where that can help, and an error that repeats no credential.
 
-use std::{fs, io::Read as _, path::Path, time::Duration};
+use std::{
+    fs,
+    future::Future,
+    io::Read as _,
+    path::Path,
+    time::{Duration, Instant},
+};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use protected_bundle::DataKey;
 use protected_http::{Request, Response, Retry};
-use protected_model::key_ref::KeyRef;
+use protected_model::{key_ref::KeyRef, secret::AccessToken};
 use serde::de::DeserializeOwned;
+use tokio::sync::Mutex;
 use zeroize::Zeroizing;
 
 use crate::KeyError;
@@ -24,6 +31,37 @@ const MAX_FILE_BYTES: u64 = 64 * 1024;
 
 /// How a service says what it does not like: the text in the answer, if there is any.
 pub(crate) type Said = fn(&Response) -> Option<String>;
+
+/// A token, and how long it lasts where that is told.
+pub(crate) type Lent = (AccessToken, Option<Duration>);
+
+/// The login of a connection: there once it is needed, and anew before it ends. A build may take longer than its token
+/// lasts, between reading a key that signs and signing.
+#[derive(Default)]
+pub(crate) struct Login(Mutex<Option<(AccessToken, Option<Instant>)>>);
+
+impl Login {
+    /// Returns a token that lasts a while yet, by `log_in` where there is none.
+    ///
+    /// # Errors
+    /// When logging in fails.
+    pub(crate) async fn token(
+        &self,
+        log_in: impl Future<Output = Result<Lent, KeyError>>,
+    ) -> Result<AccessToken, KeyError> {
+        let mut held = self.0.lock().await;
+        if let Some((token, until)) = held.as_ref()
+            && until.is_none_or(|until| Instant::now() < until)
+        {
+            return Ok(token.clone());
+        }
+        let asked = Instant::now();
+        let (token, lasts) = log_in.await?;
+        // A tenth before its end, so that none ends on its way.
+        let until = lasts.map(|lasts| asked + lasts.mul_f64(0.9));
+        Ok(held.insert((token, until)).0.clone())
+    }
+}
 
 /// Sends a request, and returns the answer of a service that did as asked.
 ///

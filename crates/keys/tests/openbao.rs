@@ -17,10 +17,11 @@ use jiff::{SignedDuration, Timestamp};
 use protected_bundle::DataKey;
 use protected_http::{Client, Response};
 use protected_keys::{
-    GrantTerms, IdTokens, KeyContext, KeyError, KeyService, Settings, connect, transit_context,
+    GrantTerms, IdTokens, KeyContext, KeyError, KeyService, Settings, connect, connect_to_sign,
+    transit_context,
 };
 use protected_model::{
-    api::delivery::Grantee, environment::Environment, name::BundleId, secret::IdToken,
+    api::delivery::Grantee, digest::Sha256, environment::Environment, name::BundleId, secret::IdToken,
     service_url::ServiceUrl,
 };
 use serde_json::{Value, json};
@@ -421,6 +422,22 @@ async fn a_job_logs_in_with_its_identity() {
         let said = format!("{error} {error:?}");
         assert!(!said.contains("eyJ"), "{what}: the token is repeated: {said}");
     }
+    // A login that ends while a build runs is made anew.
+    bao.post("transit/keys/release", json!({"type": "ecdsa-p256"})).await;
+    let rules = ["keys", "sign"]
+        .map(|verb| format!("path \"transit/{verb}/release\" {{ capabilities=[\"read\", \"update\"] }}"));
+    bao.post("sys/policies/acl/sign", json!({"policy": rules.join("\n")})).await;
+    let role = json!({
+        "role_type": "jwt", "user_claim": "sub", "bound_audiences": [bao.url.audience()],
+        "bound_claims": {"repository": "acme/core"}, "token_policies": ["sign"], "token_ttl": "1s",
+    });
+    bao.post("auth/jwt/role/hasty", role).await;
+    let hasty = settings(Some("acme/core"), &[("PROTECTED_REGISTRY_OPENBAO_ROLE", "hasty")]);
+    let reference = "openbao://transit/release".parse().expect("reference");
+    let signing = connect_to_sign(&reference, &hasty, &bao.http).await.expect("it signs");
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    signing.sign(&Sha256::of("message")).await.expect("signed after its login had ended");
+
     let nobody = settings(None, &[]);
     let reference = "openbao://transit/acme".parse().expect("reference");
     let error = connect(&reference, &nobody, &bao.http).err().expect("nobody asks");

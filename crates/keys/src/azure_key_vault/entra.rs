@@ -3,6 +3,7 @@
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use protected_http::{Client, Response};
@@ -14,7 +15,10 @@ use protected_model::{
 };
 use serde::Deserialize;
 
-use crate::{IdTokens, KeyError, Settings, rest};
+use crate::{
+    IdTokens, KeyError, Settings,
+    rest::{self, Lent},
+};
 
 /// One of Azure's clouds, which have nothing in common.
 pub(super) struct Cloud {
@@ -70,6 +74,7 @@ enum Proof {
 #[derive(Deserialize)]
 struct Granted {
     access_token: AccessToken,
+    expires_in: Option<u64>,
 }
 
 impl Application {
@@ -113,7 +118,7 @@ impl Application {
     }
 
     /// Logs in.
-    pub(super) async fn token(&self, scope: &str) -> Result<AccessToken, KeyError> {
+    pub(super) async fn token(&self, scope: &str) -> Result<Lent, KeyError> {
         let given;
         let proof = match &self.proof {
             Proof::Secret(secret) => secret.reveal(),
@@ -147,7 +152,7 @@ impl Application {
                 }
                 other => other,
             })?;
-        Ok(granted.access_token)
+        Ok((granted.access_token, granted.expires_in.map(Duration::from_secs)))
     }
 
     fn read(&self, path: &Path) -> Result<IdToken, KeyError> {

@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use aws_lc_rs::{rand::SystemRandom, rsa::KeyPair, signature::RSA_PKCS1_SHA256};
@@ -18,11 +19,13 @@ use protected_model::{
 };
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
-use tokio::sync::OnceCell;
 use url::Url;
 
 use super::said;
-use crate::{IdTokens, KeyError, Settings, rest};
+use crate::{
+    IdTokens, KeyError, Settings,
+    rest::{self, Lent},
+};
 
 /// What an access token is for.
 const SCOPE: &str = "https://www.googleapis.com/auth/cloudkms";
@@ -53,7 +56,7 @@ pub(super) struct Login {
     services: Services,
     who: Who,
     quota_project: Option<String>,
-    token: OnceCell<AccessToken>,
+    session: rest::Login,
 }
 
 /// Where Google's services are.
@@ -129,6 +132,13 @@ struct Format {
 #[derive(Deserialize)]
 struct Token {
     access_token: AccessToken,
+    expires_in: Option<u64>,
+}
+
+impl Token {
+    fn lent(self) -> Lent {
+        (self.access_token, self.expires_in.map(Duration::from_secs))
+    }
 }
 
 impl Login {
@@ -174,7 +184,7 @@ impl Login {
                 hint: "in CI, set PROTECTED_REGISTRY_GCP_WORKLOAD_IDENTITY_PROVIDER; elsewhere, set GOOGLE_OAUTH_ACCESS_TOKEN to what `gcloud auth print-access-token` prints, or GOOGLE_APPLICATION_CREDENTIALS to a credential file",
             });
         };
-        Ok(Self { services, who, quota_project, token: OnceCell::new() })
+        Ok(Self { services, who, quota_project, session: rest::Login::default() })
     }
 
     pub(super) fn kms(&self) -> &ServiceUrl {
@@ -186,10 +196,10 @@ impl Login {
         self.quota_project.as_deref()
     }
 
-    /// Returns an access token, after logging in where that was not done yet.
-    pub(super) async fn token(&self, key: &KeyRef, http: &Client) -> Result<&AccessToken, KeyError> {
+    /// Returns an access token, after logging in where there is none that lasts.
+    pub(super) async fn token(&self, key: &KeyRef, http: &Client) -> Result<AccessToken, KeyError> {
         let session = Session { key, http, services: &self.services };
-        self.token.get_or_try_init(|| session.token(&self.who)).await
+        self.session.token(session.token(&self.who)).await
     }
 }
 
@@ -359,9 +369,9 @@ struct Session<'a> {
 }
 
 impl Session<'_> {
-    async fn token(&self, who: &Who) -> Result<AccessToken, KeyError> {
+    async fn token(&self, who: &Who) -> Result<Lent, KeyError> {
         match who {
-            Who::Token(token) => Ok(token.clone()),
+            Who::Token(token) => Ok((token.clone(), None)),
             Who::Account { email, key_id, key } => self.account(email, key_id.as_deref(), key).await,
             Who::User { client_id, client_secret, refresh_token } => {
                 let form = [
@@ -386,13 +396,13 @@ impl Session<'_> {
                 ];
                 let token = self.ask(self.services.sts.join("v1/token"), &form, &[subject.reveal()]).await?;
                 match account {
-                    Some(account) => self.impersonate(account, &token).await,
+                    Some(account) => self.impersonate(account, &token.0).await,
                     None => Ok(token),
                 }
             }
             Who::Machine(url) => {
                 let request = self.http.get(url.clone()).header("metadata-flavor", "Google");
-                Ok(rest::json::<Token>(self.key, request, said, &[]).await?.access_token)
+                Ok(rest::json::<Token>(self.key, request, said, &[]).await?.lent())
             }
         }
     }
@@ -401,18 +411,13 @@ impl Session<'_> {
         KeyError::Login { key: self.key.clone(), reason }
     }
 
-    async fn ask(&self, url: Url, form: &[(&str, &str)], secrets: &[&str]) -> Result<AccessToken, KeyError> {
+    async fn ask(&self, url: Url, form: &[(&str, &str)], secrets: &[&str]) -> Result<Lent, KeyError> {
         let request = self.http.post(url).form(form);
-        Ok(rest::json::<Token>(self.key, request, said, secrets).await?.access_token)
+        Ok(rest::json::<Token>(self.key, request, said, secrets).await?.lent())
     }
 
     /// Asks by an assertion that the account signs itself (RFC 7523): for Google, wherever it is asked.
-    async fn account(
-        &self,
-        email: &str,
-        key_id: Option<&str>,
-        key: &KeyPair,
-    ) -> Result<AccessToken, KeyError> {
+    async fn account(&self, email: &str, key_id: Option<&str>, key: &KeyPair) -> Result<Lent, KeyError> {
         let url = below(&self.services.oauth, "");
         let now = Timestamp::now().as_second();
         let claims =
@@ -460,14 +465,17 @@ impl Session<'_> {
         }
     }
 
-    async fn impersonate(&self, account: &str, token: &AccessToken) -> Result<AccessToken, KeyError> {
+    async fn impersonate(&self, account: &str, token: &AccessToken) -> Result<Lent, KeyError> {
         #[derive(Deserialize)]
         #[serde(rename_all = "camelCase")]
         struct Made {
             access_token: AccessToken,
+            expire_time: Timestamp,
         }
         let request = self.http.post(self.services.iam.join(&impersonation(account))).bearer(token);
         let request = request.json(&json!({"scope": [SCOPE], "lifetime": format!("{LIFETIME_SECONDS}s")}));
-        Ok(rest::json::<Made>(self.key, request, said, &[token.reveal()]).await?.access_token)
+        let made: Made = rest::json(self.key, request, said, &[token.reveal()]).await?;
+        let lasts = made.expire_time.duration_since(Timestamp::now());
+        Ok((made.access_token, Some(Duration::try_from(lasts).unwrap_or_default())))
     }
 }

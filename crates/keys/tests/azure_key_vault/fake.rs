@@ -101,6 +101,8 @@ pub(crate) enum Lie {
     Repeat,
     /// With a signature of another digest.
     Signature,
+    /// Of its tokens, that they are over.
+    Ended,
 }
 
 #[derive(Default)]
@@ -624,10 +626,11 @@ impl State {
         let object = application.object;
         let token = format!("at-{}", random_id().simple());
         let until = Instant::now() + Duration::from_secs(3599);
+        let lasts = if self.lie == Some(Lie::Ended) { 0 } else { 3599 };
         self.tokens.insert(token.clone(), Token { object, audience: audience.to_owned(), until });
         Ok(Reply::json(
             200,
-            &json!({"token_type": "Bearer", "expires_in": 3599, "ext_expires_in": 3599, "access_token": token}),
+            &json!({"token_type": "Bearer", "expires_in": lasts, "ext_expires_in": lasts, "access_token": token}),
         ))
     }
 

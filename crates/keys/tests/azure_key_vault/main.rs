@@ -161,6 +161,14 @@ async fn what_one_version_wrapped_that_version_opens() {
     // One login, and nothing asked that is not needed.
     let logins = scene.azure.seen().iter().filter(|line| line.contains("oauth2")).count();
     assert_eq!(logins, 1);
+    // A login that has ended is made anew.
+    scene.azure.lie(Lie::Ended);
+    let hasty = scene.connect(&scene.key, "publisher");
+    for _ in 0..2 {
+        hasty.unwrap(&wrapped.text, &context("one")).await.expect("opened");
+    }
+    scene.azure.lie(None);
+    assert_eq!(scene.azure.seen().iter().filter(|line| line.contains("oauth2")).count(), 2);
 
     let value = wrapped.text.split_once(':').expect("version").1;
     let mut flipped = value.to_owned().into_bytes();

@@ -208,6 +208,24 @@ async fn a_job_logs_in_with_its_own_identity() {
     world.fake.cloud().bind(&named("acme"), "roles/cloudkms.cryptoKeyEncrypter", JOB);
     wrap(&world, &settings(&provider, &[], &issuer)).await.expect("wrapped as the job");
 
+    // A login that has ended is made anew, and one that lasts is kept.
+    for (ends, logins) in [(true, 2), (false, 1)] {
+        world.fake.tamper(move |call, answer| {
+            if ends && call.path == "/v1/token" {
+                answer.body["expires_in"] = 0.into();
+            }
+        });
+        let before = world.fake.calls().len();
+        let service = connect(&reference("acme"), &settings(&provider, &[], &issuer), &world.http);
+        let service = service.expect("connected");
+        for _ in 0..2 {
+            service.wrap(&data_key(), &context("one")).await.expect("wrapped");
+        }
+        let calls = world.fake.calls().split_off(before);
+        assert_eq!(calls.iter().filter(|call| call.path == "/v1/token").count(), logins);
+    }
+    world.fake.honest();
+
     // An issuer that is not trusted, an account that it may not become, a provider that is none.
     let error = refused(wrap(&world, &settings(&provider, &[], &Arc::new(Issuer::new()))).await);
     assert!(error.to_string().contains("invalid_grant"), "{error}");
