@@ -3,12 +3,14 @@
 use std::{fs, path::PathBuf};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::{
-    grants::{Lie, Limits, Service, Who},
-    harness::World,
+    deliver::small,
+    grants::{Lie, Limits, Service, Story, Who},
+    harness::{Screen, World},
+    proxy::Fault,
 };
 
 #[expect(dead_code, reason = "the tests of the keys use more of it")]
@@ -51,6 +53,17 @@ impl Ring {
         }
         drop(cloud);
         ring
+    }
+
+    /// Makes another key with the same rights, and returns its reference.
+    fn second_key(&self) -> String {
+        let name = KEY.replace("globex", "next");
+        let mut cloud = self.fake.cloud();
+        cloud.key(&name, "GOOGLE_SYMMETRIC_ENCRYPTION");
+        for role in ["admin", "cryptoKeyEncrypterDecrypter"] {
+            cloud.bind(&name, &format!("roles/cloudkms.{role}"), &format!("serviceAccount:{PUBLISHER}"));
+        }
+        format!("gcp-kms://{name}")
     }
 
     fn file(&self, email: &str) -> PathBuf {
@@ -132,4 +145,64 @@ impl Service for Ring {
         }
         self.fake.honest();
     }
+}
+
+/// FractalOps does not take the grant, and the key service does not take it back: what is told to run finishes it, either
+/// way.
+#[test]
+fn what_can_neither_be_recorded_nor_taken_back_is_told_how_to_finish() {
+    let world = crate::grants::world();
+    let ring = Ring::start(&world);
+    let story = Story { world: &world, service: &ring };
+    let built = small(&world);
+    let one = story.seal(&built, "one");
+    let fake = ring.fake.clone();
+    let fail = |method: &str, target: &str| method == "POST" && target.contains("delivery/grants");
+    let unrecorded = |more: &[&str]| {
+        let fake = fake.clone();
+        world.proxy.decide(move |method, target, _| {
+            if !fail(method, target) {
+                return Fault::None;
+            }
+            // From here on nobody may write the policy.
+            fake.cloud().denies = Some("cryptoKeys.setIamPolicy");
+            Fault::Say(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n")
+        });
+        let screen = story.granted(&one, Who::Globex, more);
+        screen.failed(1, &["which is not on record and could not be taken back", "PERMISSION_DENIED"]);
+        world.proxy.decide(|_, _, _| Fault::None);
+        ring.fake.cloud().denies = None;
+        screen
+    };
+    let told = |screen: &Screen, before: &str| -> Vec<String> {
+        let line =
+            screen.stderr.lines().find_map(|line| line.trim().strip_prefix(before)).expect("a command");
+        line.split(' ').map(str::to_owned).collect()
+    };
+    let run = |command: &[String]| story.vendor(&command.iter().map(String::as_str).collect::<Vec<_>>());
+
+    let screen = unrecorded(&["--expires", "2099-01-01T00:00:00Z"]);
+    assert_eq!(story.listed(&one)[0]["orphan"], "it is not on record");
+    story.opens(Who::Globex, "one");
+    run(&told(&screen, "hint: or take it back: protected-registry ")).succeeded();
+    story.refuses(Who::Globex, "one");
+    assert!(story.listed(&one).is_empty());
+
+    let screen = unrecorded(&["--expires", "2099-01-01T00:00:00Z"]);
+    run(&told(&screen, "hint: finish it: protected-registry ")).succeeded();
+    let rows = story.listed(&one);
+    assert_eq!((&rows[0]["on_record"], &rows[0]["orphan"]), (&json!("materialized"), &Value::Null));
+    assert_eq!(rows[0]["expires_at"], "2099-01-01T00:00:00Z");
+
+    // Under another key than the one on record, the commands name that key.
+    let other = ring.second_key();
+    story.vendor(&["rewrap", "one", "--key-ref", &other]).succeeded();
+    story.refuses(Who::Globex, "one");
+    let screen = unrecorded(&["--expires", "2099-01-01T00:00:00Z", "--key-ref", &other]);
+    story.opens(Who::Globex, "one");
+    run(&told(&screen, "hint: or take it back: protected-registry ")).succeeded();
+    story.refuses(Who::Globex, "one");
+    let screen = unrecorded(&["--expires", "2099-01-01T00:00:00Z", "--key-ref", &other]);
+    run(&told(&screen, "hint: finish it: protected-registry ")).succeeded();
+    story.opens(Who::Globex, "one");
 }

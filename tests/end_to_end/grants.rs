@@ -84,9 +84,9 @@ pub(crate) fn world() -> World {
 }
 
 /// The world, and what everybody does in it.
-struct Story<'a> {
-    world: &'a World,
-    service: &'a dyn Service,
+pub(crate) struct Story<'a> {
+    pub(crate) world: &'a World,
+    pub(crate) service: &'a dyn Service,
 }
 
 impl Story<'_> {
@@ -97,11 +97,11 @@ impl Story<'_> {
     }
 
     /// Runs a command of the job that delivers.
-    fn vendor(&self, args: &[&str]) -> Screen {
+    pub(crate) fn vendor(&self, args: &[&str]) -> Screen {
         self.world.run(self.job("release", args))
     }
 
-    fn seal(&self, artifact: &Path, out: &str) -> String {
+    pub(crate) fn seal(&self, artifact: &Path, out: &str) -> String {
         let (artifact, key) = (artifact.to_str().expect("path"), self.service.key());
         self.vendor(&["deliver", "--artifact", artifact, "--key-ref", &key, "--out", out]).succeeded();
         self.world.output("bundle-id").expect("id")
@@ -113,7 +113,7 @@ impl Story<'_> {
         all.iter().chain(more).map(|word| (*word).to_owned()).collect()
     }
 
-    fn granted(&self, bundle: &str, who: Who, more: &[&str]) -> Screen {
+    pub(crate) fn granted(&self, bundle: &str, who: Who, more: &[&str]) -> Screen {
         let args = self.grant(bundle, who, more);
         self.vendor(&args.iter().map(String::as_str).collect::<Vec<_>>())
     }
@@ -123,7 +123,7 @@ impl Story<'_> {
         self.vendor(&["revoke-grant", "--bundle-id", bundle, "--grantee", &grantee, "--format", "json"])
     }
 
-    fn listed(&self, bundle: &str) -> Vec<Value> {
+    pub(crate) fn listed(&self, bundle: &str) -> Vec<Value> {
         let screen = self.vendor(&["list-grants", "--bundle-id", bundle, "--format", "json"]);
         let list: Value = serde_json::from_str(&screen.succeeded().stdout).expect("JSON");
         assert_eq!(list["key_service_asked"], true, "{screen}");
@@ -136,12 +136,12 @@ impl Story<'_> {
         self.world.run(command)
     }
 
-    fn opens(&self, who: Who, bundle: &str) {
+    pub(crate) fn opens(&self, who: Who, bundle: &str) {
         self.open_with(self.service.environment(who), bundle, "opened").succeeded();
         fs::remove_dir_all(self.world.path("work/opened")).expect("opened");
     }
 
-    fn refuses(&self, who: Who, bundle: &str) {
+    pub(crate) fn refuses(&self, who: Who, bundle: &str) {
         let screen = self.open_with(self.service.environment(who), bundle, "refused");
         screen.failed(4, &[self.service.refusal()]);
         assert!(screen.stdout.is_empty(), "{screen}");

@@ -47,6 +47,7 @@ const ROLES: &[(&str, &[&str])] = &[
 ];
 
 /// A running stand-in.
+#[derive(Clone)]
 pub(crate) struct Fake {
     address: SocketAddr,
     cloud: Arc<Mutex<Cloud>>,
@@ -63,6 +64,8 @@ pub(crate) struct Cloud {
     issuer: Option<(String, PublicKey)>,
     /// How much later it is here than elsewhere.
     pub(crate) ahead: SignedDuration,
+    /// What it lets nobody do, whatever a policy says.
+    pub(crate) denies: Option<&'static str>,
     /// Every request, in order.
     pub(crate) calls: Vec<Call>,
     /// Changes answers before they leave.
@@ -412,7 +415,8 @@ impl Cloud {
                 && members.iter().any(|found| found.as_str() == Some(&member))
                 && holds(&binding["condition"], now)
         };
-        if bindings.iter().any(allows) { Ok(key) } else { Err(denied()) }
+        let denies = self.denies == Some(permission);
+        if !denies && bindings.iter().any(allows) { Ok(key) } else { Err(denied()) }
     }
 
     fn encrypt(&mut self, call: &Call, name: &str) -> Result<Value> {
