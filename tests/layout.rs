@@ -1,6 +1,11 @@
 //! The floors drawn in crates/README.md, checked against Cargo's own view.
 
-use std::{collections::BTreeMap, fs, path::PathBuf, process::Command};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 const FLOORS: &[&[&str]] = &[
     &["model"],
@@ -55,9 +60,13 @@ fn crates() -> PathBuf {
 }
 
 fn metadata() -> serde_json::Value {
+    metadata_in(&crates())
+}
+
+fn metadata_in(folder: &Path) -> serde_json::Value {
     let output = Command::new(env!("CARGO"))
         .args(["metadata", "--format-version=1", "--no-deps", "--offline"])
-        .current_dir(crates())
+        .current_dir(folder)
         .output()
         .expect("cargo metadata");
     serde_json::from_slice(&output.stdout).expect("json")
@@ -162,4 +171,51 @@ fn the_top_level_is_fixed() {
 
 fn package(folder: &str) -> String {
     if folder == "xtask" { folder.to_owned() } else { format!("protected-{folder}") }
+}
+
+/// The fuzzer's crates are not built by the tests, which compile their checks: what is beside them has to fit.
+#[test]
+fn the_fuzzer_can_build_what_the_tests_build() {
+    for name in ["bundle", "evidence"] {
+        let fuzz = crates().join(name).join("fuzz");
+        let read =
+            |file: &str| fs::read_to_string(fuzz.join(file)).unwrap_or_else(|_| panic!("{name}: {file}"));
+        let library = read("lib.rs");
+        let elsewhere =
+            library.lines().filter_map(|line| line.strip_prefix("#[path = \"")?.strip_suffix("\"]"));
+        let source: String = elsewhere.chain(["checks.rs"]).map(read).collect();
+        let (all, its_own) = (metadata(), metadata_in(&fuzz));
+        let [its_own] = packages(&its_own) else { panic!("{name}: one package") };
+        let of = |package: &serde_json::Value| -> BTreeMap<String, String> {
+            let each = package["dependencies"].as_array().expect("dependencies").iter();
+            each.map(|it| (text(it, "name"), text(it, "req"))).collect()
+        };
+        let parent = packages(&all).iter().find(|it| it["name"] == package(name)).expect("parent");
+        let (has, may_need) = (of(its_own), of(parent));
+        for (dependency, version) in &may_need {
+            if source.contains(&format!("{}::", dependency.replace('-', "_"))) {
+                assert_eq!(has.get(dependency), Some(version), "{name}/fuzz: {dependency}");
+            }
+        }
+        let targets = its_own["targets"].as_array().expect("targets").iter();
+        let built: BTreeSet<String> =
+            targets.filter(|it| it["kind"][0] == "bin").map(|it| text(it, "name")).collect();
+        let files = fs::read_dir(fuzz.join("fuzz_targets")).expect("targets");
+        let there: BTreeSet<String> = files
+            .map(|it| it.expect("file").path().file_stem().expect("name").to_string_lossy().into())
+            .collect();
+        assert_eq!(built, there, "{name}/fuzz");
+        for target in &there {
+            assert!(
+                source.contains(&format!("pub fn {target}(bytes: &[u8])")),
+                "{name}/fuzz: no check {target}"
+            );
+            let calls = format!("protected_{name}_fuzz::checks::{target}(bytes)");
+            assert!(read(&format!("fuzz_targets/{target}.rs")).contains(&calls), "{name}/fuzz: {target}");
+        }
+    }
+}
+
+fn text(value: &serde_json::Value, member: &str) -> String {
+    value[member].as_str().expect(member).to_owned()
 }
