@@ -540,7 +540,7 @@ fn texts(value: &Value, at: String) -> Vec<String> {
 }
 
 /// The private folders in `work` in which something is being made, or was when it was killed.
-fn staged(world: &World) -> Vec<PathBuf> {
+pub(crate) fn staged(world: &World) -> Vec<PathBuf> {
     let entries = fs::read_dir(world.path("work")).expect("work").flatten();
     let hidden =
         entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(".protected-registry-"));
@@ -548,7 +548,7 @@ fn staged(world: &World) -> Vec<PathBuf> {
 }
 
 /// Starts a command, and returns once it has begun to write what it makes.
-fn begun(world: &World, mut command: Command) -> Child {
+pub(crate) fn begun(world: &World, mut command: Command) -> Child {
     let before = staged(world);
     let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the program starts");
     let since = Instant::now();

@@ -12,7 +12,7 @@ use serde_json::json;
 use super::open_bundle::data_key;
 use crate::{
     args::Rewrap,
-    context::Context,
+    context::{self, Context},
     delivery::{
         self,
         storage::{self, Place},
@@ -41,12 +41,8 @@ pub(crate) async fn run(context: &Context, arguments: Rewrap) -> Result<(), Comm
             (path, Some(delivery.area), Some(folder))
         }
     };
+    let is_away = area.is_some();
     let mut bundle = delivery::open(&path)?;
-    if path.is_file() {
-        let message = format!("`{}` is one file, and keys are wrapped anew in a folder", path.display());
-        return Err(CommandError::usage(message)
-            .advise("unpack it first: mkdir bundle && tar -xf bundle.tar -C bundle"));
-    }
     let read = bundle.manifests().keys.digest;
     let started = Instant::now();
     let keys = match &new {
@@ -56,7 +52,18 @@ pub(crate) async fn run(context: &Context, arguments: Rewrap) -> Result<(), Comm
     let before = bundle.keys().keys.clone();
     let made = Keys { keys, ..bundle.keys().clone() };
     context.cancel.check()?;
-    bundle.set_keys(made, None).map_err(|error| delivery::broken(&path, &error))?;
+    let (stop, place) = (context.cancel.shared_flag(), path.clone());
+    let written = context::compute(move || {
+        // What was fetched, and what is copied into another tar file, is held against its digest on the way.
+        if place.is_dir() && !is_away {
+            delivery::check_content(&bundle, &place, &stop)?;
+        }
+        bundle.set_keys(made, None, &stop).map_err(|error| delivery::broken(&place, &error))?;
+        Ok(bundle)
+    });
+    let written = written.await;
+    context.cancel.check()?;
+    let bundle = written?;
     if let Some(area) = area {
         let area = storage::connect(context, &area)?;
         let replaced = context.cancel.or(area.replace_keys(&path, &read)).await?;

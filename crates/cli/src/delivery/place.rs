@@ -4,6 +4,7 @@ use std::{
     fs,
     io::{self, Read, Write},
     path::{Path, PathBuf},
+    sync::{Arc, atomic::AtomicBool},
 };
 
 use protected_bundle::{
@@ -15,6 +16,7 @@ use protected_model::{
     integrity::canonical,
 };
 
+use super::contents::{Stoppable, digest};
 use crate::error::{CommandError, Kind};
 
 /// The manifest of a delivery, in its folder.
@@ -77,6 +79,22 @@ pub(crate) fn at(path: &Path) -> Option<Found> {
 /// When it is no delivery, or a part of it is not what the others say.
 pub(crate) fn open(bundle: &Path) -> Result<layout::Delivery, CommandError> {
     layout::Delivery::open(bundle).map_err(|error| broken(bundle, &error))
+}
+
+/// Reads the sealed content to its end, and holds it against its digest.
+///
+/// # Errors
+/// When it is another, or cannot be read, and at `stop`.
+pub(crate) fn check_content(
+    bundle: &layout::Delivery,
+    path: &Path,
+    stop: &Arc<AtomicBool>,
+) -> Result<(), CommandError> {
+    let failed = |error: LayoutError| broken(path, &error);
+    let sealed = Stoppable { inner: bundle.unverified_content().map_err(failed)?, stop: Arc::clone(stop) };
+    let (sha256, size) =
+        digest(sealed).map_err(|error| failed(LayoutError::Read(bundle.content().path(), error)))?;
+    bundle.content().matches(layout::Digest(sha256), size).map_err(failed)
 }
 
 /// Tells what is wrong with a bundle.
