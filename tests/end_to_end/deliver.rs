@@ -627,6 +627,24 @@ fn a_delivery_is_rewrapped_and_verified_without_its_key() {
     let index = |world: &World| read_json(&world.path("work/sealed/bundle/index.json"))["manifests"].clone();
     let before = index(&world);
     world.run(customer(&world, "nobody", &["verify", "sealed"])).succeeded();
+    // By its manifest too, which is the one that counts then; alone it says nothing.
+    let manifest = "sealed/delivery-manifest.json";
+    let screen = world.run(customer(&world, "nobody", &["verify", manifest]));
+    assert!(screen.succeeded().stderr.contains("delivery-manifest.json says the same"), "{screen}");
+    fs::copy(world.path(&format!("work/{manifest}")), world.path("work/alone.json")).expect("copy");
+    for alone in ["alone.json", "acme-core-1.0.0/package.json"] {
+        world
+            .run(customer(&world, "nobody", &["verify", alone]))
+            .failed(2, &["no bundle stands beside", "name the folder with `bundle` or `bundle.tar` in it"]);
+    }
+    let mut other = read_json(&world.path("work/alone.json"));
+    other["customer_slug"] = "initech".into();
+    other["key_provider"]["context"]["customer_slug"] = "initech".into();
+    world.write("sealed/other.json", &other.to_string());
+    world
+        .run(customer(&world, "nobody", &["verify", "sealed/other.json"]))
+        .failed(8, &["FAILED   manifest", "another `customer_slug` in other.json"]);
+    fs::remove_file(world.path("work/sealed/other.json")).expect("remove");
     // What a delivery cannot be held against is not passed over, and a tarball beside it is what is looked at.
     for more in [
         ["--rebuild", "."],
@@ -694,7 +712,9 @@ fn the_doctor_tries_the_key_of_deliveries() {
     for bad in ["local-file://absent", "openbao://transit/globex", KEY] {
         let screen = doctor(bad);
         screen.failed(2, &["FAILED   delivery key"]);
-        assert!(!screen.stderr.contains(&KEY[..16]), "{screen}");
+        // The platform alone is told of it, so that it hides it.
+        let told = |line: &&str| line.contains(&KEY[..16]) && *line != format!("::add-mask::{KEY}");
+        assert_eq!(screen.stderr.lines().find(told), None, "{screen}");
     }
 }
 

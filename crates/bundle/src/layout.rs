@@ -794,13 +794,14 @@ impl Delivery {
         let mut archive = tar::Builder::new(io::BufWriter::new(file.as_file_mut()));
         let named = made.into_iter().map(|document| (blob_path(&Digest(Sha256::of(&document))), document));
         let first = [("oci-layout".to_owned(), LAYOUT.to_vec()), ("index.json".to_owned(), index)];
-        let mut documents = BTreeSet::new();
+        let mut names = BTreeSet::new();
         for (name, document) in first.into_iter().chain(named) {
             let mut header = header(document.len() as u64);
             archive.append_data(&mut header, &name, document.as_slice()).map_err(failed)?;
-            documents.insert(name);
+            names.insert(name);
         }
-        for blob in kept.iter().filter(|blob| !documents.contains(&blob.path())) {
+        // The empty configuration is every manifest's.
+        for blob in kept.iter().filter(|blob| names.insert(blob.path())) {
             let mut source =
                 Digesting { inner: self.unverified_blob(blob)?, digest: sha2::Sha256::new(), stop };
             archive.append_data(&mut header(blob.size), blob.path(), &mut source).map_err(failed)?;

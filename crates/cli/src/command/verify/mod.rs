@@ -148,7 +148,7 @@ pub(crate) async fn run(context: &Context, arguments: Verify) -> Result<(), Comm
     let rebuild = settings.value(arguments.rebuild, "REBUILD", None)?;
     let mark = settings.value(arguments.mark, "MARK", None)?;
     let named = settings.paths(&arguments.bundle, "BUNDLE")?;
-    if let Some(found) = crate::delivery::at(&path) {
+    if let Some(found) = crate::delivery::at(&path)? {
         let held = named_manifest.is_some() || rebuild.is_some() || mark.is_some() || !named.is_empty();
         if held || summary.is_some() || !policy.require.is_empty() {
             let message = "a sealed delivery can be held against nothing but its own digests";
