@@ -248,7 +248,13 @@ fn what_was_changed_is_not_opened() {
 
     open(&world, "keys", "nowhere", "opened").failed(2, &["there is no delivery at"]);
     open(&world, "keys", "acme-core-1.0.0", "opened").failed(2, &["holds no delivery"]);
-    open(&world, "keys", "acme-core-1.0.0/src/index.ts", "opened").failed(7, &["no tar file"]);
+    // Nothing of such a file is repeated.
+    let screen = open(&world, "keys", "acme-core-1.0.0/src/index.ts", "opened");
+    screen.failed(7, &["this is no delivery: it is no tar file"]);
+    assert!(!screen.stderr.contains("hiddenFactor") && !screen.stderr.contains("Adds what"), "{screen}");
+    let cut = world.write("cut.tar", "");
+    fs::write(&cut, vec![b'0'; 100]).expect("write");
+    open(&world, "keys", "cut.tar", "opened").failed(7, &["no tar file"]);
     open(&world, "keys", "acme-core-1.0.0/package.json", "opened").failed(7, &["the delivery manifest"]);
     nothing_left(&world, "opened");
     // And the delivery itself still opens, as one file too.
@@ -276,6 +282,16 @@ fn the_same_command_again_changes_nothing() {
     world.run(vendor(&world, &submit)).succeeded();
     assert_eq!(world.count("bundle.create", "allow", None), 1);
 
+    // The folder names its manifest.
+    world.run(vendor(&world, &["submit-bundle", "--manifest", "sealed"])).succeeded();
+    // What is there is no delivery: nobody logs in for that.
+    let before = world.count("exchange", "allow", None);
+    world.write("taken/notes.txt", "mine");
+    for taken in ["taken", "taken/notes.txt", ".", built.to_str().expect("path")] {
+        let screen = world.run(deliver(&world, &built, taken, &[]));
+        screen.failed(2, &["is there already, and is no delivery", "name a new folder with --out"]);
+    }
+    assert_eq!(world.count("exchange", "allow", None), before);
     // What is there is another delivery than the one that is asked for.
     for (more, word) in [
         (&["--customer", "initech"] as &[&str], "the customer `initech`"),
@@ -360,6 +376,11 @@ fn a_delivery_lies_in_its_area_and_is_opened_from_there() {
         nothing_left(&world, "other");
     }
     open(&world, "keys", "s3://bucket", "nothing").failed(2, &["where the delivery lies"]);
+    for bad in ["file:///tmp/x", "https://x.example/bundle.tar"] {
+        open(&world, "keys", bad, "nothing")
+            .failed(2, &["expected s3://, gs://, az:// or oci://", "a folder"]);
+    }
+    open(&world, "keys", "area", "nothing").failed(2, &["holds no delivery", "<area>/<bundle id>"]);
 }
 
 /// Attack: a folder that is named too high up takes what no customer gets along.
@@ -380,6 +401,9 @@ fn what_no_customer_gets_is_never_sealed() {
         world.run(named(&world.path("work/files"))).failed(7, &[why, "which no customer gets"]);
         fs::remove_dir_all(world.path("work/files")).expect("remove");
     }
+    fs::create_dir(world.path("work/files")).expect("folder");
+    world.run(named(&world.path("work/files"))).failed(2, &["there is no file in what is to be delivered"]);
+    fs::remove_dir(world.path("work/files")).expect("remove");
     // The folder that builds lie in, and the one around it.
     world.run(named(&world.path("work"))).failed(2, &["is a build"]);
     world.run(named(&built.join("private"))).failed(7, &["a source map"]);

@@ -45,7 +45,7 @@ pub(crate) struct Found {
 pub(crate) fn find(path: &Path) -> Result<Found, CommandError> {
     let none = |message: String| {
         CommandError::usage(message).advise(format!(
-            "name the folder with `{BUNDLE}` or `{BUNDLE_TAR}` in it, or one of these themselves"
+            "name the folder with `{BUNDLE}` or `{BUNDLE_TAR}` in it, or one of these themselves, or in an area <area>/<bundle id>"
         ))
     };
     let bundle = if path.is_dir() {
