@@ -1,5 +1,7 @@
 //! What is sent, and what is taken in return.
 
+use std::time::{Duration, Instant};
+
 use protected_http::{Failure, HttpError};
 use protected_model::secret::AccessToken;
 use serde::Deserialize;
@@ -175,8 +177,7 @@ async fn an_answer_that_stops_in_the_middle_is_told_from_one_that_ends() {
     let cut = b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nabc";
     let peer = Peer::start(vec![Act::Raw(cut.to_vec()), Act::Stall(cut)]).await;
     for expected in ["interrupted", "no complete answer came within 0.2 s"] {
-        let request =
-            client().get(peer.url("/?secret=hunter2")).timeout(std::time::Duration::from_millis(200));
+        let request = client().get(peer.url("/?secret=hunter2")).timeout(Duration::from_millis(200));
         let mut answer = request.open().await.expect("answer");
         let mut error = None;
         while error.is_none() {
@@ -186,4 +187,17 @@ async fn an_answer_that_stops_in_the_middle_is_told_from_one_that_ends() {
         assert!(error.is_transient() && error.to_string().contains(expected), "{error}");
         assert!(!error.to_string().contains(SECRET), "{error}");
     }
+}
+
+/// Attack: a byte at a time, each of them in time, for as long as somebody waits.
+#[tokio::test]
+async fn a_whole_body_has_the_time_of_one_request() {
+    let peer = Peer::start(vec![Act::Drip(Duration::from_millis(20))]).await;
+    let answer =
+        client().get(peer.url("/")).timeout(Duration::from_millis(400)).open().await.expect("answer");
+    let since = Instant::now();
+    let whole = tokio::time::timeout(Duration::from_secs(20), answer.into_body()).await.expect("it ends");
+    let error = whole.expect_err("refused");
+    assert!(matches!(error, HttpError::Failed { failure: Failure::Timeout(_), .. }), "{error}");
+    assert!(since.elapsed() >= Duration::from_millis(200), "{:?}", since.elapsed());
 }

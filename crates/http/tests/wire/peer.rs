@@ -31,6 +31,8 @@ pub(crate) enum Act {
     EndlessHeaders,
     /// Sends a chunked body for ever.
     EndlessBody,
+    /// Sends a body for ever, a byte each so often.
+    Drip(std::time::Duration),
 }
 
 /// Answers with a status and a short body.
@@ -172,6 +174,13 @@ impl Peer {
                 let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n").await;
                 let chunk = format!("10000\r\n{}\r\n", "z".repeat(0x10000));
                 while stream.write_all(chunk.as_bytes()).await.is_ok() {}
+                false
+            }
+            Act::Drip(every) => {
+                let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n").await;
+                while stream.write_all(b"1\r\nz\r\n").await.is_ok() {
+                    tokio::time::sleep(every).await;
+                }
                 false
             }
         }
