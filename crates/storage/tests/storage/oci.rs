@@ -4,7 +4,10 @@ use std::{
     fs,
     net::SocketAddr,
     process::{Command, Stdio},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -81,6 +84,35 @@ async fn deliveries_lie_in_a_registry() {
     same(&big, &at("cut"));
     let hidden = names(folder.path()).into_iter().filter(|name| name.starts_with('.')).count();
     assert_eq!(hidden, 0, "nothing is left behind");
+}
+
+/// A registry may say that a broken upload goes on, and not know it any more when it does.
+#[tokio::test]
+async fn an_upload_that_a_registry_gave_up_is_begun_again() {
+    let (peer, _folder) = registry(None).await;
+    let folder = tempfile::tempdir().expect("folder");
+    let sealed = layout(&folder.path().join("sealed"), 100_000, 1);
+    let (chunks, begun) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (seen, started) = (chunks.clone(), begun.clone());
+    let address = crate::peers::gate(peer.address, move |head| match head.split(' ').next() {
+        Some("POST") => {
+            started.fetch_add(1, Ordering::SeqCst);
+            None
+        }
+        Some("PATCH") => match seen.fetch_add(1, Ordering::SeqCst) {
+            0 => Some(String::new()),
+            1 => Some("HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\nconnection: close\r\n\r\n".to_owned()),
+            _ => None,
+        },
+        _ => None,
+    })
+    .await;
+    let stored = area(address, &[]).store(&sealed, &unwatched).await;
+    stored.unwrap_or_else(|error| panic!("{}", told(&error)));
+    // Four blobs, one of them in three attempts, of which the second was with the first.
+    assert_eq!((chunks.load(Ordering::SeqCst), begun.load(Ordering::SeqCst)), (6, 5));
+    fetch(&area(peer.address, &[]), &folder.path().join("fetched")).await.expect("fetched");
+    same(&sealed, &folder.path().join("fetched"));
 }
 
 #[tokio::test]
@@ -216,10 +248,11 @@ impl Gate {
         let minted = liar(move |line| {
             seen.lock().expect("seen").push(line.to_owned());
             let scope = if line.contains("pull%2Cpush") { "push" } else { "pull" };
-            let body = {
-                // By both names, as services write it that also speak OAuth 2.
-                let token = format!("hunter2-{scope}");
-                json!({"token": token, "access_token": token, "expires_in": 300})
+            // By either name: services write it as Docker has it, as OAuth 2 has it, or both.
+            let token = format!("hunter2-{scope}");
+            let body = match scope {
+                "push" => json!({"token": token, "expires_in": 300}),
+                _ => json!({"access_token": token, "expires_in": 300}),
             }
             .to_string();
             Lie::Answer(format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len()))
@@ -344,7 +377,7 @@ async fn a_registry_that_lies_is_not_believed() {
     ] {
         fs::write(blob(&manifest), changed).expect("blob");
         let address = Address::Digest(manifest);
-        let error = area.fetch(&address, Some(&manifest.0), &into, &unwatched).await.expect_err(what);
+        let error = area.fetch(&address, None, &into, &unwatched).await.expect_err(what);
         assert!(told(&error).contains(expected), "{what}: {}", told(&error));
         assert!(!into.exists());
     }
