@@ -182,6 +182,12 @@ const TOOLS: &[Tool] = &[
             ],
         },
     },
+    // And the one that judges the stand-in in which deliveries lie. Each release of it wants its own of the others.
+    Tool {
+        folder: "google-storage",
+        purpose: Purpose::Tests,
+        source: Source::Python { packages: &["google-cloud-storage==3.17.1"] },
+    },
     // Azure's own clients, which judge the stand-in that azure-keyvault:// is tested with.
     Tool {
         folder: "azure-sdk",

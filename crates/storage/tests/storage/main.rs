@@ -4,6 +4,8 @@ mod folder;
 mod objects;
 mod oci;
 mod peers;
+#[path = "../../../keys/tests/common/python.rs"]
+mod python;
 mod sample;
 
 use std::path::{Path, PathBuf};

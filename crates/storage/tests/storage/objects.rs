@@ -3,6 +3,7 @@
 use std::{fs, net::SocketAddr};
 
 use protected_storage::{Address, Area, AreaRef, StorageError};
+use serde_json::json;
 
 use crate::{
     SIZE, connect, fetch, holds_one, holds_signatures,
@@ -10,7 +11,8 @@ use crate::{
         self, ACCOUNT, Cutter, GCS_TOKEN, Lie, Peer, Way, account_key, azurite, client, liar, made,
         make_container, moto,
     },
-    sample::{BUNDLE, copy, layout, layout_of, names, rewrap, same, unwatched},
+    python,
+    sample::{BUNDLE, content, copy, layout, layout_of, names, rewrap, same, unwatched},
     told,
 };
 
@@ -162,6 +164,44 @@ async fn deliveries_lie_in_google_cloud_storage() {
 #[tokio::test]
 async fn deliveries_lie_in_azure() {
     holds(Store::azure().await).await;
+}
+
+/// Google's own client takes the stand-in for its service, and what it sends is what we find.
+#[tokio::test]
+async fn the_stand_in_of_google_is_one_to_googles_own_client() {
+    let store = Store::gcs().await;
+    let folder = tempfile::tempdir().expect("folder");
+    let sealed = layout(&folder.path().join("sealed"), SIZE, 1);
+    let content = content(&sealed);
+    let name = content.file_name().and_then(|name| name.to_str()).expect("name");
+    let input = json!({
+        "host": format!("http://{}", store.address),
+        "token": GCS_TOKEN,
+        "bucket": "acme-deliveries",
+        "name": format!("core/{BUNDLE}/blobs/sha256/{name}"),
+        "file": content,
+    });
+    let said = python::answer("google-storage", "storage/gcs.py", &[], &input).await;
+    // To a 401 it gets another token, and has nothing to get one with.
+    assert!(said["stranger"].as_str().expect("text").contains("refresh"), "{said}");
+    assert!(said["anonymous"].as_str().expect("text").contains("refresh"), "{said}");
+    let expected = [
+        ("size", 200),
+        ("absent", 404),
+        ("created", 200),
+        ("created_again", 412),
+        ("replaced", 200),
+        ("replaced_again", 412),
+    ];
+    for (what, status) in expected {
+        assert_eq!(said[what], status, "{what}: {said}");
+    }
+    assert_eq!(said["same_generation"], true, "{said}");
+    let area = store.connect();
+    let stored = area.store(&sealed, &unwatched).await.expect("stored");
+    assert_eq!((stored.sent, stored.already_there), (7, 1), "all but what the other client sent");
+    fetch(&area, &folder.path().join("fetched")).await.expect("fetched");
+    same(&sealed, &folder.path().join("fetched"));
 }
 
 #[tokio::test]

@@ -197,6 +197,9 @@ async fn gcs_request(
         let generation = u64::from_str_radix(&digits, 16).expect("digits");
         generations.lock().expect("generations").insert(generation, etag);
         lines.push(format!("x-goog-generation: {generation}"));
+        // Of what was sent whole it is the MD5, and Google's own client wants that.
+        let md5 = etag_md5(&lines);
+        lines.extend(md5.map(|md5| format!("x-goog-hash: md5={}", STANDARD.encode(md5))));
     }
     lines.push("connection: close".to_owned());
     near_write.write_all(format!("{}\r\n\r\n", lines.join("\r\n")).as_bytes()).await?;
@@ -205,6 +208,14 @@ async fn gcs_request(
     near_write.shutdown().await?;
     up.abort();
     Ok(())
+}
+
+/// Returns the MD5 that an ETag is where an object or a part was sent whole.
+fn etag_md5(lines: &[String]) -> Option<Vec<u8>> {
+    let etag = lines.iter().find_map(|line| Some(line.to_lowercase().strip_prefix("etag: ")?.to_owned()))?;
+    let digits = etag.trim_matches('"');
+    let pairs = (0..digits.len()).step_by(2).map(|at| u8::from_str_radix(digits.get(at..at + 2)?, 16).ok());
+    pairs.collect::<Option<Vec<u8>>>().filter(|md5| md5.len() == 16)
 }
 
 /// Reads up to the empty line, and what came with it.
