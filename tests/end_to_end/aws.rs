@@ -221,7 +221,7 @@ fn a_wrong_key_from_the_service_opens_nothing() {
         let mut keys = delivery.keys().clone();
         keys.keys[0].wrapped_key = text.to_owned();
         keys.keys[0].wrapped_key_sha256 = Sha256::of(text);
-        delivery.set_keys(keys, None).expect("written");
+        delivery.set_keys(keys, None, &Default::default()).expect("written");
     };
     let length = STANDARD.decode(&own).expect("base64").len();
     let mut wrong = 0;

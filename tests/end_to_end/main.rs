@@ -25,6 +25,7 @@ mod raw;
 mod real_packages;
 mod refusals;
 mod retrace;
+mod rewrap;
 mod sbom;
 mod signatures;
 mod signing;

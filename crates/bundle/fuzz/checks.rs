@@ -170,7 +170,7 @@ thread_local! {
         let place = folder.path().join("delivery");
         sample::written_of(&sample::small_files(), &place);
         let delivery = Delivery::open(&place).expect("delivery");
-        delivery.to_tar(&folder.path().join("delivery.tar")).expect("tar");
+        delivery.to_tar(&folder.path().join("delivery.tar"), &Default::default()).expect("tar");
         fs::copy(place.join("index.json"), folder.path().join("index.json")).expect("copy");
         folder
     };

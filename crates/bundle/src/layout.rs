@@ -11,6 +11,7 @@ use std::{
     fs,
     io::{self, Read, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
+    sync::atomic::{AtomicBool, Ordering},
 };
 
 use protected_model::{
@@ -21,6 +22,7 @@ use protected_model::{
     name::BundleId,
 };
 use serde::{Deserialize, Serialize};
+use sha2::Digest as _;
 
 use self::signature::{Part, Signatures, annotations, blobs_of_signature};
 use crate::{
@@ -78,7 +80,11 @@ impl Blob {
         self.matches(Digest(Sha256::of(bytes)), bytes.len() as u64)
     }
 
-    fn matches(&self, digest: Digest, size: u64) -> Result<(), LayoutError> {
+    /// Holds a digest and a size against those of the blob.
+    ///
+    /// # Errors
+    /// When they are others.
+    pub fn matches(&self, digest: Digest, size: u64) -> Result<(), LayoutError> {
         if digest == self.digest && size == self.size {
             return Ok(());
         }
@@ -679,29 +685,33 @@ impl Delivery {
     /// Puts other keys in the place of those that are there, with the signature over them if there is one. Descriptor and
     /// content stay as they are, and so does what is signed of them.
     ///
-    /// The new keys are there before the index names them, so that the delivery can be read at every moment. A signature of
-    /// the former keys is never named beside the new ones.
+    /// In a folder the new keys are there before the index names them, and a tar file is written anew and takes the place of
+    /// the one that is there, so that the delivery can be read at every moment. A signature of the former keys is never named
+    /// beside the new ones.
     ///
     /// # Errors
-    /// When the keys are of another delivery, when the layout is in a tar file, or it cannot be written.
-    pub fn set_keys(&mut self, keys: Keys, signature: Option<&[u8]>) -> Result<Blob, LayoutError> {
-        let Place::Folder(folder) = &self.place else {
-            return Err(LayoutError::Form("keys are wrapped anew in a folder, not in a tar file".to_owned()));
-        };
+    /// When the keys are of another delivery, or it cannot be written; of a tar file also when what is copied is not what
+    /// its digest says, and at `stop`.
+    pub fn set_keys(
+        &mut self,
+        keys: Keys,
+        signature: Option<&[u8]>,
+        stop: &AtomicBool,
+    ) -> Result<Blob, LayoutError> {
         keys.check(&self.descriptor).map_err(|error| LayoutError::Document("keys document", error))?;
-        let blob = put_keys(folder, &keys, &self.manifests.bundle)?;
-        let mut manifests = self.manifests.clone();
-        manifests.keys = blob.clone();
-        manifests.signatures.keys = None;
+        let layer = canonical(&keys);
+        let (blob, manifest) = keys_manifest(named(KEYS, &layer), &self.manifests.bundle);
+        let (mut made, mut manifests) = (vec![layer, manifest], self.manifests.clone());
+        (manifests.keys, manifests.signatures.keys) = (blob.clone(), None);
         if let Some(signature) = signature {
             let (signed, documents) = signature_of(Part::Keys, signature, &blob);
-            for document in documents {
-                put(folder, BUNDLE_TYPE, &document)?;
-            }
+            made.extend(documents);
             manifests.signatures.keys = Some(signed);
         }
-        put_index(folder, &manifests, &self.descriptor)?;
-        (self.manifests, self.keys) = (manifests, keys);
+        let mut kept: Vec<Blob> = self.bundle_blobs()?.into();
+        kept.extend(self.signature_blobs(Part::Bundle)?);
+        self.add(made, manifests, &kept, stop)?;
+        self.keys = keys;
         Ok(blob)
     }
 
@@ -709,31 +719,42 @@ impl Delivery {
     /// index names them.
     ///
     /// # Errors
-    /// When it cannot be written.
+    /// When it cannot be written; of a tar file also when what is copied is not what its digest says.
     pub fn add_signatures(&mut self, signed: &[(Part, Vec<u8>)]) -> Result<(), LayoutError> {
-        let (mut manifests, mut made) = (self.manifests.clone(), BTreeMap::new());
+        let (mut manifests, mut made) = (self.manifests.clone(), Vec::new());
         for (part, bundle) in signed {
             let (blob, documents) = signature_of(*part, bundle, self.manifests.of(*part));
-            for document in documents {
-                made.insert(blob_path(&Digest(Sha256::of(&document))), document);
-            }
+            made.extend(documents);
             match part {
                 Part::Bundle => manifests.signatures.bundle = Some(blob),
                 Part::Keys => manifests.signatures.keys = Some(blob),
             }
         }
+        self.add(made, manifests, &self.blobs()?, &AtomicBool::new(false))
+    }
+
+    /// Adds documents, and then has the index name them with the blobs that are `kept`.
+    fn add(
+        &mut self,
+        made: Vec<Vec<u8>>,
+        manifests: Manifests,
+        kept: &[Blob],
+        stop: &AtomicBool,
+    ) -> Result<(), LayoutError> {
+        let index = manifests.to_index(&self.descriptor.bundle_id);
         match &self.place {
             Place::Folder(folder) => {
-                for (name, document) in &made {
-                    save(&folder.join(name), document)?;
+                for document in made {
+                    save(&folder.join(blob_path(&Digest(Sha256::of(&document)))), &document)?;
                 }
-                put_index(folder, &manifests, &self.descriptor)?;
+                save(&folder.join("index.json"), &index)?;
             }
             Place::Tar { path, .. } => {
-                let path = path.clone();
-                made.insert("index.json".to_owned(), manifests.to_index(&self.descriptor.bundle_id));
-                let archive = self.archive(&path, made)?;
-                archive.persist(&path).map_err(|error| LayoutError::Write(path.clone(), error.error))?;
+                // The file, and not the link that leads to it.
+                let path = fs::canonicalize(path).map_err(|error| LayoutError::Write(path.clone(), error))?;
+                let staging = Staging::to_replace(&path)?;
+                let archive = self.archive(&staging.folder(), (index, made), kept, stop)?;
+                staging.replace(archive.path())?;
                 self.place = Place::open(&path)?;
             }
         }
@@ -744,41 +765,47 @@ impl Delivery {
     /// Writes the whole layout as one tar file.
     ///
     /// # Errors
-    /// When something is at `to`, or cannot be read or written.
-    pub fn to_tar(&self, to: &Path) -> Result<(), LayoutError> {
+    /// When something is at `to`, when it cannot be read or written or is not what its digests say, and at `stop`.
+    pub fn to_tar(&self, to: &Path, stop: &AtomicBool) -> Result<(), LayoutError> {
         if matches!(self.place, Place::Tar { .. }) {
             return Err(LayoutError::Form("it is a tar file already".to_owned()));
         }
         if to.symlink_metadata().is_ok() {
             return Err(LayoutError::Exists(to.to_owned()));
         }
-        let archive = self.archive(to, BTreeMap::new())?;
+        let index = self.manifests.to_index(&self.descriptor.bundle_id);
+        let archive = self.archive(parent(to), (index, Vec::new()), &self.blobs()?, stop)?;
         archive.persist_noclobber(to).map_err(|error| LayoutError::Write(to.to_owned(), error.error))?;
         Ok(())
     }
 
-    /// Writes the layout as a tar file beside `to`, with the `other` documents in the place of what has their name, and
-    /// those that are new before the content.
+    /// Writes a tar file of an index, documents and the blobs that are `kept`, each held against its digest, in `folder`.
+    ///
+    /// Attack: a content that was changed, in a delivery that was just wrapped anew and so is taken for one that was seen.
     fn archive(
         &self,
-        to: &Path,
-        mut other: BTreeMap<String, Vec<u8>>,
+        folder: &Path,
+        (index, made): (Vec<u8>, Vec<Vec<u8>>),
+        kept: &[Blob],
+        stop: &AtomicBool,
     ) -> Result<tempfile::NamedTempFile, LayoutError> {
-        let failed = |error| LayoutError::Write(to.to_owned(), error);
-        let mut file = tempfile::Builder::new().prefix(".new-").tempfile_in(parent(to)).map_err(failed)?;
+        let failed = |error| LayoutError::Write(folder.to_owned(), error);
+        let mut file = tempfile::Builder::new().prefix(".new-").tempfile_in(folder).map_err(failed)?;
         let mut archive = tar::Builder::new(io::BufWriter::new(file.as_file_mut()));
-        let mut names = self.names()?;
-        names.retain(|name| !other.contains_key(name));
-        let index = other.remove("index.json");
-        let other = index.map(|index| ("index.json".to_owned(), index)).into_iter().chain(other);
-        for (name, document) in other {
-            archive
-                .append_data(&mut header(document.len() as u64), &name, document.as_slice())
-                .map_err(failed)?;
+        let named = made.into_iter().map(|document| (blob_path(&Digest(Sha256::of(&document))), document));
+        let first = [("oci-layout".to_owned(), LAYOUT.to_vec()), ("index.json".to_owned(), index)];
+        let mut names = BTreeSet::new();
+        for (name, document) in first.into_iter().chain(named) {
+            let mut header = header(document.len() as u64);
+            archive.append_data(&mut header, &name, document.as_slice()).map_err(failed)?;
+            names.insert(name);
         }
-        for name in names {
-            let (source, size) = self.place.file(&name)?;
-            archive.append_data(&mut header(size), &name, source.take(size)).map_err(failed)?;
+        // The empty configuration is every manifest's.
+        for blob in kept.iter().filter(|blob| names.insert(blob.path())) {
+            let mut source =
+                Digesting { inner: self.unverified_blob(blob)?, digest: sha2::Sha256::new(), stop };
+            archive.append_data(&mut header(blob.size), blob.path(), &mut source).map_err(failed)?;
+            blob.matches(Digest(Sha256::from_bytes(source.digest.finalize().into())), blob.size)?;
         }
         archive.into_inner().and_then(|mut out| out.flush()).map_err(failed)?;
         #[cfg(unix)]
@@ -790,11 +817,24 @@ impl Delivery {
         file.as_file().sync_all().map_err(failed)?;
         Ok(file)
     }
+}
 
-    /// Returns the files that belong to the delivery, and no others that lie there.
-    fn names(&self) -> Result<Vec<String>, LayoutError> {
-        let names = ["oci-layout", "index.json"].map(str::to_owned);
-        Ok(names.into_iter().chain(self.blobs()?.iter().map(Blob::path)).collect())
+/// A reader that digests what it gives, and ends with an error once it is to stop.
+struct Digesting<'a, R> {
+    inner: R,
+    digest: sha2::Sha256,
+    stop: &'a AtomicBool,
+}
+
+impl<R: Read> Read for Digesting<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        // Not `Interrupted`, after which readers go on.
+        if self.stop.load(Ordering::SeqCst) {
+            return Err(io::Error::other("stopped"));
+        }
+        let read = self.inner.read(buffer)?;
+        self.digest.update(&buffer[..read]);
+        Ok(read)
     }
 }
 
@@ -815,7 +855,13 @@ impl Place {
         }
         let file = fs::File::open(path).map_err(|error| LayoutError::Read(shown.clone(), error))?;
         let mut archive = tar::Archive::new(file);
-        let unreadable = |error: io::Error| LayoutError::Form(format!("`{shown}` is no tar file: {error}"));
+        // Attack: none is needed. A file with a secret in it is named by mistake, and the library's words repeat its start.
+        let unreadable = |error: io::Error| {
+            LayoutError::Form(match error.kind() {
+                io::ErrorKind::Other | io::ErrorKind::InvalidData => "it is no tar file".to_owned(),
+                kind => format!("it is no whole tar file: {kind}"),
+            })
+        };
         let (mut files, mut entries) = (BTreeMap::new(), 0);
         // Raw: headers that would change the ones behind them count as files, and are refused.
         for entry in archive.entries_with_seek().map_err(unreadable)?.raw(true) {

@@ -47,6 +47,14 @@ impl Staging {
     /// When something is there, or nothing can be written beside it.
     pub fn beside(to: &Path) -> Result<Self, StagingError> {
         vacant(to)?;
+        Self::to_replace(to)
+    }
+
+    /// Makes the private folder beside the file `to`, whose place another one takes.
+    ///
+    /// # Errors
+    /// When nothing can be written beside it.
+    pub fn to_replace(to: &Path) -> Result<Self, StagingError> {
         let parent = parent(to);
         let mut tries = 0;
         loop {
@@ -76,6 +84,19 @@ impl Staging {
         let folder = self.folder();
         sync_folders(&folder)
             .and_then(|()| fs::rename(&folder, &self.to))
+            .and_then(|()| sync_folder(parent(&self.to)))
+            .map_err(|error| StagingError::Write(self.to, error))
+    }
+
+    /// Moves a file of the folder to the place of the one that is there, with the permissions that this one has, all at
+    /// once, and as it will be after a power cut. The file itself is written through already.
+    ///
+    /// # Errors
+    /// When it cannot be moved.
+    pub fn replace(self, file: &Path) -> Result<(), StagingError> {
+        fs::metadata(&self.to)
+            .and_then(|found| fs::set_permissions(file, found.permissions()))
+            .and_then(|()| fs::rename(file, &self.to))
             .and_then(|()| sync_folder(parent(&self.to)))
             .map_err(|error| StagingError::Write(self.to, error))
     }

@@ -160,7 +160,10 @@ impl FromStr for DeliveryRef {
         }
         plain(rest)?;
         let (area, bundle) = text.rsplit_once('/').ok_or(AreaRefError::Form(DELIVERY))?;
-        let area: AreaRef = area.parse().map_err(|_| AreaRefError::Form(DELIVERY))?;
+        let area: AreaRef = area.parse().map_err(|error| match error {
+            AreaRefError::Scheme => AreaRefError::NotRemote,
+            _ => AreaRefError::Form(DELIVERY),
+        })?;
         let bundle = bundle.parse().map_err(|_| AreaRefError::Form(DELIVERY))?;
         Ok(Self { area, address: Address::Bundle(bundle) })
     }

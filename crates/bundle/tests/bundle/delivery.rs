@@ -213,10 +213,10 @@ fn a_delivery_is_written_read_and_mailed_as_one_file() {
     opened(&place, &folder.path().join("opened"));
     let mail = folder.path().join("delivery.tar");
     fs::write(place.join("blobs/sha256/leftover"), "not part of it").expect("write");
-    delivery.to_tar(&mail).expect("tar");
+    delivery.to_tar(&mail, &Default::default()).expect("tar");
     opened(&mail, &folder.path().join("opened again"));
     assert_eq!(tree(&folder.path().join("opened")), tree(&folder.path().join("opened again")));
-    assert!(matches!(delivery.to_tar(&mail), Err(LayoutError::Exists(_))));
+    assert!(matches!(delivery.to_tar(&mail, &Default::default()), Err(LayoutError::Exists(_))));
     assert!(matches!(Writer::new(&place), Err(LayoutError::Exists(_))));
     let mailed = Delivery::open(&mail).expect("delivery");
     assert_eq!(mailed.keys(), delivery.keys());
@@ -232,7 +232,9 @@ fn keys_are_wrapped_anew_and_the_content_stays() {
     let (descriptor, written) = written(&place);
     let before = fs::read(place.join(format!("blobs/sha256/{}", written.content.digest.0))).expect("content");
     let mut delivery = Delivery::open(&place).expect("delivery");
-    let blob = delivery.set_keys(keys(&descriptor, "openbao://transit/globex"), None).expect("keys");
+    let blob = delivery
+        .set_keys(keys(&descriptor, "openbao://transit/globex"), None, &Default::default())
+        .expect("keys");
     assert_ne!(blob.digest, written.keys.digest);
     let delivery = Delivery::open(&place).expect("delivery");
     assert_eq!(delivery.bundle(), &written.bundle, "the bundle is the one that was signed");
@@ -243,7 +245,7 @@ fn keys_are_wrapped_anew_and_the_content_stays() {
     other.customer_slug = "initech".parse().expect("slug");
     let mut delivery = delivery;
     assert!(matches!(
-        delivery.set_keys(keys(&other, "local-file://initech"), None),
+        delivery.set_keys(keys(&other, "local-file://initech"), None, &Default::default()),
         Err(LayoutError::Document("keys document", _))
     ));
 }
@@ -572,7 +574,7 @@ fn a_tar_file_holds_a_delivery_and_nothing_else() {
     let place = folder.path().join("delivery");
     written(&place);
     let mail = folder.path().join("delivery.tar");
-    Delivery::open(&place).expect("delivery").to_tar(&mail).expect("tar");
+    Delivery::open(&place).expect("delivery").to_tar(&mail, &Default::default()).expect("tar");
     let good = fs::read(&mail).expect("read");
     let with = |kind: tar::EntryType, name: &str, link: &str| {
         let mut builder = tar::Builder::new(good[..good.len() - 1024].to_vec());

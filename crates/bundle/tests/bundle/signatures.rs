@@ -38,12 +38,15 @@ fn a_delivery_is_signed_in_a_folder_and_in_one_file() {
     let at = |name: &str| folder.path().join(name);
     let (_, written) = written(&at("delivery"));
     assert_eq!(signatures(&at("delivery")), [None, None]);
-    Delivery::open(&at("delivery")).expect("delivery").to_tar(&at("late.tar")).expect("tar");
+    Delivery::open(&at("delivery"))
+        .expect("delivery")
+        .to_tar(&at("late.tar"), &Default::default())
+        .expect("tar");
     let both = sign(&at("delivery"));
     assert_eq!(signatures(&at("delivery")), both);
     let delivery = Delivery::open(&at("delivery")).expect("delivery");
     assert_eq!(delivery.bundle(), &written.bundle, "what is signed is what it was");
-    delivery.to_tar(&at("delivery.tar")).expect("tar");
+    delivery.to_tar(&at("delivery.tar"), &Default::default()).expect("tar");
     assert_eq!(signatures(&at("delivery.tar")), both);
     // One that was one file before it was signed.
     sign(&at("late.tar"));
@@ -82,9 +85,11 @@ fn no_signature_of_former_keys_stays_beside_new_ones() {
     let mut delivery = Delivery::open(&place).expect("delivery");
     let other = keys(&descriptor, "openbao://transit/globex");
     let expected = delivery.manifest_of_keys(&other);
-    assert_eq!(delivery.set_keys(other, None).expect("keys"), expected);
+    assert_eq!(delivery.set_keys(other, None, &Default::default()).expect("keys"), expected);
     assert_eq!(signatures(&place), [bundle.clone(), None]);
-    delivery.set_keys(keys(&descriptor, "openbao://transit/other"), Some(b"{}")).expect("keys");
+    delivery
+        .set_keys(keys(&descriptor, "openbao://transit/other"), Some(b"{}"), &Default::default())
+        .expect("keys");
     assert_eq!(signatures(&place), [bundle, Some(b"{}".to_vec())]);
 }
 

@@ -1,10 +1,10 @@
 //! `rewrap`: the data key of a delivery, wrapped with the key as it is now. What is sealed stays as it is.
 
-use std::{path::Path, time::Instant};
+use std::time::Instant;
 
 use protected_bundle::layout;
 use protected_model::{
-    delivery::{DeliveryManifest, Keys, WrappedDataKey},
+    delivery::{Keys, WrappedDataKey},
     key_ref::KeyRef,
 };
 use serde_json::json;
@@ -12,14 +12,13 @@ use serde_json::json;
 use super::open_bundle::data_key;
 use crate::{
     args::Rewrap,
-    context::Context,
+    context::{self, Context},
     delivery::{
         self,
         storage::{self, Place},
     },
     error::CommandError,
     key_service,
-    signing::{self, Plan},
 };
 
 /// Wraps the keys of one delivery anew, where it lies.
@@ -33,35 +32,18 @@ pub(crate) async fn run(context: &Context, arguments: Rewrap) -> Result<(), Comm
         CommandError::usage("no delivery is named").advise("name it: protected-registry rewrap <bundle>")
     })?;
     let new = settings.key_ref("the key to wrap with", arguments.key_ref, "KEY_REF", None)?;
-    let plan = Plan::of(settings, &arguments.sign)?;
     // What was fetched goes with this.
-    let mut beside = None;
     let (path, area, _fetched) = match storage::locate(&text.0, &settings.working_directory)? {
-        Place::Here(found) => {
-            beside = found.manifest;
-            (found.bundle, None, None)
-        }
+        Place::Here(found) => (found.bundle, None, None),
         Place::Away(delivery, expected) => {
             let (folder, path) =
                 storage::fetch(context, &delivery, expected.as_ref(), &std::env::temp_dir()).await?;
             (path, Some(delivery.area), Some(folder))
         }
     };
+    let is_away = area.is_some();
     let mut bundle = delivery::open(&path)?;
-    if path.is_file() {
-        let message = format!("`{}` is one file, and keys are wrapped anew in a folder", path.display());
-        return Err(CommandError::usage(message)
-            .advise("unpack it first: mkdir bundle && tar -xf bundle.tar -C bundle"));
-    }
-    let manifest = match &beside {
-        None => None,
-        Some(place) => Some((place, delivery::read_manifest(place)?)),
-    };
-    let manifest = manifest.filter(|(_, manifest)| delivery::contradiction(manifest, &bundle).is_none());
     let read = bundle.manifests().keys.digest;
-    // Before a key is touched: what cannot be signed stays as it was.
-    let http = context.http()?;
-    let (session, signing) = signing::enter_to_sign(context, &http, &plan).await?;
     let started = Instant::now();
     let keys = match &new {
         None => same_keys(context, &bundle).await?,
@@ -69,29 +51,25 @@ pub(crate) async fn run(context: &Context, arguments: Rewrap) -> Result<(), Comm
     };
     let before = bundle.keys().keys.clone();
     let made = Keys { keys, ..bundle.keys().clone() };
-    let signature = match &signing {
-        Err(_) => None,
-        Ok(signing) => {
-            let statement = delivery::keys_statement(&bundle, &bundle.manifest_of_keys(&made).digest.0)?;
-            let signed = signing.sign(context, &http, session.as_ref(), vec![statement]).await?;
-            signed.into_iter().next().map(|signed| signed.bundle)
-        }
-    };
     context.cancel.check()?;
-    let was_signed = bundle.manifests().signatures.keys.is_some();
-    let signed = bundle.set_keys(made, signature.as_deref());
-    signed.map_err(|error| delivery::broken(&path, &error))?;
+    let (stop, place) = (context.cancel.shared_flag(), path.clone());
+    let written = context::compute(move || {
+        // What was fetched, and what is copied into another tar file, is held against its digest on the way.
+        if place.is_dir() && !is_away {
+            delivery::check_content(&bundle, &place, &stop)?;
+        }
+        bundle.set_keys(made, None, &stop).map_err(|error| delivery::broken(&place, &error))?;
+        Ok(bundle)
+    });
+    let written = written.await;
+    context.cancel.check()?;
+    let bundle = written?;
     if let Some(area) = area {
         let area = storage::connect(context, &area)?;
         let replaced = context.cancel.or(area.replace_keys(&path, &read)).await?;
         replaced.map_err(|error| storage::failed("storing the new keys", &error))?;
     }
     let console = &context.console;
-    let now = &bundle.keys().keys;
-    let updated = match manifest {
-        None => None,
-        Some((place, manifest)) => update(place, manifest, now)?,
-    };
     let shown = |keys: &[WrappedDataKey]| {
         let shown = keys.iter().map(|key| match &key.key_version {
             Some(version) => format!("{} (version {version})", key.key_ref),
@@ -99,18 +77,10 @@ pub(crate) async fn run(context: &Context, arguments: Rewrap) -> Result<(), Comm
         });
         shown.collect::<Vec<_>>().join(", ")
     };
+    let now = &bundle.keys().keys;
     console.step("rewrap", format!("{} -> {}", shown(&before), shown(now)), started);
     let digest = bundle.bundle().digest;
     console.say(format!("  content   unchanged: {digest}"));
-    if was_signed && signature.is_none() {
-        console.say("  note      the former keys were signed, and these are not");
-    }
-    if let Some(place) = updated {
-        console.say(format!(
-            "  manifest  has the new wrapping: `submit-bundle --manifest {}` puts it on record",
-            place.display()
-        ));
-    }
     if let Some(new) = new.filter(|new| !before.iter().any(|key| key.key_ref.is_same_key(new))) {
         console.say(format!(
             "  note      grants on the former key do not open it as it is now: give them on this one, by `grant-delivery --key-ref {new}`"
@@ -119,25 +89,10 @@ pub(crate) async fn run(context: &Context, arguments: Rewrap) -> Result<(), Comm
     let document = json!({
         "bundle_id": bundle.descriptor().bundle_id,
         "bundle": digest.to_string(),
-        "signed": delivery::signed(&bundle),
         "keys": now.iter().map(|key| json!({"key_ref": key.key_ref, "key_version": key.key_version})).collect::<Vec<_>>(),
     });
     console.result(&format!("{}\n{digest}", bundle.descriptor().bundle_id), &document);
     Ok(())
-}
-
-/// Writes the new wrapping of its key into the manifest beside the bundle, and returns where that is. Under another key the
-/// manifest stays: it is what is on record, and grants are found by it.
-fn update<'a>(
-    place: &'a Path,
-    mut manifest: DeliveryManifest,
-    keys: &[WrappedDataKey],
-) -> Result<Option<&'a Path>, CommandError> {
-    let Some(key) = keys.iter().find(|key| key.key_ref == manifest.key_ref) else { return Ok(None) };
-    manifest.key_provider.wrapped_key.clone_from(&key.wrapped_key);
-    manifest.key_provider.wrapped_key_sha256 = key.wrapped_key_sha256;
-    delivery::save_manifest(place.parent().unwrap_or(Path::new(".")), &manifest)?;
-    Ok(Some(place))
 }
 
 /// Has each service wrap its own key anew.

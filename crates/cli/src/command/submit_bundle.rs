@@ -27,6 +27,7 @@ pub(crate) async fn run(context: &Context, arguments: SubmitBundle) -> Result<()
             .advise(format!("name it with --manifest: `{MANIFEST}` in the folder of the delivery"))
     })?;
     let path = settings.working_directory.join(path);
+    let path = if path.is_dir() { path.join(MANIFEST) } else { path };
     let manifest = delivery::read_manifest(&path)?;
     // Where the bundle is not at hand, what FractalOps has on record names it by digest all the same.
     let mut signed = None;

@@ -71,6 +71,7 @@ const MAX_DOCUMENT_BYTES: u64 = 64 << 20;
 const MAX_PACKAGE_JSON_BYTES: u64 = 1 << 20;
 
 /// What is to be delivered.
+#[derive(Clone)]
 pub(crate) struct Wanted {
     /// What the build says when not given.
     pub(crate) package: Option<PackageName>,
@@ -116,6 +117,9 @@ pub(crate) fn collect(wanted: &Wanted, stop: &Arc<AtomicBool>) -> Result<Content
             fs::File::open(source).and_then(|inner| digest(Stoppable { inner, stop: Arc::clone(stop) }));
         let (sha256, size) = read.map_err(|error| reading(source, &error))?;
         files.push(Content { path: path.clone(), sha256, size });
+    }
+    if files.is_empty() {
+        return Err(CommandError::usage("there is no file in what is to be delivered"));
     }
     if files.iter().all(|file| is_evidence(&file.path)) {
         return Err(CommandError::usage("there is nothing to deliver but documents about it"));

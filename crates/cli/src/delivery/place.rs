@@ -4,6 +4,7 @@ use std::{
     fs,
     io::{self, Read, Write},
     path::{Path, PathBuf},
+    sync::{Arc, atomic::AtomicBool},
 };
 
 use protected_bundle::{
@@ -15,6 +16,7 @@ use protected_model::{
     integrity::canonical,
 };
 
+use super::contents::{Stoppable, digest};
 use crate::error::{CommandError, Kind};
 
 /// The manifest of a delivery, in its folder.
@@ -36,20 +38,27 @@ pub(crate) struct Found {
     pub(crate) manifest: Option<PathBuf>,
 }
 
-/// Finds the delivery that `path` names: its folder, or the bundle itself.
+/// Finds the delivery that `path` names: its folder, the bundle itself, or a manifest beside it.
 ///
 /// # Errors
 /// When there is none.
 pub(crate) fn find(path: &Path) -> Result<Found, CommandError> {
+    let none = |message: String| {
+        CommandError::usage(message).advise(format!(
+            "name the folder with `{BUNDLE}` or `{BUNDLE_TAR}` in it, or one of these themselves, or in an area <area>/<bundle id>"
+        ))
+    };
     let bundle = if path.is_dir() {
         let inside = [path.to_owned(), path.join(BUNDLE), path.join(BUNDLE_TAR)];
         let is_bundle = |path: &PathBuf| path.is_file() || path.join("oci-layout").is_file();
-        inside.into_iter().find(is_bundle).ok_or_else(|| {
-            let message = format!("`{}` holds no delivery", path.display());
-            CommandError::usage(message).advise(format!(
-                "name the folder with `{BUNDLE}` or `{BUNDLE_TAR}` in it, or one of these themselves"
-            ))
-        })?
+        inside
+            .into_iter()
+            .find(is_bundle)
+            .ok_or_else(|| none(format!("`{}` holds no delivery", path.display())))?
+    } else if is_manifest(path) {
+        let beside = find(path.parent().unwrap_or(Path::new(".")));
+        let beside = beside.map_err(|_| none(format!("no bundle stands beside `{}`", path.display())))?;
+        return Ok(Found { manifest: Some(path.to_owned()), ..beside });
     } else if path.is_file() {
         path.to_owned()
     } else {
@@ -59,8 +68,16 @@ pub(crate) fn find(path: &Path) -> Result<Found, CommandError> {
     Ok(Found { manifest: Some(beside).filter(|path| path.is_file()), bundle })
 }
 
-/// Returns the delivery at `path`, if it is one by its form: a folder with a bundle, a layout, or a tar file.
-pub(crate) fn at(path: &Path) -> Option<Found> {
+/// Whether this is a file that may be the manifest of a delivery, and is no bundle.
+pub(crate) fn is_manifest(path: &Path) -> bool {
+    path.is_file() && path.extension().is_some_and(|extension| extension == "json")
+}
+
+/// Returns the delivery at `path`, if it is one by its form: a folder with a bundle, a layout, a tar file, or a manifest.
+///
+/// # Errors
+/// When a manifest has no bundle beside it.
+pub(crate) fn at(path: &Path) -> Result<Option<Found>, CommandError> {
     let is_tar = path.is_file() && path.extension().is_some_and(|extension| extension == "tar");
     // Attack: a bundle laid beside a tarball, so that nobody looks at the tarball.
     let has_tarball = |folder: &Path| {
@@ -68,7 +85,11 @@ pub(crate) fn at(path: &Path) -> Option<Found> {
             all.any(|entry| entry.is_ok_and(|it| it.path().extension().is_some_and(|it| it == "tgz")))
         })
     };
-    if is_tar || path.is_dir() && !has_tarball(path) { find(path).ok() } else { None }
+    match () {
+        () if is_manifest(path) => find(path).map(Some),
+        () if is_tar || path.is_dir() && !has_tarball(path) => Ok(find(path).ok()),
+        () => Ok(None),
+    }
 }
 
 /// Reads what stands around the sealed content.
@@ -77,6 +98,22 @@ pub(crate) fn at(path: &Path) -> Option<Found> {
 /// When it is no delivery, or a part of it is not what the others say.
 pub(crate) fn open(bundle: &Path) -> Result<layout::Delivery, CommandError> {
     layout::Delivery::open(bundle).map_err(|error| broken(bundle, &error))
+}
+
+/// Reads the sealed content to its end, and holds it against its digest.
+///
+/// # Errors
+/// When it is another, or cannot be read, and at `stop`.
+pub(crate) fn check_content(
+    bundle: &layout::Delivery,
+    path: &Path,
+    stop: &Arc<AtomicBool>,
+) -> Result<(), CommandError> {
+    let failed = |error: LayoutError| broken(path, &error);
+    let sealed = Stoppable { inner: bundle.unverified_content().map_err(failed)?, stop: Arc::clone(stop) };
+    let (sha256, size) =
+        digest(sealed).map_err(|error| failed(LayoutError::Read(bundle.content().path(), error)))?;
+    bundle.content().matches(layout::Digest(sha256), size).map_err(failed)
 }
 
 /// Tells what is wrong with a bundle.

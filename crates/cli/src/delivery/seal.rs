@@ -132,7 +132,7 @@ impl Sealed {
         let appeared = context::compute(move || {
             let folder = self.staging.folder();
             if self.one_file {
-                to_one_file(&folder.join(BUNDLE), &folder.join(BUNDLE_TAR))?;
+                to_one_file(&folder.join(BUNDLE), &folder.join(BUNDLE_TAR), &stop)?;
             }
             if stop.load(Ordering::SeqCst) {
                 return Err(CommandError::new(Kind::Failed, "stopped"));
@@ -188,9 +188,9 @@ fn write(
     Ok(())
 }
 
-fn to_one_file(folder: &Path, tar: &Path) -> Result<(), CommandError> {
+fn to_one_file(folder: &Path, tar: &Path, stop: &AtomicBool) -> Result<(), CommandError> {
     let delivery = Delivery::open(folder).map_err(|error| broken(folder, &error))?;
-    delivery.to_tar(tar).map_err(|error| broken(tar, &error))?;
+    delivery.to_tar(tar, stop).map_err(|error| broken(tar, &error))?;
     fs::remove_dir_all(folder).map_err(|error| {
         CommandError::new(Kind::Failed, format!("cannot remove `{}`: {error}", folder.display()))
     })

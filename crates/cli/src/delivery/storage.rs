@@ -9,7 +9,7 @@ use protected_model::digest::Sha256;
 use protected_storage::{Area, AreaRef, AreaRefError, DeliveryRef, Settings, StorageError, Stored};
 use tempfile::TempDir;
 
-use super::place::{Found, find, read_manifest};
+use super::place::{Found, find, is_manifest, read_manifest};
 use crate::{
     console::human_size,
     context::Context,
@@ -37,13 +37,13 @@ pub(crate) fn locate(text: &str, working_directory: &Path) -> Result<Place, Comm
         return Ok(Place::Away(away(text)?, None));
     }
     let path = working_directory.join(text);
-    if !path.is_file() || path.extension().is_none_or(|extension| extension != "json") {
+    if !is_manifest(&path) {
         return find(&path).map(Place::Here);
     }
     let manifest = read_manifest(&path)?;
     match &manifest.bundle.uri {
         Some(uri) => Ok(Place::Away(away(uri)?, Some(manifest.bundle.sha256))),
-        None => find(path.parent().unwrap_or(working_directory)).map(Place::Here),
+        None => find(&path).map(Place::Here),
     }
 }
 

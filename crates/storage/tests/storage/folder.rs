@@ -44,7 +44,7 @@ async fn a_delivery_is_stored_once_and_comes_back_as_it_was() {
     assert_eq!(names(folder.path()).iter().filter(|name| name.starts_with('.')).count(), 0);
     // A tar file of it is the same delivery.
     let tar = folder.path().join("sealed.tar");
-    Delivery::open(&layout).expect("delivery").to_tar(&tar).expect("tar");
+    Delivery::open(&layout).expect("delivery").to_tar(&tar, &Default::default()).expect("tar");
     assert_eq!(area.store(&tar, &unwatched).await.expect("stored again").sent, 0);
 }
 

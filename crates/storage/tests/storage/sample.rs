@@ -100,7 +100,7 @@ pub(crate) fn rewrap_signed(layout: &Path, version: u32, signature: Option<&[u8]
     let mut delivery = Delivery::open(layout).expect("delivery");
     let before = delivery.manifests().keys.digest;
     let keys = keys(delivery.descriptor(), version);
-    delivery.set_keys(keys, signature).expect("keys");
+    delivery.set_keys(keys, signature, &Default::default()).expect("keys");
     before
 }
 
