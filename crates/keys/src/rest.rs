@@ -57,8 +57,8 @@ impl Login {
         }
         let asked = Instant::now();
         let (token, lasts) = log_in.await?;
-        // A tenth before its end, so that none ends on its way.
-        let until = lasts.map(|lasts| asked + lasts.mul_f64(0.9));
+        // A tenth before its end, so that none ends on its way. One that is said to outlast this clock is kept.
+        let until = lasts.and_then(|lasts| asked.checked_add(lasts - lasts / 10));
         Ok(held.insert((token, until)).0.clone())
     }
 }
@@ -184,6 +184,27 @@ pub(crate) fn text(path: &Path) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Attack: a service that says any number of seconds at all.
+    #[tokio::test]
+    async fn a_login_lasts_as_long_as_it_is_said_to() {
+        for (lasts, logins) in [
+            (Some(Duration::ZERO), 3),
+            (Some(Duration::from_secs(300)), 1),
+            (Some(Duration::MAX), 1),
+            (None, 1),
+        ] {
+            let (login, asked) = (Login::default(), std::cell::Cell::new(0));
+            for _ in 0..3 {
+                let log_in = async {
+                    asked.set(asked.get() + 1);
+                    Ok((AccessToken::new("token"), lasts))
+                };
+                login.token(log_in).await.expect("token");
+            }
+            assert_eq!(asked.get(), logins, "{lasts:?}");
+        }
+    }
 
     #[test]
     fn only_a_whole_data_key_is_one() {
