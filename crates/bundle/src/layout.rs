@@ -9,9 +9,12 @@ pub mod signature;
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
-    io::{self, Read, Seek, SeekFrom, Write},
+    io::{self, Read, Write},
     path::{Path, PathBuf},
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use protected_model::{
@@ -271,6 +274,9 @@ pub enum LayoutError {
         /// What is there.
         found: String,
     },
+    /// Another command wrote it since it was read.
+    #[error("it was changed meanwhile, and is left as it is now: the same command again looks at that")]
+    Changed,
     /// It is no delivery.
     #[error("this is no delivery: {0}")]
     Form(String),
@@ -512,6 +518,8 @@ fn save(place: &Path, bytes: &[u8]) -> Result<(), LayoutError> {
 #[derive(Debug)]
 pub struct Delivery {
     place: Place,
+    /// The index as it was read.
+    index: Vec<u8>,
     manifests: Manifests,
     content: Blob,
     descriptor: Descriptor,
@@ -521,9 +529,11 @@ pub struct Delivery {
 #[derive(Debug)]
 enum Place {
     Folder(PathBuf),
-    /// Each file's place in the archive, by its name.
+    /// Each file's place in the archive, by its name. The archive stays open: where another one takes its place, these
+    /// are still the places in this one.
     Tar {
         path: PathBuf,
+        archive: Arc<fs::File>,
         files: BTreeMap<String, (u64, u64)>,
     },
 }
@@ -540,7 +550,8 @@ impl Delivery {
         if version.as_ref().and_then(serde_json::Value::as_str) != Some("1.0.0") {
             return Err(LayoutError::Form("`oci-layout` is not of version 1.0.0".to_owned()));
         }
-        let manifests = Manifests::of_index(&place.document("index.json")?)?;
+        let index = place.document("index.json")?;
+        let manifests = Manifests::of_index(&index)?;
         let bundle = &manifests.bundle;
         let [config, descriptor, content] = blobs_of_bundle(bundle, &place.blob(bundle)?)?;
         if place.blob(&config)? != EMPTY_CONFIG {
@@ -551,7 +562,7 @@ impl Delivery {
         let [_, layer] = blobs_of_keys(&manifests.keys, &place.blob(&manifests.keys)?, bundle)?;
         let keys = Keys::parse(&place.blob(&layer)?, &descriptor)
             .map_err(|error| LayoutError::Document("keys document", error))?;
-        let delivery = Self { place, manifests, content, descriptor, keys };
+        let delivery = Self { place, index, manifests, content, descriptor, keys };
         for part in Part::ALL {
             delivery.unverified_signature(part)?;
         }
@@ -747,19 +758,30 @@ impl Delivery {
                 for document in made {
                     save(&folder.join(blob_path(&Digest(Sha256::of(&document)))), &document)?;
                 }
+                self.unchanged(folder)?;
                 save(&folder.join("index.json"), &index)?;
             }
             Place::Tar { path, .. } => {
                 // The file, and not the link that leads to it.
                 let path = fs::canonicalize(path).map_err(|error| LayoutError::Write(path.clone(), error))?;
                 let staging = Staging::to_replace(&path)?;
-                let archive = self.archive(&staging.folder(), (index, made), kept, stop)?;
+                let archive = self.archive(&staging.folder(), (index.clone(), made), kept, stop)?;
+                self.unchanged(&path)?;
                 staging.replace(archive.path())?;
                 self.place = Place::open(&path)?;
             }
         }
-        self.manifests = manifests;
+        (self.manifests, self.index) = (manifests, index);
         Ok(())
+    }
+
+    /// Refuses to write over what another command wrote since it was read.
+    ///
+    /// Attack: none is needed. Two jobs at once, and the keys that the one wrapped are gone without a word once the other
+    /// has signed.
+    fn unchanged(&self, path: &Path) -> Result<(), LayoutError> {
+        let now = Place::open(path)?.document("index.json")?;
+        if now == self.index { Ok(()) } else { Err(LayoutError::Changed) }
     }
 
     /// Writes the whole layout as one tar file.
@@ -854,7 +876,8 @@ impl Place {
             return Ok(Self::Folder(path.to_owned()));
         }
         let file = fs::File::open(path).map_err(|error| LayoutError::Read(shown.clone(), error))?;
-        let mut archive = tar::Archive::new(file);
+        let file = Arc::new(file);
+        let mut archive = tar::Archive::new(&*file);
         // Attack: none is needed. A file with a secret in it is named by mistake, and the library's words repeat its start.
         let unreadable = |error: io::Error| {
             LayoutError::Form(match error.kind() {
@@ -884,11 +907,11 @@ impl Place {
                 return Err(LayoutError::Form(format!("`{name}` is in it twice")));
             }
         }
-        Ok(Self::Tar { path: path.to_owned(), files })
+        Ok(Self::Tar { path: path.to_owned(), archive: file, files })
     }
 
     /// Returns a file at its start, and its size.
-    fn file(&self, name: &str) -> Result<(fs::File, u64), LayoutError> {
+    fn file(&self, name: &str) -> Result<(Piece, u64), LayoutError> {
         let failed = |error| LayoutError::Read(name.to_owned(), error);
         match self {
             Self::Folder(folder) => {
@@ -898,14 +921,13 @@ impl Place {
                 if !found.is_file() {
                     return Err(LayoutError::Form(format!("`{name}` is no file")));
                 }
-                Ok((fs::File::open(&place).map_err(failed)?, found.len()))
+                let file = Arc::new(fs::File::open(&place).map_err(failed)?);
+                Ok((Piece { file, at: 0 }, found.len()))
             }
-            Self::Tar { path, files } => {
+            Self::Tar { archive, files, .. } => {
                 let missing = || io::Error::from(io::ErrorKind::NotFound);
                 let (at, size) = files.get(name).copied().ok_or_else(|| failed(missing()))?;
-                let mut file = fs::File::open(path).map_err(failed)?;
-                file.seek(SeekFrom::Start(at)).map_err(failed)?;
-                Ok((file, size))
+                Ok((Piece { file: Arc::clone(archive), at }, size))
             }
         }
     }
@@ -927,6 +949,23 @@ impl Place {
         let bytes = self.document(&blob.path())?;
         blob.check(&bytes)?;
         Ok(bytes)
+    }
+}
+
+/// A file from some place on, read without moving where others read in it.
+struct Piece {
+    file: Arc<fs::File>,
+    at: u64,
+}
+
+impl Read for Piece {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        #[cfg(unix)]
+        let read = std::os::unix::fs::FileExt::read_at(&*self.file, buffer, self.at)?;
+        #[cfg(windows)]
+        let read = std::os::windows::fs::FileExt::seek_read(&*self.file, buffer, self.at)?;
+        self.at += read as u64;
+        Ok(read)
     }
 }
 

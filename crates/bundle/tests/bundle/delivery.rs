@@ -11,7 +11,7 @@ use std::{
 use protected_bundle::{
     ParallelOpener, ParallelSealer,
     archive::{self, ArchiveError},
-    layout::{Delivery, LayoutError, Writer, Written},
+    layout::{Delivery, LayoutError, Writer, Written, signature::Part},
 };
 use protected_model::{
     delivery::{ARTIFACT_TYPE, CONTENT, Content, DESCRIPTOR, DeliveryError, Descriptor, KEYS},
@@ -248,6 +248,33 @@ fn keys_are_wrapped_anew_and_the_content_stays() {
         delivery.set_keys(keys(&other, "local-file://initech"), None, &Default::default()),
         Err(LayoutError::Document("keys document", _))
     ));
+}
+
+/// Two commands at once: the second does not undo the first, and what was opened before reads on as it was.
+#[test]
+fn what_another_wrote_meanwhile_is_not_overwritten() {
+    let folder = tempfile::tempdir().expect("folder");
+    let (place, mail) = (folder.path().join("delivery"), folder.path().join("delivery.tar"));
+    let (descriptor, _) = written(&place);
+    Delivery::open(&place).expect("delivery").to_tar(&mail, &Default::default()).expect("tar");
+    for path in [&place, &mail] {
+        let open = || Delivery::open(path).expect("delivery");
+        let (mut first, mut second, mut third) = (open(), open(), open());
+        let new = keys(&descriptor, "openbao://transit/globex");
+        let blob = first.set_keys(new, None, &Default::default()).expect("keys");
+        let other = keys(&descriptor, "openbao://transit/other");
+        let late = second.set_keys(other, None, &Default::default());
+        assert!(matches!(late, Err(LayoutError::Changed)), "{late:?}");
+        let late = third.add_signatures(&[(Part::Bundle, b"{}".to_vec())]);
+        assert!(matches!(late, Err(LayoutError::Changed)), "{late:?}");
+        assert_eq!(open().manifests().keys, blob, "what the first wrote");
+        let mut content = Vec::new();
+        second.unverified_content().expect("content").read_to_end(&mut content).expect("read");
+        assert_eq!(Sha256::of(&content), second.content().digest.0, "read at the places of another file");
+        // Whoever wrote it goes on.
+        first.add_signatures(&[(Part::Bundle, b"{}".to_vec())]).expect("signed");
+        assert_eq!(fs::read_dir(folder.path()).expect("folder").count(), 2, "something was left");
+    }
 }
 
 /// Changes one file of a delivery and gives the error that follows.

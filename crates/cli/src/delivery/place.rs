@@ -121,6 +121,7 @@ pub(crate) fn broken(bundle: &Path, error: &LayoutError) -> CommandError {
     let kind = match error {
         LayoutError::Write(..) => Kind::Failed,
         LayoutError::Exists(_) => Kind::Usage,
+        LayoutError::Changed => Kind::Conflict,
         _ => Kind::BadInput,
     };
     CommandError::from_error(kind, &format!("the bundle `{}`", bundle.display()), error)
