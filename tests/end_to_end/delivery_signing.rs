@@ -1,11 +1,15 @@
 //! Signed deliveries: what is signed of one, who checks it, and what is refused.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::Path,
+    process::{Child, Command},
+};
 
 use serde_json::{Value, json};
 
 use crate::{
-    deliver::{deliver, key, open, read_json, small},
+    deliver::{begun, deliver, key, large, open, read_json, small},
     harness::World,
     signing::{asked, statement_of},
 };
@@ -29,6 +33,35 @@ fn signature(bundle: &Path, predicate_type: &str) -> Option<(Value, Value, Value
     let manifest = read_json(&blob(bundle, entry));
     let signed = read_json(&blob(bundle, &manifest["layers"][0]));
     Some((entry.clone(), manifest, signed))
+}
+
+/// Whoever comes second signs what is there, and not what nobody gets.
+#[test]
+fn a_delivery_that_another_command_sealed_meanwhile_is_signed() {
+    let world = World::new();
+    key(&world, "keys", "globex", "00");
+    let file = large(&world, "app.bin", 96);
+    let named = |more: &[&str]| {
+        deliver(&world, &file, "sealed", &[&["@acme/core", "--version", "1.0.0"], more].concat())
+    };
+    let signal = |child: &Child, name: &str| {
+        let sent = Command::new("kill").args([name, &child.id().to_string()]).status().expect("kill");
+        assert!(sent.success());
+    };
+    let mut child = begun(&world, named(&[]));
+    signal(&child, "-STOP");
+    let told = world.run(named(&["--sign", "off", "--format", "json"]));
+    let told: Value = serde_json::from_str(&told.succeeded().stdout).expect("JSON");
+    assert_eq!((&told["status"], &told["signed"]), (&json!("sealed"), &json!([])));
+    signal(&child, "-CONT");
+    assert!(child.wait().expect("wait").success());
+    let bundle = world.path("work/sealed/bundle");
+    assert!(signature(&bundle, BUNDLE).is_some() && signature(&bundle, KEYS).is_some(), "nobody signed it");
+    let index = read_json(&bundle.join("index.json"));
+    assert_eq!(index["manifests"][0]["annotations"]["org.opencontainers.image.ref.name"], told["bundle_id"]);
+    assert_eq!(world.count("bundle.create", "allow", None), 1);
+    // The world looks for tokens in every file, letter by letter.
+    fs::remove_dir_all(world.path("work")).expect("remove");
 }
 
 #[test]

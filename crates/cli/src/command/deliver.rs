@@ -46,7 +46,7 @@ const DEFAULT_FOLDER: &str = "protected-delivery";
 pub(crate) async fn run(context: &Context, arguments: Deliver) -> Result<(), CommandError> {
     let settled = Settled::of(context, arguments)?;
     let contents = settled.contents(context).await?;
-    let delivering = Delivering::begin(context, settled, contents).await?;
+    let mut delivering = Delivering::begin(context, settled, contents).await?;
     let (found, bundle) = delivering.seal().await?;
     let uri = delivering.store(&found).await?;
     let manifest = delivering.settle_manifest(&found, &bundle, uri)?;
@@ -213,6 +213,7 @@ struct Delivering<'a> {
     contents: Contents,
     tenant: TenantId,
     out: PathBuf,
+    /// Whether nothing is there yet; once it is sealed, whether this command sealed what is there.
     is_new: bool,
     session: Option<Session>,
     signing: Result<Signing, Unsigned>,
@@ -249,8 +250,8 @@ impl<'a> Delivering<'a> {
     }
 
     /// Seals and signs it, or takes up what was sealed before if that is what is asked for.
-    async fn seal(&self) -> Result<(Found, layout::Delivery), CommandError> {
-        let mut signed = Ok(());
+    async fn seal(&mut self) -> Result<(Found, layout::Delivery), CommandError> {
+        let (mut signed, mut is_own) = (Ok(()), false);
         if self.is_new {
             let sealed =
                 delivery::seal(self.context, self.order()?, &self.contents, &*self.settled.service).await?;
@@ -262,7 +263,7 @@ impl<'a> Delivering<'a> {
                 // What is sealed appears also where nobody signs it: the same command goes on from there.
                 signed = self.sign(&mut bundle, &place).await;
                 self.context.cancel.check()?;
-                sealed.appear(self.context).await?;
+                is_own = sealed.appear(self.context).await?;
             }
         }
         let found = delivery::find(&self.out)?;
@@ -271,11 +272,12 @@ impl<'a> Delivering<'a> {
         }
         let mut bundle = delivery::open(&found.bundle)?;
         self.check(&bundle)?;
-        if !self.is_new {
+        if !is_own {
             self.tell_sealed(&bundle, "before, under");
             signed = self.sign(&mut bundle, &found.bundle).await;
         }
         signed.map_err(|error| error.advise("the delivery is sealed: the same command again signs it"))?;
+        self.is_new = is_own;
         Ok((found, bundle))
     }
 

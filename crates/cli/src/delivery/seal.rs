@@ -123,11 +123,11 @@ impl Sealed {
         self.staging.folder().join(BUNDLE)
     }
 
-    /// Lets the bundle appear, whole or not at all.
+    /// Lets the bundle appear, whole or not at all, and returns whether it did: another command may have been faster.
     ///
     /// # Errors
     /// When it cannot be written, and at a signal.
-    pub(crate) async fn appear(self, context: &Context) -> Result<(), CommandError> {
+    pub(crate) async fn appear(self, context: &Context) -> Result<bool, CommandError> {
         let stop = context.cancel.shared_flag();
         let appeared = context::compute(move || {
             let folder = self.staging.folder();
@@ -138,7 +138,8 @@ impl Sealed {
                 return Err(CommandError::new(Kind::Failed, "stopped"));
             }
             match self.staging.appear() {
-                Ok(()) | Err(StagingError::Exists(_)) => Ok(()),
+                Ok(()) => Ok(true),
+                Err(StagingError::Exists(_)) => Ok(false),
                 Err(error) => Err(failed("letting it appear", &error)),
             }
         })
