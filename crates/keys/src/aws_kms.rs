@@ -550,10 +550,16 @@ fn is_principal(grantee: &Grantee) -> bool {
     account && ["iam", "sts"].contains(service) && !resource.is_empty() && !resource.contains('*')
 }
 
-/// Whether a principal is the whole account that a grantee is in, which hands on what it may.
-fn is_account_of(principal: &str, grantee: &Grantee) -> bool {
-    let account = grantee.as_str().split(':').nth(4).unwrap_or_default();
-    principal == format!("arn:aws:iam::{account}:root")
+/// Whether a principal hands on to a grantee what it may: the whole account that it is in, or the role whose session it is.
+fn includes(principal: &str, grantee: &Grantee) -> bool {
+    let parts: Vec<&str> = grantee.as_str().splitn(6, ':').collect();
+    let [_, _, service, _, account, resource] = parts.as_slice() else { return false };
+    let Some(own) = principal.strip_prefix(&format!("arn:aws:iam::{account}:")) else { return false };
+    let role = resource.strip_prefix("assumed-role/").filter(|_| *service == "sts");
+    // A session is named without the path of its role.
+    let is_role =
+        own.starts_with("role/") && own.rsplit('/').next() == role.and_then(|role| role.split('/').next());
+    own == "root" || is_role
 }
 
 /// Returns the bytes of a wrapped key.
@@ -666,7 +672,7 @@ impl KeyService for Kms {
             let same = principal == terms.grantee.as_str();
             if grant.name.as_ref() == Some(&name) || same && grant.opens_alone(terms.context) {
                 revoked.was |= self.revoke_one(&grant).await?;
-            } else if grant.opens(terms.context) && (same || is_account_of(principal, terms.grantee)) {
+            } else if grant.opens(terms.context) && (same || includes(principal, terms.grantee)) {
                 let reference = self.grant_reference(&grant.grant_id)?;
                 let to = if same { String::new() } else { format!(" to {}", rest::readable(principal)) };
                 revoked.still.push(format!("{reference}{to}, which is for more than this delivery"));
@@ -701,5 +707,33 @@ impl SigningKey for KmsSigningKey {
             key: kms.key.clone(),
             reason: "what the service signed does not verify with its public key".to_owned(),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Attack: a session is granted and taken back, and its role was granted before.
+    #[test]
+    fn who_has_what_another_may_is_seen() {
+        let session = "arn:aws:sts::123456789012:assumed-role/Deploy/job-7";
+        let role = "arn:aws:iam::123456789012:role/Deploy";
+        for (principal, grantee, expected) in [
+            (role, session, true),
+            ("arn:aws:iam::123456789012:role/a/path/Deploy", session, true),
+            ("arn:aws:iam::123456789012:root", session, true),
+            ("arn:aws:iam::123456789012:root", role, true),
+            ("arn:aws:iam::210987654321:role/Deploy", session, false),
+            ("arn:aws:iam::210987654321:root", role, false),
+            ("arn:aws:iam::123456789012:role/Deploy2", session, false),
+            ("arn:aws:iam::123456789012:role/job-7", session, false),
+            ("arn:aws:iam::123456789012:user/Deploy", session, false),
+            ("arn:aws:iam::123456789012:role/a/path/Deploy", role, false),
+            ("", role, false),
+        ] {
+            let grantee = grantee.parse().expect("grantee");
+            assert_eq!(includes(principal, &grantee), expected, "{principal} for {grantee}");
+        }
     }
 }
