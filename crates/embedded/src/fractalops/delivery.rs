@@ -30,7 +30,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     audit::filter,
-    decide,
+    builds, decide,
     evidence::{About, NewDocument, add},
     page_size, posted, wrong_query,
 };
@@ -79,7 +79,10 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
             .repeatable()
             .takes::<DeliveryManifest>()
             .answers::<Bundle>(201, "It is on record")
-            .answers::<Bundle>(200, "The same delivery was on record"),
+            .answers::<Bundle>(
+                200,
+                "It was on record; a data key that was wrapped anew is the one on record now",
+            ),
         Endpoint::get(&format!("{BUNDLES_PATH}/{{bundle_id}}"), "Get a delivery", one)
             .credential(Credential::SessionOrOperator)
             .answers::<Bundle>(200, "The delivery with its grants"),
@@ -134,6 +137,7 @@ async fn registered(
     event.0.target.bundle_id = Some(manifest.bundle_id.to_string());
     allowed(app, &session, &manifest, event)?;
     manifest.check().map_err(refused)?;
+    of_its_build(app, &manifest)?;
     let document = canonical(&manifest);
     let (blobs, bytes) = (app.store.blobs().clone(), document.clone());
     let sha256 = tokio::task::spawn_blocking(move || blobs.put(&bytes)).await;
@@ -177,6 +181,30 @@ fn allowed(app: &App, session: &Session, manifest: &DeliveryManifest, event: &mu
     decide::may_publish(app, session, Some(tenant_id), project_slug, package_name, event)
 }
 
+/// Refuses a delivery of a build that is not on record, or is another package's or version's.
+fn of_its_build(app: &App, manifest: &DeliveryManifest) -> Answer<()> {
+    let DeliveryManifest { tenant_id, package_name, version, build_id, .. } = manifest;
+    let Some(said) = build_id else { return Ok(()) };
+    let build = builds::of_version(&app.store.read()?, tenant_id, package_name, version)?;
+    let build = build.filter(|build| build.project_slug == manifest.project_slug);
+    if build.as_ref().is_some_and(|build| build.id == *said) {
+        return Ok(());
+    }
+    let said: String = said.chars().take(40).flat_map(char::escape_debug).collect();
+    let has = build.map_or_else(|| "none".to_owned(), |build| build.id);
+    let message =
+        format!("the delivery is said to be of build {said}, and {package_name}@{version} has {has}");
+    Err(Refusal::new(Code::INVALID_DOCUMENT, message))
+}
+
+/// Returns whether two manifests are of one delivery whose data key was wrapped anew by the same key.
+fn is_rewrapped(former: &DeliveryManifest, new: &DeliveryManifest) -> bool {
+    let mut as_former = new.clone();
+    as_former.key_provider.wrapped_key.clone_from(&former.key_provider.wrapped_key);
+    as_former.key_provider.wrapped_key_sha256 = former.key_provider.wrapped_key_sha256;
+    as_former == *former
+}
+
 fn refused(error: DeliveryError) -> Refusal {
     let message = format!("the delivery manifest is refused: {error}");
     match error {
@@ -203,16 +231,22 @@ enum Inserted {
 
 impl NewBundle {
     fn insert(self, txn: &WriteTransaction) -> Result<(Inserted, Stored, Vec<Grant>), StoreError> {
-        let Self { manifest, document, producer, session, base_url, event } = self;
+        let Self { manifest, document, producer, session, base_url, mut event } = self;
         let publisher = session.publisher();
         let (tenant, id) = (manifest.tenant_id.to_string(), manifest.bundle_id.to_string());
         let key = (tenant.as_str(), id.as_str());
         let mut bundles = txn.open_table(BUNDLES)?;
-        if let Some(json) = bundles.get(key)? {
-            let stored: Stored = parse(&id, json.value())?;
-            let status = if stored.manifest == manifest { Inserted::Same } else { Inserted::Other };
-            let grants = grants_of(&txn.open_table(BY_GRANTEE)?, &txn.open_table(GRANTS)?, key)?;
-            return Ok((status, stored, grants));
+        let former: Option<Stored> = bundles.get(key)?.map(|json| parse(&id, json.value())).transpose()?;
+        let grants = grants_of(&txn.open_table(BY_GRANTEE)?, &txn.open_table(GRANTS)?, key)?;
+        let former = match former {
+            Some(stored) if stored.manifest == manifest => return Ok((Inserted::Same, stored, grants)),
+            Some(stored) if !is_rewrapped(&stored.manifest, &manifest) => {
+                return Ok((Inserted::Other, stored, grants));
+            }
+            former => former,
+        };
+        if former.is_some() {
+            event.0.action = "bundle.rewrap".to_owned();
         }
         let event = audit::append(txn, event)?;
         let about = About {
@@ -225,7 +259,7 @@ impl NewBundle {
                 sha256: manifest.bundle.sha256,
                 sha512: None,
             },
-            build_id: None,
+            build_id: manifest.build_id.as_deref(),
             token_jti: Some(&session.token_jti),
             publisher: publisher.as_ref(),
             audit_event_id: &event.id,
@@ -233,7 +267,14 @@ impl NewBundle {
             created_at: event.ts,
             base_url: &base_url,
         };
-        let evidence = vec![add(txn, document, &about)?];
+        let document = add(txn, document, &about)?;
+        if let Some(mut stored) = former {
+            stored.manifest = manifest;
+            stored.evidence.push(document);
+            bundles.insert(key, written(&stored)?.as_slice())?;
+            return Ok((Inserted::Same, stored, grants));
+        }
+        let evidence = vec![document];
         let at = ulid::Ulid::generate().to_string();
         let stored =
             Stored { manifest, at: at.clone(), evidence, created_at: event.ts, audit_event_id: event.id };

@@ -78,6 +78,22 @@ async fn a_delivery_is_registered_granted_revoked_and_shown() {
     let again: Bundle = read(&service.post(BUNDLES, &session, &body).await, 200);
     assert_eq!(again, bundle);
 
+    // Wrapped anew by the same key: the record has that, and every manifest that it had is evidence.
+    let mut rewrapped = body.clone();
+    let wrapped = "newer".repeat(15);
+    rewrapped["key_provider"]["wrapped_key"] = wrapped.as_str().into();
+    rewrapped["key_provider"]["wrapped_key_sha256"] = Sha256::of(&wrapped).to_string().into();
+    let newer: Bundle = read(&service.post(BUNDLES, &session, &rewrapped).await, 200);
+    assert_eq!(serde_json::to_value(&newer.manifest).expect("json"), rewrapped);
+    assert_eq!((newer.evidence.len(), &newer.evidence[0]), (2, &bundle.evidence[0]));
+    assert_eq!(newer.created_at, bundle.created_at);
+    let again: Bundle = read(&service.post(BUNDLES, &session, &rewrapped).await, 200);
+    assert_eq!(again, newer);
+    assert_eq!(service.last_event().await.action, "bundle.rewrap");
+    let mut other = rewrapped.clone();
+    other["key_ref"] = "openbao://transit/other".into();
+    refused(&service.post(BUNDLES, &session, &other).await, 409, "bundle_conflict");
+
     // Recorded first, then said to be done, then once more: one grant.
     let first: Grant = read(&service.post(GRANTS, &session, &grant("01JA", "globex", "ops")).await, 201);
     assert_eq!(first.status, GrantStatus::Recorded);
@@ -162,7 +178,8 @@ async fn what_does_not_fit_is_refused() {
     let service = Service::start().await;
     let session = service.session("release").await;
     type Change = (&'static str, u16, &'static str, fn(&mut Value));
-    let changes: [Change; 8] = [
+    let changes: [Change; 9] = [
+        ("build", 422, "invalid_document", |body| body["build_id"] = "01ARZ3NDEKTSV4RRFFQ69G5FAV".into()),
         ("schema", 422, "invalid_document", |body| body["schema"] = "application/json".into()),
         ("size", 422, "invalid_document", |body| body["contents"][0]["size"] = 8.into()),
         ("context", 422, "invalid_document", |body| {
