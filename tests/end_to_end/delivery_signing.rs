@@ -6,12 +6,15 @@ use std::{
     process::{Child, Command},
 };
 
+use protected_bundle::layout::{Delivery, signature::Part};
 use serde_json::{Value, json};
 
 use crate::{
-    deliver::{begun, deliver, key, large, open, read_json, small},
-    harness::World,
-    signing::{asked, statement_of},
+    deliver::{
+        begun, content, copy, customer, deliver, key, large, nothing_left, open, read_json, small, vendor,
+    },
+    harness::{Screen, World},
+    signing::{asked, build_of, identity, issuer, javascript, key_pair, python, statement_of, trust},
 };
 
 const BUNDLE: &str = "https://protected-registry.dev/statements/delivery/v1";
@@ -99,6 +102,11 @@ fn a_delivery_is_signed_once_by_whoever_delivers() {
                 assert_eq!(predicate[member], manifest[member], "{member}");
             }
         }
+        // Strangers take it, with the manifest as the file that is signed.
+        let [file, artifact] = [&artifact["layers"][0], &index["manifests"][of]].map(|it| blob(&bundle, it));
+        let said = python(&world, &file, &artifact);
+        assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
+        assert!(javascript(&world, &file).status.success());
         certificates.push(signed["verificationMaterial"]["certificate"]["rawBytes"].clone());
     }
     assert_eq!(certificates[0], certificates[1]);
@@ -123,4 +131,386 @@ fn a_delivery_is_signed_once_by_whoever_delivers() {
         assert!(now.succeeded().stderr.contains("  sign      bundle, keys"), "{now}");
         open(&world, "keys", out, &format!("{out}.opened")).succeeded();
     }
+}
+
+/// Signs nothing of what stands beside: takes the signatures of these predicate types out of an index.
+fn strip(bundle: &Path, predicate_types: &[&str]) {
+    let place = bundle.join("index.json");
+    let mut index = read_json(&place);
+    index["manifests"].as_array_mut().expect("list").retain(|entry| {
+        let of = entry["annotations"]["dev.sigstore.bundle.predicateType"].as_str();
+        of.is_none_or(|of| !predicate_types.contains(&of))
+    });
+    fs::write(place, index.to_string()).expect("write");
+}
+
+fn signed(bundle: &Path, part: Part) -> Vec<u8> {
+    let delivery = Delivery::open(bundle).expect("delivery");
+    delivery.unverified_signature(part).expect("signature").expect("it is signed")
+}
+
+fn add(bundle: &Path, part: Part, signature: Vec<u8>) {
+    Delivery::open(bundle).expect("delivery").add_signatures(&[(part, signature)]).expect("added");
+}
+
+/// A vendor's delivery at `sealed`, and who the customer wants to have signed it.
+struct Story {
+    world: World,
+    root: String,
+    identity: String,
+    issuer: String,
+}
+
+impl Story {
+    fn new() -> Self {
+        let world = World::new();
+        key(&world, "keys", "globex", "00");
+        let built = small(&world);
+        world.run(deliver(&world, &built, "sealed", &[])).succeeded();
+        let root = trust(&world, "trusted_root.json").to_str().expect("path").to_owned();
+        let (identity, issuer) = (identity(&world), issuer(&world));
+        Self { world, root, identity, issuer }
+    }
+
+    /// What whoever knows the vendor says.
+    fn known(&self) -> Vec<&str> {
+        vec!["--trusted-root", &self.root, "--identity", &self.identity, "--issuer", &self.issuer]
+    }
+
+    fn open(&self, what: &str, more: &[&str]) -> Screen {
+        let out = format!("opened-{}", crate::harness::unique());
+        let screen = self.world.run(customer(
+            &self.world,
+            "keys",
+            &[&["open-bundle", what, "--out", &out], more].concat(),
+        ));
+        let there = self.world.path("work").join(&out).exists();
+        assert_eq!(there, screen.code == 0, "{screen}");
+        nothing_left(&self.world, "nothing");
+        screen
+    }
+
+    fn verify(&self, what: &str, more: &[&str]) -> Screen {
+        self.world.run(customer(&self.world, "nobody", &[&["verify", what], more].concat()))
+    }
+
+    /// Neither opened nor verified.
+    #[track_caller]
+    fn refused(&self, what: &str, more: &[&str], messages: &[&str]) {
+        let screen = self.open(what, more);
+        screen.failed(8, &["is not proven: "]).failed(8, messages);
+        assert!(!screen.stderr.contains("  key  "), "no key is asked for\n{screen}");
+        self.verify(what, more).failed(8, messages);
+    }
+
+    fn bundle(&self, of: &str) -> std::path::PathBuf {
+        self.world.path("work").join(of).join("bundle")
+    }
+
+    fn copy(&self, to: &str) -> std::path::PathBuf {
+        copy(&self.world, "sealed", to).join("bundle")
+    }
+}
+
+#[test]
+fn whoever_looks_is_told_who_signed() {
+    let story = Story::new();
+    let screen = story.open("sealed", &[]);
+    let line =
+        "  signature   note   its bundle: signed, not checked: give --trusted-root, --key or --policy\n";
+    assert!(screen.succeeded().stderr.starts_with(line), "{screen}");
+    assert!(story.verify("sealed", &[]).succeeded().stderr.contains("signed, not checked"));
+
+    let screen = story.open("sealed", &["--trusted-root", &story.root]);
+    let line =
+        format!("  signature   note   its bundle: by {} (issuer {}) at ", story.identity, story.issuer);
+    assert!(screen.succeeded().stderr.contains(&line), "{screen}");
+    assert!(screen.stderr.contains("; nobody said who it has to be"), "{screen}");
+
+    let screen = story.open("sealed", &story.known());
+    let lines: Vec<&str> = screen.succeeded().stderr.lines().collect();
+    assert!(
+        lines[0].starts_with(&format!("  signature   ok     its bundle: by {}", story.identity)),
+        "{screen}"
+    );
+    assert!(lines[1].starts_with("  signed keys ok     its keys, wrapped 20"), "{screen}");
+    let known = [&story.known()[..], &["--format", "json"]].concat();
+    let told: Value = serde_json::from_str(&story.verify("sealed", &known).succeeded().stdout).expect("JSON");
+    let outcome = |name: &str| {
+        let checks = told["checks"].as_array().expect("checks");
+        checks.iter().find(|check| check["check"] == name).map(|check| check["outcome"].clone())
+    };
+    for name in ["signature", "signed keys", "wrapped key", "build"] {
+        assert_eq!(outcome(name), Some(json!("ok")), "{name}: {told}");
+    }
+
+    // One that nobody signed opens as it did, unless a signer is demanded.
+    let bundle = story.copy("unsigned");
+    strip(&bundle, &[BUNDLE, KEYS]);
+    let screen = story.open("unsigned", &[]);
+    assert!(screen.succeeded().stderr.contains("  signature   note   its bundle: not signed"), "{screen}");
+    story.open("unsigned", &["--trusted-root", &story.root]).succeeded();
+    let none = ["expected a signature over its bundle, found none"];
+    story.refused("unsigned", &story.known(), &none);
+    story.refused("unsigned", &["--identity", "*@acme.example"], &none);
+    let policy = |text: &str| {
+        let text = format!(
+            "trusted-root = \"{}\"\n{text}\n[identity]\nsubject = \"{}\"\n",
+            story.root, story.identity
+        );
+        let path = story.world.write(&format!("{}.toml", crate::harness::unique()), &text);
+        path.to_str().expect("path").to_owned()
+    };
+    story.refused("unsigned", &["--policy", &policy("")], &none);
+    story.open("sealed", &["--policy", &policy("")]).succeeded();
+
+    // The keys alone are not signed, as after a `rewrap` by hand.
+    strip(&story.copy("half"), &[KEYS]);
+    story.refused("half", &story.known(), &["expected a signature over its keys, found none"]);
+    let bundle_alone = policy("require = [\"delivery\"]");
+    story.open("half", &["--policy", &bundle_alone]).succeeded();
+    story.verify("half", &["--policy", &bundle_alone]).succeeded();
+    story.refused("unsigned", &["--policy", &bundle_alone], &none);
+    story.refused(
+        "half",
+        &["--policy", &policy("require = [\"delivery-keys\"]")],
+        &["over its keys, found none"],
+    );
+    for of_build in ["require = [\"provenance\"]", "require = [\"delivery\"]\n[build]\nsource = \"x\""] {
+        let policy = policy(of_build);
+        story.open("sealed", &["--policy", &policy]).failed(2, &["nothing about its build"]);
+        story.verify("sealed", &["--policy", &policy]).failed(2, &["nothing about its build"]);
+    }
+}
+
+#[test]
+fn a_signature_of_anything_else_is_refused() {
+    let story = Story::new();
+    let (world, known) = (&story.world, story.known());
+    let built = small(world);
+    world.run(deliver(world, &built, "other", &[])).succeeded();
+
+    // Who it is not.
+    let by = |root: &str, identity: &str, messages: &[&str]| {
+        story.refused("sealed", &["--trusted-root", root, "--identity", identity], messages);
+    };
+    by(&story.root, "https://github.example/other/*", &["(identity), found `http://127.0.0.1"]);
+    let wrong =
+        ["--trusted-root", &story.root, "--identity", &story.identity, "--issuer", "https://other.example"];
+    story.refused("sealed", &wrong, &["expected issuer `https://other.example` (identity)"]);
+    let another = World::new();
+    let other_root = trust(&another, "trusted_root.json");
+    let other_root = other_root.to_str().expect("path").to_owned();
+    by(&other_root, &story.identity, &["of a trusted authority"]);
+    story.refused("sealed", &["--trusted-root", &other_root], &["expected a"]);
+    // The public-good instance knows no private authority.
+    story.refused("sealed", &["--identity", &story.identity], &["expected a"]);
+    let (_, public) = key_pair(&world.path("keys"), "stranger");
+    let public = public.to_str().expect("path").to_owned();
+    story.refused("sealed", &["--key", &public], &["expected a signature of the trusted key (certificate)"]);
+    story.open("sealed", &["--trusted-root", "sealed/delivery-manifest.json"]).failed(7, &["trusted root"]);
+    story.open("sealed", &["--trusted-root", "nowhere.json"]).failed(2, &["cannot read"]);
+
+    // Signed one, served another: the artifact as it is, and made anew for this bundle.
+    for (part, name) in [(Part::Bundle, "bundle"), (Part::Keys, "keys")] {
+        let foreign = signed(&story.bundle("other"), part);
+        let bundle = story.copy(&format!("foreign-{name}"));
+        add(&bundle, part, foreign);
+        story.refused(&format!("foreign-{name}"), &known, &["(subject), found"]);
+        // One of the other part.
+        let other = if part == Part::Bundle { Part::Keys } else { Part::Bundle };
+        let bundle = story.copy(&format!("crossed-{name}"));
+        let crossed = signed(&bundle, other);
+        add(&bundle, part, crossed);
+        story.refused(&format!("crossed-{name}"), &known, &["signature"]);
+        // A byte anywhere in it.
+        let good = signed(&story.bundle("sealed"), part);
+        for at in [good.len() / 4, good.len() / 2, good.len() - 40] {
+            let mut changed = good.clone();
+            changed[at] = if changed[at] == b'A' { b'B' } else { b'A' };
+            let what = format!("flipped-{name}-{at}");
+            add(&story.copy(&what), part, changed);
+            story.refused(&what, &known, &[]);
+        }
+        // Nobody who does not check is told that it is good.
+        let screen = story.open(&format!("foreign-{name}"), &[]);
+        assert!(screen.succeeded().stderr.contains("signed, not checked"), "{screen}");
+
+        // Too large, and too many.
+        add(&story.copy(&format!("large-{name}")), part, vec![b' '; 256 << 10]);
+        story.refused(&format!("large-{name}"), &known, &["(format)"]);
+        let bundle = copy(world, "sealed", &format!("larger-{name}")).join("bundle");
+        add(&bundle, part, vec![b' '; 256 << 10]);
+        let mut delivery = Delivery::open(&bundle).expect("delivery");
+        let _ = delivery.add_signatures(&[(part, vec![b' '; (256 << 10) + 1])]);
+        let screen = story.open(&format!("larger-{name}"), &known);
+        screen.failed(7, &["has 262145 bytes, more than 262144"]);
+        story.verify(&format!("larger-{name}"), &known).failed(8, &["more than 262144"]);
+    }
+    let bundle = story.copy("many");
+    let mut index = read_json(&bundle.join("index.json"));
+    let entries = index["manifests"].as_array_mut().expect("list");
+    let signature = entries[2].clone();
+    entries.extend(vec![signature; 10_000]);
+    fs::write(bundle.join("index.json"), index.to_string()).expect("write");
+    story.open("many", &known).failed(7, &["there is more than one signature of its bundle"]);
+    story.verify("many", &known).failed(8, &["there is more than one signature of its bundle"]);
+
+    // What is sealed and signed is what is opened: a byte of the content, of its manifest, of the keys.
+    let sealed = story.bundle("sealed");
+    let index = read_json(&sealed.join("index.json"));
+    let mut places = vec![content(&sealed)];
+    places.extend([0, 1].map(|at| blob(&sealed, &index["manifests"][at])));
+    places.push(blob(&sealed, &read_json(&places[2])["layers"][0]));
+    for place in places {
+        let bundle = story.copy("changed");
+        let place = bundle.join(place.strip_prefix(&sealed).expect("below"));
+        let mut bytes = fs::read(&place).expect("read");
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        fs::write(&place, bytes).expect("write");
+        story.open("changed", &known).failed(7, &[]);
+        story.verify("changed", &known).failed(8, &[]);
+        fs::remove_dir_all(story.world.path("work/changed")).expect("remove");
+    }
+}
+
+#[test]
+fn new_keys_are_signed_anew_and_old_ones_are_told() {
+    let story = Story::new();
+    let (world, known) = (&story.world, story.known());
+    let old = story.copy("old");
+    let of_bundle = signed(&old, Part::Bundle);
+    let manifest = "sealed/delivery-manifest.json";
+    let before = read_json(&world.path("work/sealed/delivery-manifest.json"));
+    let screen = world.run(vendor(world, &["rewrap", "sealed"]));
+    assert!(screen.succeeded().stderr.contains("  sign      keys; log entry "), "{screen}");
+    assert!(screen.stderr.contains("`submit-bundle --manifest "), "{screen}");
+    assert_eq!(
+        signed(&story.bundle("sealed"), Part::Bundle),
+        of_bundle,
+        "what was signed of the bundle stays"
+    );
+    assert_ne!(signed(&story.bundle("sealed"), Part::Keys), signed(&old, Part::Keys));
+    story.open("sealed", &known).succeeded();
+    let screen = story.verify("sealed", &known);
+    assert!(screen.succeeded().stderr.contains("  ok       wrapped key"), "{screen}");
+    // On record: the new wrapping, as evidence and in the audit trail too.
+    let after = read_json(&world.path("work/sealed/delivery-manifest.json"));
+    assert_ne!(after["key_provider"]["wrapped_key_sha256"], before["key_provider"]["wrapped_key_sha256"]);
+    let record = format!("/v1/packages/delivery/bundles/{}", after["bundle_id"].as_str().expect("id"));
+    assert_eq!(world.operator_get(&record)["manifest"], before);
+    world.run(vendor(world, &["submit-bundle", "--manifest", manifest])).succeeded();
+    let recorded = world.operator_get(&record);
+    assert_eq!((&recorded["manifest"], recorded["evidence"].as_array().map(Vec::len)), (&after, Some(2)));
+    world.run(vendor(world, &["submit-bundle", "--manifest", manifest])).succeeded();
+    assert_eq!(
+        (world.count("bundle.create", "allow", None), world.count("bundle.rewrap", "allow", None)),
+        (1, 1)
+    );
+
+    // The older keys, with the statement over them that was true once: whoever has the manifest is told.
+    fs::copy(world.path("work/sealed/delivery-manifest.json"), world.path("work/old/delivery-manifest.json"))
+        .expect("copy");
+    let screen = story.verify("old", &known);
+    assert!(
+        screen
+            .succeeded()
+            .stderr
+            .contains("  note     wrapped key  expected the wrapped key of the manifest"),
+        "{screen}"
+    );
+    // The older statement beside the new keys.
+    let mixed = story.copy("mixed");
+    let older = signed(&old, Part::Keys);
+    add(&mixed, Part::Keys, older);
+    story.refused("mixed", &known, &["expected sha256 ", "(subject), found sha256 "]);
+
+    // By hand, where nobody signs: told, and no signature of former keys stays.
+    let screen = world.run(customer(world, "keys", &["rewrap", "sealed"]));
+    let said = &screen.succeeded().stderr;
+    assert!(said.contains("nothing is signed: there is no CI run"), "{screen}");
+    assert!(said.contains("the former keys were signed, and these are not"), "{screen}");
+    assert!(signature(&story.bundle("sealed"), KEYS).is_none());
+    assert_eq!(signed(&story.bundle("sealed"), Part::Bundle), of_bundle);
+    story.refused("sealed", &known, &["expected a signature over its keys, found none"]);
+    let screen = story.open("sealed", &[]);
+    assert!(screen.succeeded().stderr.contains("  signed keys note   its keys: not signed"), "{screen}");
+
+    // With a key of one's own, and nothing else.
+    let (_, public) = key_pair(&world.path("keys"), "trial");
+    let public = public.to_str().expect("path").to_owned();
+    let sign = ["rewrap", "sealed", "--sign-key", "local-file://trial"];
+    world.run(customer(world, "keys", &sign)).succeeded();
+    strip(&story.bundle("sealed"), &[BUNDLE]);
+    story.refused("sealed", &["--key", &public], &["expected a signature over its bundle, found none"]);
+    let policy = world.write("keys.toml", &format!("key = \"{public}\"\nrequire = [\"delivery-keys\"]\n"));
+    let screen = story.open("sealed", &["--policy", policy.to_str().expect("path")]);
+    assert!(screen.succeeded().stderr.contains(": by key "), "{screen}");
+}
+
+#[test]
+fn what_is_not_signed_changes_nothing() {
+    let story = Story::new();
+    let before = fs::read(story.bundle("sealed").join("index.json")).expect("read");
+    story.world.proxy.decide(|_, target, _| match target.contains("/sigstore") {
+        true => crate::proxy::Fault::Say(b"HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\n\r\n"),
+        false => crate::proxy::Fault::None,
+    });
+    assert_ne!(story.world.run(vendor(&story.world, &["rewrap", "sealed"])).code, 0);
+    assert_eq!(fs::read(story.bundle("sealed").join("index.json")).expect("read"), before);
+}
+
+#[test]
+fn the_build_of_a_delivery_is_the_one_on_record() {
+    let story = Story::new();
+    let world = &story.world;
+    let folder = world.package("@acme/core", "2.0.0");
+    world.cli_in(&folder, &["protect-build"]).succeeded();
+    let built = build_of(world, "2.0.0");
+    world.run(deliver(world, &built, "built", &[])).succeeded();
+    let place = world.path("work/built/delivery-manifest.json");
+    let manifest = read_json(&place);
+    let evidence = world.operator_get("/v1/evidence?limit=50&type=protected-build");
+    let build = evidence["items"][0]["build_id"].clone();
+    assert!(build.is_string() && manifest["build_id"] == build, "{manifest}");
+    let bundle = story.bundle("built");
+    assert_eq!(
+        statement_of(&signature(&bundle, BUNDLE).expect("signature").2)["predicate"]["build_id"],
+        build
+    );
+    let screen = story.verify("built", &story.known());
+    assert!(
+        screen
+            .succeeded()
+            .stderr
+            .contains(&format!("  ok       build        build {}", build.as_str().expect("id"))),
+        "{screen}"
+    );
+    // One that is not on record has none.
+    assert_eq!(read_json(&world.path("work/sealed/delivery-manifest.json"))["build_id"], Value::Null);
+
+    // Another build than the signed one, and one that FractalOps does not know or that is of another version.
+    let mut other = manifest.clone();
+    other["build_id"] = json!("01ARZ3NDEKTSV4RRFFQ69G5FAV");
+    fs::write(&place, other.to_string()).expect("write");
+    story
+        .verify("built", &story.known())
+        .failed(8, &[", as it is signed, found build 01ARZ3NDEKTSV4RRFFQ69G5FAV"]);
+    let id = manifest["bundle_id"].as_str().expect("id");
+    for (foreign, version) in
+        [("01ARZ3NDEKTSV4RRFFQ69G5FAV", "2.0.0"), (build.as_str().expect("id"), "1.0.0")]
+    {
+        let from = if version == "2.0.0" {
+            &manifest
+        } else {
+            &read_json(&world.path("work/sealed/delivery-manifest.json"))
+        };
+        let mut unknown = from.clone();
+        unknown["build_id"] = json!(foreign);
+        let path = world.write(&format!("alone-{version}/delivery-manifest.json"), &unknown.to_string());
+        let screen = world.run(vendor(world, &["submit-bundle", "--manifest", path.to_str().expect("path")]));
+        screen.failed(4, &[&format!("is said to be of build {foreign}")]);
+    }
+    assert_eq!(world.operator_get(&format!("/v1/packages/delivery/bundles/{id}"))["manifest"], manifest);
 }

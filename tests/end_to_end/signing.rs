@@ -150,7 +150,7 @@ pub(crate) fn python(world: &World, bundle: &Path, artifact: &Path) -> std::proc
 }
 
 /// sigstore-js, as npm does it.
-fn javascript(world: &World, bundle: &Path) -> std::process::Output {
+pub(crate) fn javascript(world: &World, bundle: &Path) -> std::process::Output {
     const SCRIPT: &str = r#"
 const { readFileSync } = require('node:fs');
 const { bundleFromJSON } = require('@sigstore/bundle');
@@ -175,12 +175,12 @@ verifier.verify(toSignedEntity(bundleFromJSON(read(bundle))), { subjectAlternati
         .expect("node")
 }
 
-fn issuer(world: &World) -> String {
+pub(crate) fn issuer(world: &World) -> String {
     format!("{}/local-issuer/github-actions", world.base())
 }
 
 /// What verifies this world's signatures, in a file.
-fn trust(world: &World, name: &str) -> PathBuf {
+pub(crate) fn trust(world: &World, name: &str) -> PathBuf {
     let (status, body) = world.request("GET", &format!("/sigstore/{name}"), None, &[], b"");
     assert_eq!(status, 200, "{name}");
     let path = world.path(&format!("tmp/{name}"));

@@ -341,6 +341,28 @@ pub(crate) struct OpenBundle {
     /// Key to open it with, where it is sealed for several; each is tried when not given
     #[arg(long, value_name = "KEY_REF")]
     pub(crate) key_ref: Option<Unrepeated>,
+    #[command(flatten)]
+    pub(crate) trust: Trust,
+}
+
+/// Who has to have signed, and whom to believe that.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Trust {
+    /// Policy (TOML): who has to have signed, and what has to have been built
+    #[arg(long, value_name = "FILE")]
+    pub(crate) policy: Option<PathBuf>,
+    /// Who has to have signed: the certificate's subject, in which * stands for anything
+    #[arg(long, value_name = "PATTERN")]
+    pub(crate) identity: Option<Pattern>,
+    /// Issuer of the ID token that the signer had
+    #[arg(long, value_name = "PATTERN")]
+    pub(crate) issuer: Option<Pattern>,
+    /// File or address of the authority's trusted_root.json; the public-good Sigstore when not given
+    #[arg(long, value_name = "FILE|URL")]
+    pub(crate) trusted_root: Option<String>,
+    /// Public key (PEM) of who signs without an authority
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key: Option<PathBuf>,
 }
 
 /// Wrap the data key of a delivery anew, and leave what is sealed as it is
@@ -351,6 +373,8 @@ pub(crate) struct Rewrap {
     /// Another key to wrap with; each key as it is now when not given
     #[arg(long, value_name = "KEY_REF")]
     pub(crate) key_ref: Option<Unrepeated>,
+    #[command(flatten)]
+    pub(crate) sign: Sign,
 }
 
 /// Record that somebody may open a delivery, and tell the key service
@@ -412,27 +436,14 @@ pub(crate) struct Verify {
     /// Signed document (Sigstore bundle); those in evidence/ beside the tarball when not given; may be given more than once
     #[arg(long, value_name = "FILE")]
     pub(crate) bundle: Vec<PathBuf>,
-    /// Policy (TOML): who has to have signed, and what has to have been built
-    #[arg(long, value_name = "FILE")]
-    pub(crate) policy: Option<PathBuf>,
-    /// Who has to have signed: the certificate's subject, in which * stands for anything
-    #[arg(long, value_name = "PATTERN")]
-    pub(crate) identity: Option<Pattern>,
-    /// Issuer of the ID token that the signer had
-    #[arg(long, value_name = "PATTERN")]
-    pub(crate) issuer: Option<Pattern>,
+    #[command(flatten)]
+    pub(crate) trust: Trust,
     /// Source repository that the provenance has to name
     #[arg(long, value_name = "PATTERN")]
     pub(crate) expect_source: Option<Pattern>,
     /// Builder that the provenance has to name
     #[arg(long, value_name = "PATTERN")]
     pub(crate) expect_builder: Option<Pattern>,
-    /// File or address of the authority's trusted_root.json; the public-good Sigstore when not given
-    #[arg(long, value_name = "FILE|URL")]
-    pub(crate) trusted_root: Option<String>,
-    /// Public key (PEM) of who signs without an authority
-    #[arg(long, value_name = "FILE")]
-    pub(crate) key: Option<PathBuf>,
     /// Registry that has <name>@<version>; the one that FractalOps names in CI when not given
     #[arg(long, value_name = "URL")]
     pub(crate) registry: Option<ServiceUrl>,

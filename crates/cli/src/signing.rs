@@ -113,6 +113,8 @@ pub(crate) enum Unsigned {
     NotAsked,
     /// It was signed before.
     Before,
+    /// There is no run of CI that an authority would know.
+    NoRun,
 }
 
 impl Unsigned {
@@ -131,6 +133,9 @@ impl Unsigned {
             }
             Self::Tarball => "a tarball is published as it is, and nothing here knows how it was made",
             Self::DryRun => "this was a dry run",
+            Self::NoRun => {
+                "there is no CI run that the authority of FractalOps would know, and nothing else is configured"
+            }
             Self::Before => "it was signed before",
             Self::NotAsked => "nobody said who signs the summary, with --sign or --sign-key",
         }
@@ -534,6 +539,26 @@ pub(crate) async fn enter(
         }
     };
     Ok(Entered { session, signing })
+}
+
+/// As [`enter`], for who asks nothing else of FractalOps: it is logged in to where its authority would sign.
+///
+/// # Errors
+/// As it.
+pub(crate) async fn enter_to_sign(
+    context: &Context,
+    http: &Client,
+    plan: &Plan,
+) -> Result<(Option<Session>, Result<Signing, Unsigned>), CommandError> {
+    if plan.is_auto() && context.console.platform().is_some() && context.settings.fractalops_url().is_ok() {
+        let Entered { session, signing } = enter(context, http, plan, false).await?;
+        return Ok((Some(session), signing));
+    }
+    let signing = match plan.is_auto() {
+        true => Err(plan.unsigned(&context.console, Unsigned::NoRun)),
+        false => alone(context, http, plan).await?,
+    };
+    Ok((None, signing))
 }
 
 /// As [`enter`], for who is nobody to FractalOps.

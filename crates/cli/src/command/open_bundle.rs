@@ -10,6 +10,7 @@ use protected_bundle::{
 use protected_model::{digest::Sha256, key_ref::KeyRef};
 use serde_json::json;
 
+use super::verify::{self, Policy};
 use crate::{
     args::OpenBundle,
     console::human_size,
@@ -50,6 +51,9 @@ pub(crate) async fn run(context: &Context, arguments: OpenBundle) -> Result<(), 
         return Err(CommandError::usage(message).advise("make it first"));
     }
     let wanted = settings.key_ref("the key to open with", arguments.key_ref, "KEY_REF", None)?;
+    let policy = Policy::settle(context, &arguments.trust, [&None, &None])?;
+    // Before anything is fetched.
+    policy.parts()?;
     // What was fetched goes with this.
     let mut fetched = None;
     let path = match storage::locate(&text.0, &settings.working_directory)? {
@@ -62,6 +66,12 @@ pub(crate) async fn run(context: &Context, arguments: OpenBundle) -> Result<(), 
         }
     };
     let bundle = delivery::open(&path)?;
+    // Before any key is asked for.
+    let signed = verify::check(context, &bundle, &policy, false).await?;
+    for (name, line) in signed.lines() {
+        context.console.say(format!("  {name:<11} {line}"));
+    }
+    signed.proven(&format!("the delivery `{}`", bundle.descriptor().bundle_id))?;
     let started = Instant::now();
     let (key, key_ref) = data_key(context, &bundle, wanted.as_ref()).await?;
     context.console.step("key", key_ref.to_string(), started);

@@ -1,10 +1,10 @@
 //! `rewrap`: the data key of a delivery, wrapped with the key as it is now. What is sealed stays as it is.
 
-use std::time::Instant;
+use std::{path::Path, time::Instant};
 
 use protected_bundle::layout;
 use protected_model::{
-    delivery::{Keys, WrappedDataKey},
+    delivery::{DeliveryManifest, Keys, WrappedDataKey},
     key_ref::KeyRef,
 };
 use serde_json::json;
@@ -19,6 +19,7 @@ use crate::{
     },
     error::CommandError,
     key_service,
+    signing::{self, Plan},
 };
 
 /// Wraps the keys of one delivery anew, where it lies.
@@ -32,9 +33,14 @@ pub(crate) async fn run(context: &Context, arguments: Rewrap) -> Result<(), Comm
         CommandError::usage("no delivery is named").advise("name it: protected-registry rewrap <bundle>")
     })?;
     let new = settings.key_ref("the key to wrap with", arguments.key_ref, "KEY_REF", None)?;
+    let plan = Plan::of(settings, &arguments.sign)?;
     // What was fetched goes with this.
+    let mut beside = None;
     let (path, area, _fetched) = match storage::locate(&text.0, &settings.working_directory)? {
-        Place::Here(found) => (found.bundle, None, None),
+        Place::Here(found) => {
+            beside = found.manifest;
+            (found.bundle, None, None)
+        }
         Place::Away(delivery, expected) => {
             let (folder, path) =
                 storage::fetch(context, &delivery, expected.as_ref(), &std::env::temp_dir()).await?;
@@ -43,7 +49,15 @@ pub(crate) async fn run(context: &Context, arguments: Rewrap) -> Result<(), Comm
     };
     let is_away = area.is_some();
     let mut bundle = delivery::open(&path)?;
+    let manifest = match &beside {
+        None => None,
+        Some(place) => Some((place, delivery::read_manifest(place)?)),
+    };
+    let manifest = manifest.filter(|(_, manifest)| delivery::contradiction(manifest, &bundle).is_none());
     let read = bundle.manifests().keys.digest;
+    // Before a key is touched: what cannot be signed stays as it was.
+    let http = context.http()?;
+    let (session, signing) = signing::enter_to_sign(context, &http, &plan).await?;
     let started = Instant::now();
     let keys = match &new {
         None => same_keys(context, &bundle).await?,
@@ -51,14 +65,24 @@ pub(crate) async fn run(context: &Context, arguments: Rewrap) -> Result<(), Comm
     };
     let before = bundle.keys().keys.clone();
     let made = Keys { keys, ..bundle.keys().clone() };
+    let signature = match &signing {
+        Err(_) => None,
+        Ok(signing) => {
+            let statement = delivery::keys_statement(&bundle, &bundle.manifest_of_keys(&made).digest.0)?;
+            let signed = signing.sign(context, &http, session.as_ref(), vec![statement]).await?;
+            signed.into_iter().next().map(|signed| signed.bundle)
+        }
+    };
     context.cancel.check()?;
+    let was_signed = bundle.manifests().signatures.keys.is_some();
+    let is_signed = signature.is_some();
     let (stop, place) = (context.cancel.shared_flag(), path.clone());
     let written = context::compute(move || {
         // What was fetched, and what is copied into another tar file, is held against its digest on the way.
         if place.is_dir() && !is_away {
             delivery::check_content(&bundle, &place, &stop)?;
         }
-        bundle.set_keys(made, None, &stop).map_err(|error| delivery::broken(&place, &error))?;
+        bundle.set_keys(made, signature.as_deref(), &stop).map_err(|error| delivery::broken(&place, &error))?;
         Ok(bundle)
     });
     let written = written.await;
@@ -70,6 +94,11 @@ pub(crate) async fn run(context: &Context, arguments: Rewrap) -> Result<(), Comm
         replaced.map_err(|error| storage::failed("storing the new keys", &error))?;
     }
     let console = &context.console;
+    let now = &bundle.keys().keys;
+    let updated = match manifest {
+        None => None,
+        Some((place, manifest)) => update(place, manifest, now)?,
+    };
     let shown = |keys: &[WrappedDataKey]| {
         let shown = keys.iter().map(|key| match &key.key_version {
             Some(version) => format!("{} (version {version})", key.key_ref),
@@ -77,10 +106,18 @@ pub(crate) async fn run(context: &Context, arguments: Rewrap) -> Result<(), Comm
         });
         shown.collect::<Vec<_>>().join(", ")
     };
-    let now = &bundle.keys().keys;
     console.step("rewrap", format!("{} -> {}", shown(&before), shown(now)), started);
     let digest = bundle.bundle().digest;
     console.say(format!("  content   unchanged: {digest}"));
+    if was_signed && !is_signed {
+        console.say("  note      the former keys were signed, and these are not");
+    }
+    if let Some(place) = updated {
+        console.say(format!(
+            "  manifest  has the new wrapping: `submit-bundle --manifest {}` puts it on record",
+            place.display()
+        ));
+    }
     if let Some(new) = new.filter(|new| !before.iter().any(|key| key.key_ref.is_same_key(new))) {
         console.say(format!(
             "  note      grants on the former key do not open it as it is now: give them on this one, by `grant-delivery --key-ref {new}`"
@@ -89,10 +126,25 @@ pub(crate) async fn run(context: &Context, arguments: Rewrap) -> Result<(), Comm
     let document = json!({
         "bundle_id": bundle.descriptor().bundle_id,
         "bundle": digest.to_string(),
+        "signed": delivery::signed(&bundle),
         "keys": now.iter().map(|key| json!({"key_ref": key.key_ref, "key_version": key.key_version})).collect::<Vec<_>>(),
     });
     console.result(&format!("{}\n{digest}", bundle.descriptor().bundle_id), &document);
     Ok(())
+}
+
+/// Writes the new wrapping of its key into the manifest beside the bundle, and returns where that is. Under another key the
+/// manifest stays: it is what is on record, and grants are found by it.
+fn update<'a>(
+    place: &'a Path,
+    mut manifest: DeliveryManifest,
+    keys: &[WrappedDataKey],
+) -> Result<Option<&'a Path>, CommandError> {
+    let Some(key) = keys.iter().find(|key| key.key_ref == manifest.key_ref) else { return Ok(None) };
+    manifest.key_provider.wrapped_key.clone_from(&key.wrapped_key);
+    manifest.key_provider.wrapped_key_sha256 = key.wrapped_key_sha256;
+    delivery::save_manifest(place.parent().unwrap_or(Path::new(".")), &manifest)?;
+    Ok(Some(place))
 }
 
 /// Has each service wrap its own key anew.

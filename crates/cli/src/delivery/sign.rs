@@ -59,7 +59,7 @@ pub(crate) async fn sign(
 }
 
 /// Says that the keys with this manifest are those of a delivery, from now on.
-fn keys_statement(bundle: &Delivery, keys: &Sha256) -> Result<StatementToSign, CommandError> {
+pub(crate) fn keys_statement(bundle: &Delivery, keys: &Sha256) -> Result<StatementToSign, CommandError> {
     let now = whole_seconds(Timestamp::now());
     to_sign(Part::Keys, &delivery::wrapped(bundle.descriptor(), &bundle.bundle().digest.0, keys, now))
 }

@@ -6,7 +6,7 @@ use protected_bundle::layout;
 use protected_model::{delivery::DeliveryManifest, digest::Sha256};
 use serde_json::json;
 
-use super::{Finding, Outcome, say};
+use super::{Finding, Outcome, Policy, check, say};
 use crate::{
     context::{self, Context},
     delivery::{self, Found, Stoppable},
@@ -18,7 +18,13 @@ use crate::{
 ///
 /// # Errors
 /// When it cannot be read, and [`Kind::NotProven`] when a check failed.
-pub(super) async fn run(context: &Context, found: Found) -> Result<(), CommandError> {
+pub(super) async fn run(
+    context: &Context,
+    found: Found,
+    policy: &Policy,
+    offline: bool,
+) -> Result<(), CommandError> {
+    policy.parts()?;
     let bundle = match delivery::open(&found.bundle) {
         Ok(bundle) => bundle,
         Err(error) => return Err(CommandError { kind: Kind::NotProven, ..error }),
@@ -30,6 +36,7 @@ pub(super) async fn run(context: &Context, found: Found) -> Result<(), CommandEr
     })
     .await?;
     context.cancel.check()?;
+    let signed = check(context, &bundle, policy, offline).await?;
     let descriptor = bundle.descriptor();
     let about = format!(
         "the delivery {} of {}@{} for {}",
@@ -41,10 +48,14 @@ pub(super) async fn run(context: &Context, found: Found) -> Result<(), CommandEr
         ("content", content),
         ("keys", keys(&bundle)),
     ];
+    checks.extend(signed.rows);
     if let Some(path) = &found.manifest {
         match delivery::read_manifest(path) {
             Err(error) => checks.push(("manifest", failed("a manifest of a delivery", error.message))),
-            Ok(manifest) => checks.extend(of_manifest(&manifest, &bundle, path)),
+            Ok(manifest) => {
+                checks.extend(of_manifest(&manifest, &bundle, path));
+                checks.extend(signed.build_id.map(|signed| ("build", build(&manifest, signed))));
+            }
         }
     }
     for (name, finding) in &checks {
@@ -110,6 +121,14 @@ fn content(bundle: &layout::Delivery, stop: std::sync::Arc<std::sync::atomic::At
 fn keys(bundle: &layout::Delivery) -> Finding {
     let keys: Vec<String> = bundle.keys().keys.iter().map(|key| key.key_ref.to_string()).collect();
     ok(keys.join(", "))
+}
+
+/// The build that is delivered: that of the signed statement.
+fn build(manifest: &DeliveryManifest, signed: Option<String>) -> Finding {
+    let told = |id: Option<&String>| id.map_or_else(|| "no build".to_owned(), |id| format!("build {id}"));
+    let (expected, found) = (told(signed.as_ref()), told(manifest.build_id.as_ref()));
+    let outcome = if expected == found { Outcome::Ok } else { Outcome::Failed };
+    finding(outcome, &format!("{expected}, as it is signed"), found)
 }
 
 /// The manifest: it says of the bundle what the bundle says of itself, and its documents are among the files.

@@ -20,6 +20,9 @@ use super::{
 };
 use crate::{build::MANIFEST, error::CommandError};
 
+/// What is expected of a signer whom nobody named.
+pub(super) const NAMED: &str = "a signer that is stated with --identity and --issuer, or a policy";
+
 /// The documents that stand unsigned beside the signed ones, and what each is.
 const UNSIGNED: [(&str, &str); 3] = [
     ("provenance.intoto.json", statement::PROVENANCE),
@@ -215,19 +218,11 @@ impl Judged {
         let what = good.statement.as_ref().map_or("its bytes", |statement| &statement.predicate_type);
         let name = &document.name;
         self.row(Check::Signature.name(), Outcome::Ok, "a signature", format!("{name}: {what}"));
-        let who = match &good.signer {
-            Signer::Certificate(certificate) => match &certificate.issuer {
-                Some(issuer) => format!("{} (issuer {issuer})", certificate.subject),
-                None => certificate.subject.clone(),
-            },
-            Signer::Key { sha256 } => format!("key {sha256}"),
-        };
-        let found = format!("{who}, in {name}");
+        let found = format!("{}, in {name}", who(&good.signer));
         match policy.identity.check(&good.signer) {
             Err(refused) => self.refused(document, refused),
             Ok(()) if policy.identity.is_empty() && matches!(good.signer, Signer::Certificate(_)) => {
-                let expected = "a signer that is stated with --identity and --issuer, or a policy";
-                self.row(Check::Identity.name(), Outcome::Note, expected, found);
+                self.row(Check::Identity.name(), Outcome::Note, NAMED, found);
             }
             Ok(()) => self.row(Check::Identity.name(), Outcome::Ok, "the stated signer", found),
         }
@@ -335,6 +330,17 @@ impl Judged {
         } else {
             self.sbom(document, &content, package, "not signed");
         }
+    }
+}
+
+/// Names who signed.
+pub(super) fn who(signer: &Signer) -> String {
+    match signer {
+        Signer::Certificate(certificate) => match &certificate.issuer {
+            Some(issuer) => format!("{} (issuer {issuer})", certificate.subject),
+            None => certificate.subject.clone(),
+        },
+        Signer::Key { sha256 } => format!("key {sha256}"),
     }
 }
 

@@ -9,6 +9,7 @@ mod place;
 mod policy;
 mod rebuild;
 mod registry;
+mod signed;
 mod summary;
 
 use std::{collections::BTreeMap, fs, path::PathBuf};
@@ -32,7 +33,6 @@ use self::{
     difference::Difference,
     evidence::{Documents, Judged},
     place::{find, read_manifest},
-    policy::Policy,
     rebuild::{Rebuilt, again, files, seed, source, steps, tarball, tools},
     registry::{Origin, Served},
     summary::Summary,
@@ -45,6 +45,8 @@ use crate::{
 };
 
 pub(super) use place::marked_for;
+pub(super) use policy::Policy;
+pub(super) use signed::check;
 
 /// Every check of the package itself, in the order in which the results stand. Those of its signed documents follow.
 const CHECKS: &[Check] = &[
@@ -106,7 +108,8 @@ enum Outcome {
 pub(crate) async fn run(context: &Context, arguments: Verify) -> Result<(), CommandError> {
     let settings = &context.settings;
     settings.no_dry_run("verify")?;
-    let policy = Policy::settle(context, &arguments)?;
+    let of_build = [&arguments.expect_source, &arguments.expect_builder];
+    let policy = Policy::settle(context, &arguments.trust, of_build)?;
     let offline = settings.switch(arguments.offline, "OFFLINE")?;
     let summary = Summary::settle(context, arguments.summary, &arguments.sign, offline)?;
     let given: String = settings.value(arguments.artifact, "ARTIFACT", None)?.ok_or_else(|| {
@@ -150,13 +153,13 @@ pub(crate) async fn run(context: &Context, arguments: Verify) -> Result<(), Comm
     let named = settings.paths(&arguments.bundle, "BUNDLE")?;
     if let Some(found) = crate::delivery::at(&path)? {
         let held = named_manifest.is_some() || rebuild.is_some() || mark.is_some() || !named.is_empty();
-        if held || summary.is_some() || !policy.require.is_empty() {
-            let message = "a sealed delivery can be held against nothing but its own digests";
+        if held || summary.is_some() {
+            let message = "a sealed delivery can be held against its own digests and signatures alone";
             return Err(
                 CommandError::usage(message).advise("open it with `open-bundle`, and verify the folder")
             );
         }
-        return delivery::run(context, found).await;
+        return delivery::run(context, found, &policy, offline).await;
     }
     let place = find(&path)?;
     let manifest = read_manifest(&place, named_manifest.map(|path| settings.working_directory.join(path)))?;

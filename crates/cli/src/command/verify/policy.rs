@@ -5,6 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use protected_bundle::layout::signature::Part;
 use protected_evidence::{
     statement,
     verify::{ExpectedBuild, Identity, Member, Pattern, Trust, TrustError},
@@ -14,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::registry::RegistryKey;
 use crate::{
-    args::Verify,
+    args::Trust as Arguments,
     context::Context,
     error::{CommandError, Kind},
 };
@@ -53,6 +54,11 @@ pub(super) enum Required {
     Provenance,
     Cyclonedx,
     Spdx,
+    /// Which delivery a bundle is.
+    Delivery,
+    /// That keys are those of a delivery.
+    #[serde(rename = "delivery-keys")]
+    DeliveryKeys,
 }
 
 impl Required {
@@ -61,15 +67,19 @@ impl Required {
             Self::Provenance => statement::PROVENANCE,
             Self::Cyclonedx => statement::CYCLONEDX,
             Self::Spdx => statement::SPDX,
+            Self::Delivery => statement::DELIVERY_STATEMENT,
+            Self::DeliveryKeys => statement::KEYS_STATEMENT,
         }
     }
 }
 
 /// What is demanded of the evidence.
-pub(super) struct Policy {
+pub(in crate::command) struct Policy {
     pub(super) identity: Identity,
     pub(super) build: ExpectedBuild,
     pub(super) require: Vec<Required>,
+    /// Whether they are listed, and not what is usual.
+    is_listed: bool,
     /// How it is named in a verification summary.
     pub(super) uri: String,
     pub(super) sha256: Sha256,
@@ -99,7 +109,11 @@ impl Policy {
     ///
     /// # Errors
     /// When the file cannot be read, and when a pattern demands nothing.
-    pub(super) fn settle(context: &Context, arguments: &Verify) -> Result<Self, CommandError> {
+    pub(in crate::command) fn settle(
+        context: &Context,
+        arguments: &Arguments,
+        [source, builder]: [&Option<Pattern>; 2],
+    ) -> Result<Self, CommandError> {
         let settings = &context.settings;
         let at = |path: PathBuf| settings.working_directory.join(path);
         let file = settings.value(arguments.policy.clone(), "POLICY", None)?.map(at);
@@ -128,10 +142,9 @@ impl Policy {
                 identity.demand(member, pattern);
             }
         }
-        for (flag, name, member) in [
-            (&arguments.expect_source, "EXPECT_SOURCE", &mut build.source),
-            (&arguments.expect_builder, "EXPECT_BUILDER", &mut build.builder),
-        ] {
+        for (flag, name, member) in
+            [(source, "EXPECT_SOURCE", &mut build.source), (builder, "EXPECT_BUILDER", &mut build.builder)]
+        {
             if let Some(pattern) = given(flag, name)? {
                 *member = Some(pattern);
             }
@@ -157,8 +170,41 @@ impl Policy {
         let (uri, sha256) = named.unwrap_or_else(|| {
             (COMMAND_LINE.to_owned(), Sha256::of(protected_model::integrity::canonical(&policy)))
         });
+        let is_listed = policy.require.is_some();
         let require = policy.require.unwrap_or(default);
-        Ok(Self { identity: policy.identity, build: policy.build, require, uri, sha256, root, key })
+        let PolicyFile { identity, build, .. } = policy;
+        Ok(Self { identity, build, require, is_listed, uri, sha256, root, key })
+    }
+
+    /// Returns whether anything was said about who signs or whom to believe.
+    pub(super) fn is_stated(&self) -> bool {
+        self.root.is_some() || self.key.is_some() || !self.identity.is_empty() || !self.require.is_empty()
+    }
+
+    /// Returns which parts of a delivery have to be signed: what is listed, or both where it is said who signs.
+    ///
+    /// Attack: signatures that are left out, for who demands a signer and gets a delivery without any.
+    ///
+    /// # Errors
+    /// When something is demanded of the build, which is seen in a package alone.
+    pub(in crate::command) fn parts(&self) -> Result<Vec<Part>, CommandError> {
+        let of_delivery = |required: &Required| match required {
+            Required::Delivery => Some(Part::Bundle),
+            Required::DeliveryKeys => Some(Part::Keys),
+            _ => None,
+        };
+        let listed: Option<Vec<Part>> = self.require.iter().map(of_delivery).collect();
+        match listed {
+            Some(parts) if self.is_listed && self.build == ExpectedBuild::default() => Ok(parts),
+            _ if self.is_listed || self.build != ExpectedBuild::default() => {
+                let message =
+                    "of a sealed delivery can be demanded who signed it, and nothing about its build";
+                Err(CommandError::usage(message)
+                    .advise("open it with `open-bundle`, and verify the folder with that policy"))
+            }
+            _ if self.key.is_some() || !self.require.is_empty() => Ok(Part::ALL.to_vec()),
+            _ => Ok(Vec::new()),
+        }
     }
 
     /// Reads, or fetches, whom to believe.
