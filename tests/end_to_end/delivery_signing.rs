@@ -276,6 +276,16 @@ fn whoever_looks_is_told_who_signed() {
         &["--policy", &policy("require = [\"delivery-keys\"]")],
         &["over its keys, found none"],
     );
+    // No list takes away what naming somebody demands; and a demand that names nobody is met by no certificate.
+    story.refused("unsigned", &["--policy", &policy("require = []")], &none);
+    let nobody = format!("trusted-root = \"{}\"\nrequire = [\"delivery\"]\n", story.root);
+    let nobody = story.world.write("nobody.toml", &nobody);
+    let nobody = nobody.to_str().expect("path");
+    story.refused("sealed", &["--policy", nobody], &["(identity), found http://127.0.0.1"]);
+    // What is no policy is not repeated.
+    let wrong = story.world.write("wrong.toml", "token = \"hunter2hunter2\"\n");
+    let screen = story.open("sealed", &["--policy", wrong.to_str().expect("path")]);
+    assert!(!screen.failed(2, &["is not one at line 1"]).stderr.contains("hunter2"), "{screen}");
     for of_build in ["require = [\"provenance\"]", "require = [\"delivery\"]\n[build]\nsource = \"x\""] {
         let policy = policy(of_build);
         story.open("sealed", &["--policy", &policy]).failed(2, &["nothing about its build"]);
@@ -426,6 +436,12 @@ fn new_keys_are_signed_anew_and_old_ones_are_told() {
     add(&mixed, Part::Keys, older);
     story.refused("mixed", &known, &["expected sha256 ", "(subject), found sha256 "]);
 
+    // Keys that somebody changed are not signed anew.
+    let forged = story.bundle("mixed");
+    let index = fs::read(forged.join("index.json")).expect("read");
+    world.run(vendor(world, &["rewrap", "mixed"])).failed(8, &["the keys are not signed anew"]);
+    assert_eq!(fs::read(forged.join("index.json")).expect("read"), index);
+
     // By hand, where nobody signs: told, and no signature of former keys stays.
     let screen = world.run(customer(world, "keys", &["rewrap", "sealed"]));
     let said = &screen.succeeded().stderr;
@@ -442,11 +458,14 @@ fn new_keys_are_signed_anew_and_old_ones_are_told() {
     let public = public.to_str().expect("path").to_owned();
     let sign = ["rewrap", "sealed", "--sign-key", "local-file://trial"];
     world.run(customer(world, "keys", &sign)).succeeded();
-    strip(&story.bundle("sealed"), &[BUNDLE]);
-    story.refused("sealed", &["--key", &public], &["expected a signature over its bundle, found none"]);
+    // Who names a key believes no certificate, whatever root stands beside it, and whatever else a policy lists.
+    let both = ["--key", &public, "--trusted-root", &story.root];
+    story.refused("sealed", &both, &["expected a "]);
     let policy = world.write("keys.toml", &format!("key = \"{public}\"\nrequire = [\"delivery-keys\"]\n"));
-    let screen = story.open("sealed", &["--policy", policy.to_str().expect("path")]);
-    assert!(screen.succeeded().stderr.contains(": by key "), "{screen}");
+    strip(&story.bundle("sealed"), &[BUNDLE]);
+    for more in [["--key", &public], ["--policy", policy.to_str().expect("path")]] {
+        story.refused("sealed", &more, &["expected a signature over its bundle, found none"]);
+    }
 }
 
 #[test]

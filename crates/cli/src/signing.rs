@@ -11,7 +11,7 @@ use protected_evidence::{
         KeyFailure, LogVersion, Services, SignError, Signed, Signer, StatementKey, StatementToSign,
         TransparencyLog,
     },
-    verify::Trust,
+    verify::{Expected, Refused, Trust, Verified},
 };
 use protected_http::Client;
 use protected_keys::SigningKey;
@@ -113,6 +113,8 @@ pub(crate) enum Unsigned {
     NotAsked,
     /// It was signed before.
     Before,
+    /// What it takes the place of was not signed.
+    NotBefore,
     /// There is no run of CI that an authority would know.
     NoRun,
 }
@@ -133,6 +135,7 @@ impl Unsigned {
             }
             Self::Tarball => "a tarball is published as it is, and nothing here knows how it was made",
             Self::DryRun => "this was a dry run",
+            Self::NotBefore => "what it takes the place of was not signed",
             Self::NoRun => {
                 "there is no CI run that the authority of FractalOps would know, and nothing else is configured"
             }
@@ -584,6 +587,14 @@ impl Signing {
         self.signer.issuer()?;
         let bundle = &signed.iter().find(|signed| signed.name == provenance::KIND)?.bundle;
         String::from_utf8(bundle.clone()).ok()
+    }
+
+    /// Verifies what was signed before, with what vouches for this signer.
+    ///
+    /// # Errors
+    /// The first check that failed.
+    pub(crate) fn verify(&self, bundle: &[u8], expected: &Expected<'_>) -> Result<Verified, Refused> {
+        self.signer.verify(bundle, expected)
     }
 
     /// Signs `statements`, with the signer that is there while it is good, else with a new one.

@@ -19,7 +19,7 @@ use crate::{
     },
     error::CommandError,
     key_service,
-    signing::{self, Plan},
+    signing::{self, Plan, Unsigned},
 };
 
 /// Wraps the keys of one delivery anew, where it lies.
@@ -57,7 +57,20 @@ pub(crate) async fn run(context: &Context, arguments: Rewrap) -> Result<(), Comm
     let read = bundle.manifests().keys.digest;
     // Before a key is touched: what cannot be signed stays as it was.
     let http = context.http()?;
-    let (session, signing) = signing::enter_to_sign(context, &http, &plan).await?;
+    let was_signed = bundle.manifests().signatures.keys.is_some();
+    // What nobody signed before is signed where that is asked for, and not because somebody is there who could.
+    let (session, signing) = match was_signed || plan.is_asked_for() {
+        true => signing::enter_to_sign(context, &http, &plan).await?,
+        false => (None, Err(Unsigned::NotBefore)),
+    };
+    if let Ok(signing) = &signing {
+        delivery::check_keys(&bundle, signing)?;
+        // Attack: a key of a stranger's beside the one that is wrapped anew, which would be signed with it.
+        if let Some(new) = new.as_ref().filter(|_| !was_signed && bundle.keys().keys.len() > 1) {
+            let message = format!("the delivery has other keys, which nobody signed, beside `{new}`");
+            return Err(CommandError::usage(message).advise("give --sign off, or wrap each key as it is now"));
+        }
+    }
     let started = Instant::now();
     let keys = match &new {
         None => same_keys(context, &bundle).await?,
@@ -74,7 +87,6 @@ pub(crate) async fn run(context: &Context, arguments: Rewrap) -> Result<(), Comm
         }
     };
     context.cancel.check()?;
-    let was_signed = bundle.manifests().signatures.keys.is_some();
     let is_signed = signature.is_some();
     let (stop, place) = (context.cancel.shared_flag(), path.clone());
     let written = context::compute(move || {
@@ -82,7 +94,9 @@ pub(crate) async fn run(context: &Context, arguments: Rewrap) -> Result<(), Comm
         if place.is_dir() && !is_away {
             delivery::check_content(&bundle, &place, &stop)?;
         }
-        bundle.set_keys(made, signature.as_deref(), &stop).map_err(|error| delivery::broken(&place, &error))?;
+        bundle
+            .set_keys(made, signature.as_deref(), &stop)
+            .map_err(|error| delivery::broken(&place, &error))?;
         Ok(bundle)
     });
     let written = written.await;

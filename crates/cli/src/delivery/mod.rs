@@ -11,4 +11,4 @@ pub(crate) use place::{
     Found, MANIFEST, at, broken, check_content, contradiction, find, open, read_manifest, save_manifest,
 };
 pub(crate) use seal::{Order, manifest, seal, threads, wrapped_data_key};
-pub(crate) use sign::{keys_statement, sign, signed, unsigned};
+pub(crate) use sign::{check_keys, keys_statement, sign, signed, unsigned};

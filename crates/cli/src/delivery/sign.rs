@@ -4,7 +4,11 @@ use std::path::Path;
 
 use jiff::Timestamp;
 use protected_bundle::layout::{Delivery, signature::Part};
-use protected_evidence::{delivery, sign::StatementToSign};
+use protected_evidence::{
+    delivery,
+    sign::StatementToSign,
+    verify::{self, Expected},
+};
 use protected_http::Client;
 use protected_model::{digest::Sha256, time::whole_seconds};
 
@@ -56,6 +60,33 @@ pub(crate) async fn sign(
     let signed = signing.sign(context, http, session, statements).await?;
     let signed: Vec<_> = parts.into_iter().zip(signed).map(|(part, signed)| (part, signed.bundle)).collect();
     bundle.add_signatures(&signed).map_err(|error| broken(place, &error))
+}
+
+/// Holds the signature over the keys of a delivery, where there is one, against what vouches for a signer.
+///
+/// Attack: a key of a stranger's vault added to a delivery in its area. The token of the job would be shown to that vault, and
+/// whoever wraps anew would sign for the key.
+///
+/// # Errors
+/// When they are signed by nobody that is known, or the signature is of other keys.
+pub(crate) fn check_keys(bundle: &Delivery, signing: &Signing) -> Result<(), CommandError> {
+    let failed = |reason: String| {
+        let message = format!("the keys are not signed anew: their signature is not good: {reason}");
+        CommandError::new(Kind::NotProven, message).advise(
+            "fetch the delivery from where it was made, or give --sign off where it was signed elsewhere",
+        )
+    };
+    let signature = bundle.unverified_signature(Part::Keys).map_err(|error| failed(error.to_string()))?;
+    let Some(signature) = signature else { return Ok(()) };
+    let descriptor = bundle.descriptor();
+    let expected = Expected {
+        subject: &delivery::artifact(descriptor, &bundle.manifests().keys.digest.0),
+        predicate_type: Some(Part::Keys.predicate_type()),
+        identity: None,
+    };
+    let good = signing.verify(&signature, &expected).map_err(|refused| failed(refused.to_string()))?;
+    let said = verify::wrapped(&good, descriptor, &bundle.bundle().digest.0);
+    said.map(drop).map_err(|refused| failed(refused.to_string()))
 }
 
 /// Says that the keys with this manifest are those of a delivery, from now on.

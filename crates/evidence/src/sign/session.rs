@@ -186,6 +186,14 @@ impl Signer {
         }
     }
 
+    /// Verifies what was signed before, with what vouches for this signer.
+    ///
+    /// # Errors
+    /// The first check that failed.
+    pub fn verify(&self, bundle: &[u8], expected: &Expected<'_>) -> Result<Verified, Refused> {
+        verify::bundle(bundle, &self.0.trust, expected)
+    }
+
     /// Signs, logs, timestamps and verifies every one of `statements`, all at the same time: one round trip, and one
     /// more for a key in a service. Dropping the future stops it.
     ///

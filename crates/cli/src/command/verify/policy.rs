@@ -181,6 +181,16 @@ impl Policy {
         self.root.is_some() || self.key.is_some() || !self.identity.is_empty() || !self.require.is_empty()
     }
 
+    /// Returns whether it is said who has to have signed.
+    pub(super) fn names_somebody(&self) -> bool {
+        self.key.is_some() || !self.identity.is_empty()
+    }
+
+    /// Returns whether a key has to have signed.
+    pub(super) fn names_key(&self) -> bool {
+        self.key.is_some() && self.identity.is_empty()
+    }
+
     /// Returns which parts of a delivery have to be signed: what is listed, or both where it is said who signs.
     ///
     /// Attack: signatures that are left out, for who demands a signer and gets a delivery without any.
@@ -195,7 +205,13 @@ impl Policy {
         };
         let listed: Option<Vec<Part>> = self.require.iter().map(of_delivery).collect();
         match listed {
-            Some(parts) if self.is_listed && self.build == ExpectedBuild::default() => Ok(parts),
+            Some(mut parts) if self.is_listed && self.build == ExpectedBuild::default() => {
+                // A list can leave the keys out, and never the bundle where somebody is named.
+                if self.names_somebody() && !parts.contains(&Part::Bundle) {
+                    parts.push(Part::Bundle);
+                }
+                Ok(parts)
+            }
             _ if self.is_listed || self.build != ExpectedBuild::default() => {
                 let message =
                     "of a sealed delivery can be demanded who signed it, and nothing about its build";
@@ -276,7 +292,13 @@ impl Believed {
 fn read(path: &Path) -> Result<(PolicyFile, Sha256), CommandError> {
     let text = text(path)?;
     let policy = toml::from_str(&text).map_err(|error| {
-        CommandError::usage(format!("the policy `{}` is not one: {error}", path.display()))
+        // The parser's own words repeat the line: another file, named by mistake, may hold a secret.
+        let line = error.span().map_or(1, |span| text[..span.start.min(text.len())].lines().count().max(1));
+        CommandError::usage(format!(
+            "the policy `{}` is not one at line {line}: {}",
+            path.display(),
+            error.message()
+        ))
     })?;
     Ok((policy, Sha256::of(text)))
 }

@@ -3,7 +3,7 @@
 use protected_bundle::layout::{self, signature::Part};
 use protected_evidence::{
     delivery::artifact,
-    verify::{self, Expected, Refused, Trust, Verified},
+    verify::{self, Check, Expected, Refused, Trust, Verified},
 };
 
 use super::{
@@ -96,21 +96,41 @@ pub(in crate::command) async fn check(
                 "somebody who is believed",
                 format!("its {}: signed, not checked: give --trusted-root, --key or --policy", part.name()),
             ),
-            (Some(bytes), Some(trust)) => match judge(part, &bytes, trust, bundle, policy) {
-                Ok((good, said)) => {
-                    if part == Part::Bundle {
-                        signed.build_id = Some(said.build_id);
+            (Some(bytes), Some(trust)) => {
+                match judge(part, &bytes, trust, bundle, policy).and_then(|(good, said)| {
+                    named(&good, policy, demanded.contains(&part)).map(|()| (good, said))
+                }) {
+                    Ok((good, said)) => {
+                        if part == Part::Bundle {
+                            signed.build_id = Some(said.build_id);
+                        }
+                        told(&good, &said.what, policy)
                     }
-                    told(&good, &said.what, policy)
+                    Err(Refused { check, expected, found }) => {
+                        finding(Outcome::Failed, format!("{expected} ({check})"), found)
+                    }
                 }
-                Err(Refused { check, expected, found }) => {
-                    finding(Outcome::Failed, format!("{expected} ({check})"), found)
-                }
-            },
+            }
         };
         signed.rows.push((name(part), finding));
     }
     Ok(signed)
+}
+
+/// Refuses a signer of whom nothing is demanded but that an authority certified somebody.
+///
+/// Attack: whoever has any identity at the authority signs another delivery, for who names a key beside that authority's
+/// root, or demands a signature and names nobody.
+fn named(good: &Verified, policy: &Policy, is_demanded: bool) -> Result<(), Refused> {
+    let is_certified = matches!(good.signer, verify::Signer::Certificate(_));
+    if is_certified && (policy.names_key() || is_demanded && !policy.names_somebody()) {
+        let expected = match policy.names_key() {
+            true => "a signature of the stated key",
+            false => NAMED,
+        };
+        return Err(Refused::new(Check::Identity, expected, who(&good.signer)));
+    }
+    Ok(())
 }
 
 /// What a statement says.
