@@ -46,6 +46,18 @@ pub enum StorageError {
         /// The digest of those that should be.
         expected: Digest,
     },
+    /// The delivery is there with another signature.
+    #[error("`{delivery}` has the signature {found} over its {part}, where {expected} was expected")]
+    OtherSignature {
+        /// The delivery.
+        delivery: Box<DeliveryRef>,
+        /// What is signed.
+        part: &'static str,
+        /// The digest of the signature that is there.
+        found: Digest,
+        /// The digest of the one that should be.
+        expected: Digest,
+    },
     /// What the area has is not a delivery, or not the one that its digests say.
     #[error("what lies at `{delivery}` is not used")]
     Bad {
@@ -268,6 +280,9 @@ impl StorageError {
             },
             Self::OtherDelivery { .. } => {
                 "to store it, give the delivery a bundle id of its own; to open it, ask whoever delivered it which one is meant"
+            }
+            Self::OtherSignature { .. } => {
+                "fetch the delivery and verify whose signature lies there: if it is not one of yours, remove it in the area, and repeat the command"
             }
             Self::OtherKeys { .. } => "fetch the delivery again, and wrap the keys of that one anew",
             Self::Bad { .. } | Self::Size { .. } => {

@@ -182,7 +182,30 @@ fn may_replace(
 /// Refuses what is there where it is another delivery, or has other keys.
 fn same(reference: &DeliveryRef, there: &Manifests, mine: &Manifests) -> Result<(), StorageError> {
     same_bundle(reference, &there.bundle.digest, &mine.bundle.digest)?;
-    same_keys(reference, &there.keys.digest, &mine.keys.digest)
+    same_keys(reference, &there.keys.digest, &mine.keys.digest)?;
+    for part in Part::ALL {
+        same_signature(reference, part, there.signatures.of(part), mine.signatures.of(part))?;
+    }
+    Ok(())
+}
+
+/// Refuses a signature that is another one. One that only one side has is none.
+///
+/// Attack: whoever may write into the area signs first. What is signed here would count as stored, and lie nowhere.
+pub(crate) fn same_signature(
+    reference: &DeliveryRef,
+    part: Part,
+    found: Option<&Blob>,
+    expected: Option<&Blob>,
+) -> Result<(), StorageError> {
+    match (found, expected) {
+        (Some(found), Some(expected)) if found.digest != expected.digest => {
+            let (found, expected) = (found.digest, expected.digest);
+            let (delivery, part) = (reference.clone().into(), part.name());
+            Err(StorageError::OtherSignature { delivery, part, found, expected })
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Refuses a delivery that is another one.

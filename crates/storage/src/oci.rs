@@ -11,7 +11,10 @@
 
 use std::{
     path::Path,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -70,6 +73,8 @@ pub(crate) struct Registry {
     token_hosts: Vec<String>,
     credential: Option<Basic>,
     token_service: Option<TokenService>,
+    /// Whether the last token was asked for as somebody.
+    showed: AtomicBool,
     authorization: Mutex<Option<Authorization>>,
 }
 
@@ -152,6 +157,7 @@ pub(crate) fn connect(
         token_hosts,
         credential,
         token_service: None,
+        showed: AtomicBool::new(false),
         authorization: Mutex::new(None),
     })
 }
@@ -174,19 +180,22 @@ impl Registry {
             files::same_bundle(&named, found, &manifests.bundle.digest)?;
         }
         let referrers = self.referrers(&manifests.bundle.digest, Access::Push).await?;
-        let there = current_keys(&pinned, &referrers)?;
-        if let Some(found) = &there {
-            files::same_keys(&pinned, found, &manifests.keys.digest)?;
-        }
+        self.same_referrers(&pinned, &referrers, manifests)?;
         let blobs = files::blobs(&delivery).await?;
         let mut tally = Tally::new(blobs.iter().map(|blob| blob.size).sum(), watch);
         for blob in &blobs {
             self.send(&delivery, blob, &mut tally).await?;
         }
         let mut listed = self.sign_keys(&pinned, manifests).await?;
+        // Attack: what was read before a long upload. It would undo what somebody wrapped anew or signed meanwhile.
+        let referrers = self.referrers(&manifests.bundle.digest, Access::Push).await?;
+        let there = self.same_referrers(&pinned, &referrers, manifests)?;
         let signed = current_signature(&pinned, Part::Bundle, &referrers)?.is_some();
-        if there.is_none() || !signed && manifests.signatures.bundle.is_some() {
+        if !there || !signed && manifests.signatures.bundle.is_some() {
             self.set_keys(&pinned, manifests, referrers).await?;
+            // Nothing here can refuse one of two who do so at the same time.
+            let referrers = self.referrers(&manifests.bundle.digest, Access::Push).await?;
+            self.same_referrers(&pinned, &referrers, manifests)?;
             listed = true;
         }
         tally.count(listed, 0);
@@ -613,6 +622,32 @@ impl Registry {
         Ok(found.map(index))
     }
 
+    /// Refuses other keys of the bundle, or another signature of it, and returns whether it has keys.
+    fn same_referrers(
+        &self,
+        reference: &DeliveryRef,
+        referrers: &Option<Referrers>,
+        mine: &Manifests,
+    ) -> Result<bool, StorageError> {
+        let there = current_keys(reference, referrers)?;
+        if let Some(found) = &there {
+            files::same_keys(reference, found, &mine.keys.digest)?;
+        }
+        self.same_signature(reference, Part::Bundle, referrers, mine)?;
+        Ok(there.is_some())
+    }
+
+    fn same_signature(
+        &self,
+        reference: &DeliveryRef,
+        part: Part,
+        referrers: &Option<Referrers>,
+        mine: &Manifests,
+    ) -> Result<(), StorageError> {
+        let there = current_signature(reference, part, referrers)?;
+        files::same_signature(reference, part, there.as_ref(), mine.signatures.of(part))
+    }
+
     /// Makes these the keys of the bundle, and its signature the signature where there is none.
     async fn set_keys(
         &self,
@@ -636,6 +671,7 @@ impl Registry {
         // By the tag alone: where the registry lists what it has itself, it may list several.
         let referrers = self.tagged_referrers(&manifests.keys.digest, Access::Push).await?;
         if current_signature(reference, Part::Keys, &referrers)?.is_some() {
+            self.same_signature(reference, Part::Keys, &referrers, manifests)?;
             return Ok(false);
         }
         let mut listed = referrers.map(|referrers| referrers.manifests).unwrap_or_default();
@@ -722,7 +758,11 @@ impl Registry {
         // Attack: a registry that sends the password to a host of its choice.
         let host = realm.host_str().unwrap_or_default();
         let service = parameter(challenge, "service");
-        let session = self.session_for(&realm, service.as_deref());
+        // Attack: a registry that has the password of its clients sent to FractalOps, where a session is to be shown.
+        let session = match &self.credential {
+            Some(_) => None,
+            None => self.session_for(&realm, service.as_deref()),
+        };
         let known = session.is_some() || self.token_hosts.iter().any(|allowed| allowed == host);
         if !known || !is_secure(&realm) {
             let realm = realm.origin().ascii_serialization();
@@ -737,9 +777,11 @@ impl Registry {
         let mut request = self.http.get(realm).max_bytes(MAX_ANSWER).timeout(ATTEMPT).retry(RETRY);
         if let Some(basic) = &self.credential {
             request = request.secret_header("authorization", basic.header());
-        } else if let Some(session) = session {
+        }
+        if let Some(session) = session {
             request = request.bearer(session);
         }
+        self.showed.store(self.credential.is_some() || session.is_some(), Ordering::SeqCst);
         let answer = request.send().await.map_err(|error| self.http_failed(error))?;
         if !answer.is_success() {
             return Err(self.said_no(answer.status, answer.request(), answer.body()));
@@ -758,7 +800,7 @@ impl Registry {
     }
 
     fn not_allowed(&self, access: Access) -> StorageError {
-        let known = self.credential.is_some() || self.token_service.is_some();
+        let known = self.showed.load(Ordering::SeqCst);
         StorageError::NotAllowed { area: self.area.clone().into(), actions: access.actions(), known }
     }
 

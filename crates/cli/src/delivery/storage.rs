@@ -106,7 +106,9 @@ pub(crate) fn failed(doing: &str, error: &StorageError) -> CommandError {
     let kind = match error {
         StorageError::Service { .. } => Kind::Failed,
         _ if error.is_transient() => Kind::Unavailable,
-        StorageError::OtherDelivery { .. } | StorageError::OtherKeys { .. } => Kind::Conflict,
+        StorageError::OtherDelivery { .. }
+        | StorageError::OtherKeys { .. }
+        | StorageError::OtherSignature { .. } => Kind::Conflict,
         StorageError::Layout(_) | StorageError::Bad { .. } | StorageError::Size { .. } => Kind::BadInput,
         StorageError::Refused { .. } | StorageError::NotAllowed { .. } => Kind::Refused,
         StorageError::File { .. } | StorageError::Http { .. } => Kind::Failed,

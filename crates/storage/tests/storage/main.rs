@@ -97,11 +97,13 @@ async fn holds_signatures(area: &Area, folder: &Path) {
     assert_eq!((&second.delivery, second.sent), (&first.delivery, 5));
     same(&sealed, &fetched("after").await);
     assert_eq!(area.store(&sealed, &unwatched).await.expect("repeated").sent, 0);
-    // By somebody who has the delivery as it was sealed, or signed it himself.
+    // By somebody who has the delivery as it was sealed; who signed it himself is told that it is another signature.
     assert_eq!(area.store(&unsigned, &unwatched).await.expect("stored").sent, 0);
     let mut delivery = Delivery::open(&unsigned).expect("delivery");
     delivery.add_signatures(&[(Part::Bundle, b"{3}".to_vec())]).expect("signature");
-    area.store(&unsigned, &unwatched).await.expect("stored");
+    let error = area.store(&unsigned, &unwatched).await.expect_err("refused");
+    assert!(matches!(error, StorageError::OtherSignature { part: "bundle", .. }), "{error:?}");
+    assert!(told(&error).contains("verify whose signature lies there"), "{}", told(&error));
     assert_eq!(signed(&fetched("again").await), both);
 
     let read = rewrap_signed(&sealed, 2, Some(b"{4}"));

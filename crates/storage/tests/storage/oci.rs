@@ -7,12 +7,14 @@ use std::{
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
+        mpsc,
     },
 };
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use protected_bundle::layout::{Delivery, Digest, referrers_tag};
-use protected_storage::{Address, Area, DeliveryRef, StorageError};
+use protected_model::secret::AccessToken;
+use protected_storage::{Address, Area, DeliveryRef, StorageError, TokenService};
 use serde_json::{Value, json};
 
 use crate::{
@@ -113,6 +115,41 @@ async fn an_upload_that_a_registry_gave_up_is_begun_again() {
     assert_eq!((chunks.load(Ordering::SeqCst), begun.load(Ordering::SeqCst)), (6, 5));
     fetch(&area(peer.address, &[]), &folder.path().join("fetched")).await.expect("fetched");
     same(&sealed, &folder.path().join("fetched"));
+}
+
+/// Attack: keys that were wrapped anew while somebody else still sends the delivery as it was sealed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn keys_that_were_replaced_during_an_upload_stay() {
+    let (peer, _folder) = registry(None).await;
+    let folder = tempfile::tempdir().expect("folder");
+    let sealed = layout(&folder.path().join("sealed"), 100_000, 1);
+    let newer = copy(&sealed, &folder.path().join("newer"));
+    let read = rewrap(&newer, 2);
+    let (begun, has_begun) = mpsc::channel();
+    let (go_on, may_go_on) = mpsc::channel::<()>();
+    let waits = Mutex::new((begun, may_go_on));
+    let address = crate::peers::gate(peer.address, move |head| {
+        if head.starts_with("PATCH ") {
+            let (begun, may_go_on) = &*waits.lock().expect("lock");
+            if begun.send(()).is_ok() {
+                let _ = may_go_on.recv();
+            }
+        }
+        None
+    })
+    .await;
+    let slow = area(address, &[]);
+    let elsewhere = sealed.clone();
+    let storing = tokio::spawn(async move { slow.store(&elsewhere, &unwatched).await });
+    tokio::task::spawn_blocking(move || has_begun.recv().expect("begun")).await.expect("begun");
+    let other = area(peer.address, &[]);
+    other.store(&sealed, &unwatched).await.expect("stored");
+    other.replace_keys(&newer, &read).await.expect("replaced");
+    drop(go_on);
+    let error = storing.await.expect("joined").expect_err("refused");
+    assert!(matches!(error, StorageError::OtherKeys { .. }), "{error:?}");
+    fetch(&other, &folder.path().join("fetched")).await.expect("fetched");
+    same(&newer, &folder.path().join("fetched"));
 }
 
 #[tokio::test]
@@ -238,6 +275,7 @@ async fn a_password_comes_from_the_environment_or_from_docker() {
 /// A registry that wants a token for each kind of access, before one that wants none.
 struct Gate {
     address: SocketAddr,
+    tokens: String,
     asked: Arc<Mutex<Vec<String>>>,
 }
 
@@ -272,7 +310,7 @@ impl Gate {
             }
         })
         .await;
-        Self { address, asked }
+        Self { address, tokens: format!("http://{realm_host}:{}/token", minted.port()), asked }
     }
 }
 
@@ -305,6 +343,15 @@ async fn a_token_is_asked_for_what_is_needed_and_of_nobody_else() {
     let environment = credential(host);
     let error = area(gate.address, &environment).store(&sealed, &unwatched).await.expect_err("refused");
     assert!(told(&error).contains("wants a token of http://localhost:"), "{}", told(&error));
+    assert!(gate.asked.lock().expect("asked").is_empty());
+    // Nor does a session with that host make it one that a password is for.
+    let mut with_session = area(gate.address, &environment);
+    with_session.set_token_service(TokenService {
+        url: gate.tokens.parse().expect("url"),
+        session: AccessToken::new("hunter2-session"),
+    });
+    let error = with_session.store(&sealed, &unwatched).await.expect_err("refused");
+    assert!(matches!(error, StorageError::TokenHost { .. }), "{error:?}");
     assert!(gate.asked.lock().expect("asked").is_empty());
     let named = |host: &'static str, tokens: &'static str| {
         [&credential(host)[..], &[("PROTECTED_REGISTRY_OCI_TOKEN_HOST", tokens)]].concat()
