@@ -143,6 +143,7 @@ async fn registered(
     let sha256 = tokio::task::spawn_blocking(move || blobs.put(&bytes)).await;
     let sha256 = sha256.unwrap_or(Err(StoreError::GivenUp))?;
     let producer = event.0.user_agent.clone().unwrap_or_else(|| "unknown".to_owned());
+    let sent = manifest.clone();
     let new = NewBundle {
         manifest,
         document: NewDocument {
@@ -161,6 +162,14 @@ async fn registered(
     match status {
         Inserted::New => Ok((StatusCode::CREATED, shown(stored, grants, now))),
         Inserted::Same => Ok((StatusCode::OK, shown(stored, grants, now))),
+        Inserted::Other if is_rewrapped(&stored.manifest, &sent) => {
+            let message = format!(
+                "the delivery `{}` was wrapped anew since, and the newer wrapping is on record",
+                stored.manifest.bundle_id
+            );
+            Err(Refusal::new(Code::BUNDLE_CONFLICT, message)
+                .hint("go on with the folder that was wrapped anew: what the former wrapping says is over"))
+        }
         Inserted::Other => {
             let message = format!(
                 "the delivery `{}` is on record with other content: {}@{} for {}",
@@ -241,6 +250,10 @@ impl NewBundle {
         let former = match former {
             Some(stored) if stored.manifest == manifest => return Ok((Inserted::Same, stored, grants)),
             Some(stored) if !is_rewrapped(&stored.manifest, &manifest) => {
+                return Ok((Inserted::Other, stored, grants));
+            }
+            // Attack: an old job repeats itself, and the record is of the wrapping that a rotation has ended.
+            Some(stored) if stored.evidence.iter().any(|record| record.sha256 == document.sha256) => {
                 return Ok((Inserted::Other, stored, grants));
             }
             former => former,

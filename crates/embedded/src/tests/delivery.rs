@@ -90,6 +90,10 @@ async fn a_delivery_is_registered_granted_revoked_and_shown() {
     let again: Bundle = read(&service.post(BUNDLES, &session, &rewrapped).await, 200);
     assert_eq!(again, newer);
     assert_eq!(service.last_event().await.action, "bundle.rewrap");
+    // Attack: an old job repeats what was on record before, and ends the newer wrapping.
+    refused(&service.post(BUNDLES, &session, &body).await, 409, "bundle_conflict");
+    let again: Bundle = read(&service.post(BUNDLES, &session, &rewrapped).await, 200);
+    assert_eq!(again, newer);
     let mut other = rewrapped.clone();
     other["key_ref"] = "openbao://transit/other".into();
     refused(&service.post(BUNDLES, &session, &other).await, 409, "bundle_conflict");
@@ -126,8 +130,8 @@ async fn a_delivery_is_registered_granted_revoked_and_shown() {
 
     let actions: Vec<String> = service.events().await.into_iter().map(|event| event.action).collect();
     let count = |action: &str| actions.iter().filter(|it| it.as_str() == action).count();
-    // One delivery was refused, as another one of the name.
-    assert_eq!((count("bundle.create"), count("bundle.rewrap")), (2, 1));
+    // One delivery was refused as another one of the name, and one as a former wrapping.
+    assert_eq!((count("bundle.create"), count("bundle.rewrap")), (3, 1));
     assert_eq!((count("grant.create"), count("grant.revoke")), (4, 1));
     let event = service.last_event().await;
     assert_eq!(event.target.bundle_id.as_deref(), Some("01JA"));
