@@ -150,7 +150,36 @@ impl<'de> Deserialize<'de> for Number {
     }
 }
 
-/// The members of a bundle (sigstore_bundle.proto, sigstore_rekor.proto, envelope.proto), by name alone.
+/// Bytes in their one form: proto3 JSON writes them in base64 with padding, and may read other alphabets and no padding.
+///
+/// Attack: as for [`Number`]; `sigstore-types` even reads digests in hexadecimal.
+struct Base64;
+
+/// A SHA-256 as [`Base64`]. In hexadecimal it would be base64 as well, of 48 bytes.
+struct Base64Sha256;
+
+impl<'de> Deserialize<'de> for Base64 {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        bytes(deserializer).map(|_| Self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Base64Sha256 {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match bytes(deserializer)?.len() {
+            32 => Ok(Self),
+            other => Err(serde::de::Error::custom(format!("expected 32 bytes in base64, found {other}"))),
+        }
+    }
+}
+
+fn bytes<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+    STANDARD
+        .decode(String::deserialize(deserializer)?)
+        .map_err(|error| serde::de::Error::custom(format!("expected base64 with its padding: {error}")))
+}
+
+/// The members of a bundle (sigstore_bundle.proto, sigstore_rekor.proto, envelope.proto), by name and form alone.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[expect(dead_code, reason = "read for their names; the values are read by sigstore-types")]
@@ -177,7 +206,7 @@ struct Material {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[expect(dead_code, reason = "see `Wire`")]
 struct Der {
-    raw_bytes: IgnoredAny,
+    raw_bytes: Base64,
 }
 
 #[derive(Deserialize)]
@@ -207,14 +236,14 @@ struct Entry {
     integrated_time: Number,
     inclusion_promise: Option<Promise>,
     inclusion_proof: Option<Proof>,
-    canonicalized_body: IgnoredAny,
+    canonicalized_body: Base64,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[expect(dead_code, reason = "see `Wire`")]
 struct Id {
-    key_id: IgnoredAny,
+    key_id: Base64,
 }
 
 #[derive(Deserialize)]
@@ -229,7 +258,7 @@ struct Kind {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[expect(dead_code, reason = "see `Wire`")]
 struct Promise {
-    signed_entry_timestamp: IgnoredAny,
+    signed_entry_timestamp: Base64,
 }
 
 #[derive(Deserialize)]
@@ -238,10 +267,10 @@ struct Promise {
 struct Proof {
     #[serde(default)]
     log_index: Number,
-    root_hash: IgnoredAny,
+    root_hash: Base64Sha256,
     tree_size: Number,
     #[serde(default)]
-    hashes: IgnoredAny,
+    hashes: Vec<Base64Sha256>,
     checkpoint: Option<Note>,
 }
 
@@ -264,14 +293,14 @@ struct Times {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[expect(dead_code, reason = "see `Wire`")]
 struct Token {
-    signed_timestamp: IgnoredAny,
+    signed_timestamp: Base64,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[expect(dead_code, reason = "see `Wire`")]
 struct Envelope {
-    payload: IgnoredAny,
+    payload: Base64,
     payload_type: IgnoredAny,
     signatures: Vec<Signature>,
 }
@@ -280,7 +309,7 @@ struct Envelope {
 #[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "see `Wire`")]
 struct Signature {
-    sig: IgnoredAny,
+    sig: Base64,
     #[serde(default)]
     keyid: IgnoredAny,
 }
@@ -290,7 +319,7 @@ struct Signature {
 #[expect(dead_code, reason = "see `Wire`")]
 struct Message {
     message_digest: Option<Digest>,
-    signature: IgnoredAny,
+    signature: Base64,
 }
 
 #[derive(Deserialize)]
@@ -298,5 +327,5 @@ struct Message {
 #[expect(dead_code, reason = "see `Wire`")]
 struct Digest {
     algorithm: IgnoredAny,
-    digest: IgnoredAny,
+    digest: Base64Sha256,
 }
