@@ -78,6 +78,19 @@ fn a_bundle_of_one_file_is_rewrapped_in_its_place() {
     nothing_left(&world, "nothing");
 }
 
+/// Attack: a manifest of another name, by which a delivery is wrapped anew, and the one that is on record is written over.
+#[test]
+fn the_manifest_that_is_named_is_the_one_that_is_written() {
+    let world = World::new();
+    sealed(&world, &small(&world), &[]);
+    let place = |name: &str| world.path(&format!("work/sealed/{name}"));
+    let before = fs::read(place("delivery-manifest.json")).expect("read");
+    fs::copy(place("delivery-manifest.json"), place("other.json")).expect("copy");
+    rewrap(&world, "sealed/other.json", None).succeeded();
+    assert!(fs::read(place("delivery-manifest.json")).expect("read") == before, "another was written over");
+    assert!(fs::read(place("other.json")).expect("read") != before);
+}
+
 #[test]
 fn a_content_that_was_changed_is_not_rewrapped() {
     let world = World::new();

@@ -354,7 +354,7 @@ impl<'a> Delivering<'a> {
         let Some(place) = &found.manifest else {
             let (key_ref, build_id) = (&self.settled.key_ref, self.build_id.clone());
             let manifest = delivery::manifest(bundle, &self.contents, key_ref, uri, build_id)?;
-            delivery::save_manifest(&self.out, &manifest)?;
+            delivery::save_manifest(&self.out.join(MANIFEST), &manifest)?;
             return Ok(manifest);
         };
         let manifest = delivery::read_manifest(place)?;

@@ -157,7 +157,7 @@ fn update<'a>(
     let Some(key) = keys.iter().find(|key| key.key_ref == manifest.key_ref) else { return Ok(None) };
     manifest.key_provider.wrapped_key.clone_from(&key.wrapped_key);
     manifest.key_provider.wrapped_key_sha256 = key.wrapped_key_sha256;
-    delivery::save_manifest(place.parent().unwrap_or(Path::new(".")), &manifest)?;
+    delivery::save_manifest(place, &manifest)?;
     Ok(Some(place))
 }
 

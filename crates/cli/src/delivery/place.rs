@@ -161,12 +161,12 @@ pub(crate) fn read_manifest(path: &Path) -> Result<DeliveryManifest, CommandErro
     Ok(manifest)
 }
 
-/// Writes the manifest of a delivery beside its bundle, whole or not at all.
+/// Writes the manifest of a delivery at `place`, whole or not at all.
 ///
 /// # Errors
 /// When it cannot be written.
-pub(crate) fn save_manifest(folder: &Path, manifest: &DeliveryManifest) -> Result<(), CommandError> {
-    let place = folder.join(MANIFEST);
+pub(crate) fn save_manifest(place: &Path, manifest: &DeliveryManifest) -> Result<(), CommandError> {
+    let folder = place.parent().unwrap_or(Path::new("."));
     let save = || -> io::Result<()> {
         let mut file = tempfile::Builder::new().prefix(".new-").tempfile_in(folder)?;
         file.write_all(&canonical(manifest))?;
@@ -174,7 +174,7 @@ pub(crate) fn save_manifest(folder: &Path, manifest: &DeliveryManifest) -> Resul
         #[cfg(unix)]
         file.as_file().set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644))?;
         file.as_file().sync_all()?;
-        file.persist(&place)?;
+        file.persist(place)?;
         staging::sync_folder(folder)
     };
     save().map_err(|error| {
