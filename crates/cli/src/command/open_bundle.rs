@@ -137,6 +137,7 @@ pub(crate) async fn run(context: &Context, arguments: OpenBundle) -> Result<(), 
         "sealed_at": descriptor.created_at,
         "key_ref": key_ref,
         "out": out,
+        "checks": signed.documents(),
         "files": descriptor.contents,
     });
     console.result(&out.display().to_string(), &document);

@@ -124,7 +124,10 @@ pub(crate) async fn run(context: &Context, arguments: Rewrap) -> Result<(), Comm
     let digest = bundle.bundle().digest;
     console.say(format!("  content   unchanged: {digest}"));
     if was_signed && !is_signed {
-        console.say("  note      the former keys were signed, and these are not");
+        console.warn(
+            "Keys not signed",
+            "the former keys were signed, and these are not: who demands a signature does not open the delivery",
+        );
     }
     if let Some(place) = updated {
         console.say(format!(

@@ -196,8 +196,8 @@ fn what_cannot_be_meant_is_refused_with_its_line() {
         ("plan = \"globex-deliveries\"", "plan = \"globex\"", "plan `globex` is no [[oci_plan]]"),
         ("plan = \"globex-deliveries\"", "plan = \"core-release\"", "lets more than `pull`"),
         (
-            "\"acme-maintainers\"]\n\n[[oci_licence]]",
-            "\"members\"]\n\n[[oci_licence]]",
+            "holders = [\"acme-core-release\", \"acme-maintainers\"]",
+            "holders = [\"acme-core-release\", \"members\"]",
             "is no publisher and no maintainer",
         ),
         ("holders = [\"globex\"]", "holders = []", "`holders` may not be empty"),

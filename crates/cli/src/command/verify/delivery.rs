@@ -73,12 +73,7 @@ pub(super) async fn run(
         "version": descriptor.version,
         "customer": descriptor.customer_slug,
         "bundle": bundle.bundle().digest.to_string(),
-        "checks": checks.iter().map(|(name, finding)| json!({
-            "check": name,
-            "outcome": finding.outcome,
-            "expected": finding.expected,
-            "found": finding.found,
-        })).collect::<Vec<_>>(),
+        "checks": checks.iter().map(|(name, finding)| finding.document(name)).collect::<Vec<_>>(),
     });
     if failures.is_empty() {
         let line = format!("{about} is whole; its files are seen once it is opened");

@@ -221,6 +221,10 @@ impl Judged {
         let found = format!("{}, in {name}", who(&good.signer));
         match policy.identity.check(&good.signer) {
             Err(refused) => self.refused(document, refused),
+            // Attack: whoever has any identity at the authority whose root is trusted beside the key.
+            Ok(()) if policy.names_key() && matches!(good.signer, Signer::Certificate(_)) => {
+                self.row(Check::Identity.name(), Outcome::Failed, "a signature of the stated key", found);
+            }
             Ok(()) if policy.identity.is_empty() && matches!(good.signer, Signer::Certificate(_)) => {
                 self.row(Check::Identity.name(), Outcome::Note, NAMED, found);
             }

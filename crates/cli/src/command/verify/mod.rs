@@ -272,13 +272,7 @@ async fn report(
         "version": packed.version,
         "integrity": packed.integrity,
         "slsa_build_level": build_level,
-        "checks": found.iter().map(|(name, finding)| json!({
-            "check": name,
-            "outcome": finding.outcome,
-            "expected": finding.expected,
-            "found": finding.found,
-            "differences": finding.differences,
-        })).collect::<Vec<_>>(),
+        "checks": found.iter().map(|(name, finding)| finding.document(name)).collect::<Vec<_>>(),
     });
     context.console.output("verified", if failed.is_empty() { "true" } else { "false" });
     context.console.output("integrity", &packed.integrity.to_string());
@@ -342,6 +336,17 @@ impl Finding {
         let (expected, found) = (expected.into(), found.into());
         let outcome = if expected == found { Outcome::Ok } else { otherwise };
         Some(Self { outcome, expected, found, differences: Vec::new() })
+    }
+
+    /// Returns it as one of a result's checks, for programs.
+    fn document(&self, check: &str) -> serde_json::Value {
+        json!({
+            "check": check,
+            "outcome": self.outcome,
+            "expected": self.expected,
+            "found": self.found,
+            "differences": self.differences,
+        })
     }
 
     fn word(&self) -> &'static str {

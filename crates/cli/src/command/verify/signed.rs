@@ -38,6 +38,11 @@ impl Signed {
         })
     }
 
+    /// Returns the same for programs, as `verify` tells them.
+    pub(in crate::command) fn documents(&self) -> Vec<serde_json::Value> {
+        self.rows.iter().map(|(name, finding)| finding.document(name)).collect()
+    }
+
     /// Refuses a delivery of which a signature is not what it has to be.
     ///
     /// # Errors
