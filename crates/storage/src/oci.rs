@@ -50,7 +50,7 @@ const ATTEMPT: Duration = Duration::from_secs(30);
 const CHUNK_ATTEMPT: Duration = Duration::from_secs(180);
 const RETRY: Retry = Retry { attempts: 5, budget: Duration::from_secs(60) };
 /// How much is sent at once, and held in memory.
-const CHUNK: usize = 16 << 20;
+const CHUNK: usize = 8 << 20;
 /// How often a blob is begun again, or read on, after its connection broke.
 const TRIES: usize = 5;
 /// How much is read of an answer that is no blob.

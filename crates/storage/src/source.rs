@@ -2,7 +2,7 @@
 
 use std::io::Read;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use protected_bundle::layout::{Blob, Delivery, Digest, LayoutError};
 use protected_model::digest::Sha256;
 use sha2::Digest as _;
@@ -16,6 +16,9 @@ use crate::{StorageError, blocking};
 pub(crate) struct Source {
     blob: Blob,
     state: Option<State>,
+    /// What pieces were made of, to be used again once these are gone. What one thread allocates and another frees, the
+    /// allocator keeps: memory would grow with the blob.
+    buffers: Vec<BytesMut>,
 }
 
 struct State {
@@ -29,7 +32,7 @@ impl Source {
         let (from, wanted) = (delivery.clone(), blob.clone());
         let read = blocking(move || from.unverified_blob(&wanted)).await?;
         let state = State { read: Box::new(read), digest: sha2::Sha256::new(), left: blob.size };
-        Ok(Self { blob: blob.clone(), state: Some(state) })
+        Ok(Self { blob: blob.clone(), state: Some(state), buffers: Vec::new() })
     }
 
     /// Returns how many bytes the blob has.
@@ -41,9 +44,12 @@ impl Source {
     pub(crate) async fn next(&mut self, most: usize) -> Result<Bytes, StorageError> {
         let Some(mut state) = self.state.take() else { return Ok(Bytes::new()) };
         let blob = self.blob.clone();
-        let (state, piece) = blocking(move || {
-            let room = most.min(usize::try_from(state.left).unwrap_or(usize::MAX));
-            let mut piece = vec![0; room];
+        let room = most.min(usize::try_from(state.left).unwrap_or(usize::MAX));
+        let free = self.buffers.iter_mut().position(|buffer| buffer.try_reclaim(room));
+        let free = free.map(|at| self.buffers.swap_remove(at));
+        let mut piece = free.unwrap_or_else(|| BytesMut::with_capacity(room));
+        let (state, mut piece) = blocking(move || {
+            piece.resize(room, 0);
             state.read.read_exact(&mut piece).map_err(|error| LayoutError::Read(blob.path(), error))?;
             state.digest.update(&piece);
             state.left -= room as u64;
@@ -59,6 +65,8 @@ impl Source {
         })
         .await?;
         self.state = state;
-        Ok(piece.into())
+        let whole = piece.split().freeze();
+        self.buffers.push(piece);
+        Ok(whole)
     }
 }
