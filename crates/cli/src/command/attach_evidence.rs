@@ -2,18 +2,19 @@
 
 use std::{fs, path::Path, time::Instant};
 
+use protected_model::{
+    api::{build::Document, evidence::AttachmentRequest},
+    digest::Sha256,
+    name::PackageName,
+    version::PackageVersion,
+};
+
 use crate::{
     args::{AttachEvidence, EvidenceType},
     console::human_size,
     context::Context,
     document::{name, recognised},
     error::{CommandError, Kind},
-};
-use protected_model::{
-    api::{build::Document, evidence::AttachmentRequest},
-    digest::Sha256,
-    name::PackageName,
-    version::PackageVersion,
 };
 
 /// Attaches documents to a version that is published or has a build on record.
