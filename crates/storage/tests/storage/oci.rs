@@ -296,21 +296,22 @@ impl Gate {
             Lie::Answer(format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len()))
         })
         .await;
-        let challenge = format!(
-            "www-authenticate: Bearer realm=\"http://{realm_host}:{}/token\",service=\"registry.example\",scope=\"registry:catalog:*\"",
-            minted.port()
-        );
+        let realm = format!("http://{realm_host}:{}/token", minted.port());
+        let tokens = realm.clone();
         let address = crate::peers::gate(registry, move |head| {
-            let token = head.lines().find_map(|line| line.strip_prefix("authorization: Bearer hunter2-"));
+            let header = |name: &str| head.lines().find_map(|line| line.strip_prefix(name));
+            let token = header("authorization: Bearer hunter2-");
+            // It calls itself by the address that it is spoken to by, as a registry does that takes sessions' tokens.
+            let service = header("host: ").unwrap_or_default();
             let pushes = !["GET", "HEAD"].contains(&head.split(' ').next().unwrap_or_default());
             match token {
                 Some("push") => None,
                 Some("pull") if !pushes => None,
-                _ => Some(format!("HTTP/1.1 401 Unauthorized\r\n{challenge}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")),
+                _ => Some(format!("HTTP/1.1 401 Unauthorized\r\nwww-authenticate: Bearer realm=\"{realm}\",service=\"{service}\",scope=\"registry:catalog:*\"\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")),
             }
         })
         .await;
-        Self { address, tokens: format!("http://{realm_host}:{}/token", minted.port()), asked }
+        Self { address, tokens, asked }
     }
 }
 
@@ -331,11 +332,14 @@ async fn a_token_is_asked_for_what_is_needed_and_of_nobody_else() {
     let environment = credential(host);
     let stored = area(gate.address, &environment);
     stored.store(&sealed, &unwatched).await.unwrap_or_else(|error| panic!("{}", told(&error)));
-    let push = "GET /token?service=registry.example&scope=repository%3Aacme%2Fcore%3Apull%2Cpush HTTP/1.1";
-    assert_eq!(*gate.asked.lock().expect("asked"), [push], "once, whatever the challenge says");
+    let token = |actions: &str| {
+        let service = host.replace(':', "%3A");
+        format!("GET /token?service={service}&scope=repository%3Aacme%2Fcore%3A{actions} HTTP/1.1")
+    };
+    let (push, pull) = (token("pull%2Cpush"), token("pull"));
+    assert_eq!(*gate.asked.lock().expect("asked"), [push.clone()], "once, whatever the challenge says");
     let fetched = area(gate.address, &environment);
     fetch(&fetched, &folder.path().join("fetched")).await.expect("fetched");
-    let pull = "GET /token?service=registry.example&scope=repository%3Aacme%2Fcore%3Apull HTTP/1.1";
     assert_eq!(*gate.asked.lock().expect("asked"), [push, pull]);
     // Another host has to be named.
     let gate = Gate::start(peer.address, "localhost").await;
