@@ -337,7 +337,11 @@ async fn a_token_is_asked_for_what_is_needed_and_of_nobody_else() {
         format!("GET /token?service={service}&scope=repository%3Aacme%2Fcore%3A{actions} HTTP/1.1")
     };
     let (push, pull) = (token("pull%2Cpush"), token("pull"));
-    assert_eq!(*gate.asked.lock().expect("asked"), [push.clone()], "once, whatever the challenge says");
+    assert_eq!(
+        *gate.asked.lock().expect("asked"),
+        std::slice::from_ref(&push),
+        "once, whatever the challenge says"
+    );
     let fetched = area(gate.address, &environment);
     fetch(&fetched, &folder.path().join("fetched")).await.expect("fetched");
     assert_eq!(*gate.asked.lock().expect("asked"), [push, pull]);
