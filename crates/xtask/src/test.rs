@@ -42,10 +42,10 @@ pub(crate) fn run_command(workspace: &Workspace, arguments: &[String]) -> Result
         if let Err(failure) = &result {
             println!("{} failed: {failure}", phase.name);
         }
-        results.push((phase.name, result.is_ok(), started.elapsed()));
+        results.push((phase.name, result, started.elapsed()));
     }
     summarise(&results, &tally);
-    if results.iter().all(|(_, passed, _)| *passed) {
+    if results.iter().all(|(_, result, _)| result.is_ok()) {
         Ok(())
     } else {
         Err(Failure::new("not everything passed"))
@@ -99,10 +99,21 @@ fn tests(workspace: &Workspace, tally: &mut Tally) -> Result<()> {
     }
 }
 
-fn summarise(results: &[(&str, bool, Duration)], tally: &Tally) {
+fn summarise(results: &[(&str, Result<()>, Duration)], tally: &Tally) {
     println!("\n=== summary");
-    for (name, passed, took) in results {
-        println!("{:<13} {:<6} {:>6.1} s", name, if *passed { "ok" } else { "FAILED" }, took.as_secs_f64());
+    for (name, result, took) in results {
+        println!(
+            "{:<13} {:<6} {:>6.1} s",
+            name,
+            if result.is_ok() { "ok" } else { "FAILED" },
+            took.as_secs_f64()
+        );
+    }
+    // Once more, because thousands of lines lie between: whoever sees only the end sees why.
+    for (name, result, _) in results {
+        if let Err(failure) = result {
+            println!("{name} failed: {failure}");
+        }
     }
     println!("tests: {} passed, {} failed, {} skipped", tally.passed, tally.failed, tally.skipped);
 }

@@ -2,10 +2,20 @@
 //!
 //! Each tool has a folder of its own there and its commands in `<folder>/bin`, so that a test puts exactly the
 //! folders it means on `PATH`: `target/tools/npm-11/bin/npm`, `target/tools/pnpm-10/bin/pnpm`,
-//! `target/tools/python/bin/act`. `target/tools/installed.json` says what stands where: a changed pin reinstalls
-//! that folder, and a second run takes milliseconds.
+//! `target/tools/python/bin/act`. `target/tools/installed.json` says what stands where: a changed pin or lock
+//! reinstalls that folder, and a second run takes milliseconds.
+//!
+//! What a tool of the tests depends on in turn is pinned by its file in `crates/xtask/locks`, which
+//! `cargo xtask tools --lock` writes anew: what somebody released today is not what the tests run.
 
-use std::{collections::BTreeMap, fs, path::Path, process::Command, time::Instant};
+use std::{
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+    thread,
+    time::{Duration, Instant},
+};
 
 use crate::{
     failure::{Failure, Result},
@@ -67,52 +77,52 @@ const TOOLS: &[Tool] = &[
     Tool {
         folder: "npm-11",
         purpose: Purpose::Tests,
-        source: npm("npm", "11.19.1", &[("npm", "bin/npm-cli.js"), ("npx", "bin/npx-cli.js")]),
+        source: javascript("npm", "11.19.1", &[("npm", "bin/npm-cli.js"), ("npx", "bin/npx-cli.js")]),
     },
     Tool {
         folder: "pnpm-10",
         purpose: Purpose::Tests,
-        source: npm("pnpm", "10.34.9", &[("pnpm", "bin/pnpm.cjs")]),
+        source: javascript("pnpm", "10.34.9", &[("pnpm", "bin/pnpm.cjs")]),
     },
     Tool {
         folder: "pnpm-11",
         purpose: Purpose::Tests,
-        source: npm("pnpm", "11.28.11", &[("pnpm", "bin/pnpm.mjs")]),
+        source: javascript("pnpm", "11.28.11", &[("pnpm", "bin/pnpm.mjs")]),
     },
     Tool {
         folder: "yarn-1",
         purpose: Purpose::Tests,
-        source: npm("yarn", "1.22.22", &[("yarn", "bin/yarn.js")]),
+        source: javascript("yarn", "1.22.22", &[("yarn", "bin/yarn.js")]),
     },
     Tool {
         folder: "yarn-4",
         purpose: Purpose::Tests,
-        source: npm("@yarnpkg/cli-dist", "4.18.1", &[("yarn", "bin/yarn.js")]),
+        source: javascript("@yarnpkg/cli-dist", "4.18.1", &[("yarn", "bin/yarn.js")]),
     },
     Tool {
         folder: "terser",
         purpose: Purpose::Tests,
-        source: npm("terser", "5.51.4", &[("terser", "bin/terser")]),
+        source: javascript("terser", "5.51.4", &[("terser", "bin/terser")]),
     },
     Tool {
         folder: "esbuild",
         purpose: Purpose::Tests,
-        source: npm("esbuild", "0.28.2", &[("esbuild", "bin/esbuild")]),
+        source: javascript("esbuild", "0.28.2", &[("esbuild", "bin/esbuild")]),
     },
     Tool {
         folder: "prettier",
         purpose: Purpose::Tests,
-        source: npm("prettier", "3.10.1", &[("prettier", "bin/prettier.cjs")]),
+        source: javascript("prettier", "3.10.1", &[("prettier", "bin/prettier.cjs")]),
     },
     Tool {
         folder: "typescript",
         purpose: Purpose::Tests,
-        source: npm("typescript", "7.0.2", &[("tsc", "bin/tsc")]),
+        source: javascript("typescript", "7.0.2", &[("tsc", "bin/tsc")]),
     },
     Tool {
         folder: "gitlab-ci-local",
         purpose: Purpose::Tests,
-        source: npm("gitlab-ci-local", "4.75.1", &[("gitlab-ci-local", "dist/index.js")]),
+        source: javascript("gitlab-ci-local", "4.75.1", &[("gitlab-ci-local", "dist/index.js")]),
     },
     Tool {
         folder: "python",
@@ -205,7 +215,7 @@ const TOOLS: &[Tool] = &[
     Tool {
         folder: "azurite",
         purpose: Purpose::Tests,
-        source: npm("azurite", "3.37.0", &[("azurite-blob", "dist/src/blob/main.js")]),
+        source: javascript("azurite", "3.37.0", &[("azurite-blob", "dist/src/blob/main.js")]),
     },
     // A key service of AWS, and AWS's own client. Each wants another version of what both are made of.
     Tool {
@@ -286,7 +296,7 @@ const TOOLS: &[Tool] = &[
     },
 ];
 
-const fn npm(
+const fn javascript(
     package: &'static str,
     version: &'static str,
     commands: &'static [(&'static str, &'static str)],
@@ -309,14 +319,20 @@ const SYSTEM: &[(&str, &str, Purpose)] = &[
     ("wrk", "wrk", Purpose::Benchmarks),
 ];
 
-/// `cargo xtask tools [--bench]`
+/// Seconds to wait before a registry is asked once more, for all tools of a run together: a machine with no network
+/// is told apart from one whose registry was away for a moment.
+const PAUSES: [u64; 3] = [5, 20, 60];
+
+/// `cargo xtask tools [--bench | --lock]`
 pub(crate) fn run_command(workspace: &Workspace, arguments: &[String]) -> Result<()> {
     match arguments {
         [] => install(workspace, Purpose::Tests),
         [flag] if flag == "--bench" => install(workspace, Purpose::Benchmarks),
-        _ => {
-            Err(Failure::new(format!("cargo xtask tools takes only --bench, not `{}`", arguments.join(" "))))
-        }
+        [flag] if flag == "--lock" => write_locks(workspace),
+        _ => Err(Failure::new(format!(
+            "cargo xtask tools takes only --bench or --lock, not `{}`",
+            arguments.join(" ")
+        ))),
     }
 }
 
@@ -345,26 +361,96 @@ fn install_where(workspace: &Workspace, wanted: impl Fn(&str, Purpose) -> bool) 
     lock.lock().map_err(|error| file_failed("lock", &tools, &error))?;
 
     let system = SYSTEM.iter().filter(|(command, _, purpose)| wanted(command, *purpose));
-    install_system(system.map(|(command, package, _)| (*command, *package)))?;
+    // What cannot be had does not keep the others away: one run shows everything.
+    let mut failures = Vec::new();
+    let mut pauses = PAUSES.iter();
+    let missing = system
+        .map(|(command, package, _)| (*command, *package))
+        .filter(|(command, _)| find(command).is_none());
+    let missing: Vec<_> = missing.map(|(_, package)| package).collect();
+    if let Err(failure) = patiently(&mut pauses, || install_system(&missing)) {
+        failures.push(failure.to_string());
+    }
     let mut installed = Installed::read(&tools);
     for tool in TOOLS.iter().filter(|tool| wanted(tool.folder, tool.purpose)) {
+        let lock = tool.read_lock(workspace)?;
         let pin = tool.source.pin();
-        if installed.has(tool.folder, &pin) && tools.join(tool.folder).join(tool.source.holds()).is_dir() {
+        let folder = tools.join(tool.folder);
+        let is_there = folder.join(tool.source.holds()).is_dir()
+            && lock.as_ref().is_none_or(|lock| {
+                fs::read(folder.join(tool.source.lock_name())).is_ok_and(|there| there == *lock)
+            });
+        if installed.has(tool.folder, &pin) && is_there {
             continue;
         }
         println!("installing {pin}");
         let started = Instant::now();
-        let folder = tools.join(tool.folder);
         installed.forget(tool.folder)?;
-        if folder.exists() {
-            fs::remove_dir_all(&folder).map_err(|error| file_failed("remove", &folder, &error))?;
+        match patiently(&mut pauses, || {
+            empty(&folder).and_then(|()| tool.source.install(&folder, lock.as_deref()))
+        }) {
+            Ok(()) => {
+                installed.remember(tool.folder, &pin)?;
+                println!("  into {} in {:.1} s", folder.display(), started.elapsed().as_secs_f64());
+            }
+            Err(failure) => failures.push(failure.to_string()),
         }
-        create_dir(&folder)?;
-        tool.source.install(&folder)?;
-        installed.remember(tool.folder, &pin)?;
-        println!("  into {} in {:.1} s", folder.display(), started.elapsed().as_secs_f64());
     }
-    Ok(())
+    if failures.is_empty() { Ok(()) } else { Err(Failure::new(failures.join("\n"))) }
+}
+
+/// Tries once, and once more after each pause that is left.
+fn patiently(pauses: &mut std::slice::Iter<'_, u64>, install: impl Fn() -> Result<()>) -> Result<()> {
+    loop {
+        let Err(failure) = install() else { return Ok(()) };
+        let Some(pause) = pauses.next() else { return Err(failure) };
+        println!("{failure}\n  once more in {pause} s");
+        thread::sleep(Duration::from_secs(*pause));
+    }
+}
+
+/// Resolves anew what the tools of the tests depend on, and writes it down.
+fn write_locks(workspace: &Workspace) -> Result<()> {
+    let scratch = workspace.tools().join(".lock-anew");
+    create_dir(&workspace.root.join(LOCKS))?;
+    for tool in TOOLS {
+        let Some(path) = tool.lock(workspace) else { continue };
+        println!("locking {}", tool.source.pin());
+        empty(&scratch)?;
+        tool.source.install(&scratch, None)?;
+        write_atomically(&path, tool.source.resolved(&scratch)?.as_bytes())?;
+    }
+    fs::remove_dir_all(&scratch).map_err(|error| file_failed("remove", &scratch, &error))
+}
+
+fn empty(folder: &Path) -> Result<()> {
+    if folder.exists() {
+        fs::remove_dir_all(folder).map_err(|error| file_failed("remove", folder, &error))?;
+    }
+    create_dir(folder)
+}
+
+/// Where the locks lie, from the root of the workspace.
+const LOCKS: &str = "crates/xtask/locks";
+
+impl Tool {
+    /// The file that pins what this depends on. Node.js depends on nothing and has a package a platform; the
+    /// benchmarks' peers are measured as their users get them today.
+    fn lock(&self, workspace: &Workspace) -> Option<PathBuf> {
+        let extension = match (&self.source, self.purpose) {
+            (Source::Node { .. }, _) | (_, Purpose::Benchmarks) => return None,
+            (Source::Npm { .. } | Source::Libraries { .. }, Purpose::Tests) => "json",
+            (Source::Python { .. }, Purpose::Tests) => "txt",
+        };
+        Some(workspace.root.join(LOCKS).join(format!("{}.{extension}", self.folder)))
+    }
+
+    fn read_lock(&self, workspace: &Workspace) -> Result<Option<Vec<u8>>> {
+        let Some(path) = self.lock(workspace) else { return Ok(None) };
+        fs::read(&path)
+            .map(Some)
+            .map_err(|error| file_failed("read", &path, &error).hint("`cargo xtask tools --lock` writes it"))
+    }
 }
 
 impl Source {
@@ -376,7 +462,11 @@ impl Source {
                 let overrides = overrides.iter().map(|(name, version)| format!(" with {name}@{version}"));
                 format!("{package}@{version}{}", overrides.collect::<String>())
             }
-            Source::Libraries { packages } => named(packages).join(" "),
+            Source::Libraries { packages } => packages
+                .iter()
+                .map(|(name, version)| format!("{name}@{version}"))
+                .collect::<Vec<_>>()
+                .join(" "),
             Source::Python { packages } => packages.join(" "),
         }
     }
@@ -389,11 +479,20 @@ impl Source {
         }
     }
 
-    fn install(&self, folder: &Path) -> Result<()> {
+    /// The file in that folder that says what this was locked to.
+    fn lock_name(&self) -> &'static str {
+        match self {
+            Source::Python { .. } => "constraints.txt",
+            Source::Node { .. } | Source::Npm { .. } | Source::Libraries { .. } => "package-lock.json",
+        }
+    }
+
+    /// Installs into this folder, which is empty; without a lock, what it depends on is resolved anew.
+    fn install(&self, folder: &Path, lock: Option<&[u8]>) -> Result<()> {
         match self {
             Source::Node { version } => {
                 let package = node_package();
-                npm_install(folder, &[format!("{package}@{version}")], &[])?;
+                npm_install(folder, &[(&package, version)], &[], lock)?;
                 write_command(
                     folder,
                     "node",
@@ -401,7 +500,7 @@ impl Source {
                 )
             }
             Source::Npm { package, version, overrides, commands } => {
-                npm_install(folder, &[format!("{package}@{version}")], overrides)?;
+                npm_install(folder, &[(package, version)], overrides, lock)?;
                 for (name, script) in *commands {
                     let path = folder.join("node_modules").join(package).join(script);
                     if !path.is_file() {
@@ -416,20 +515,57 @@ impl Source {
                 }
                 Ok(())
             }
-            Source::Libraries { packages } => npm_install(folder, &named(packages), &[]),
+            Source::Libraries { packages } => npm_install(folder, packages, &[], lock),
             Source::Python { packages } => {
                 let python = find("python3").ok_or_else(|| {
                     Failure::new("no `python3` on PATH").hint("apt-get install python3 python3-venv")
                 })?;
                 run_quietly(Command::new(python).args(["-m", "venv", "--clear"]).arg(folder))?;
                 // Wheels only: a source distribution would run its own build here.
+                let mut pip = Command::new(folder.join("bin/python"));
+                pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile"])
+                    .arg("--only-binary=:all:")
+                    .args(*packages);
+                if let Some(lock) = lock {
+                    let constraints = folder.join(self.lock_name());
+                    write_atomically(&constraints, lock)?;
+                    pip.arg("--constraint").arg(constraints);
+                }
+                run_quietly(&mut pip).map(drop)
+            }
+        }
+    }
+
+    /// The lock of what stands in this folder.
+    fn resolved(&self, folder: &Path) -> Result<String> {
+        match self {
+            Source::Python { .. } => run_quietly(Command::new(folder.join("bin/python")).args([
+                "-m",
+                "pip",
+                "freeze",
+                "--disable-pip-version-check",
+            ])),
+            Source::Node { .. } | Source::Npm { .. } | Source::Libraries { .. } => {
+                // Without addresses: each machine has its registry.
                 run_quietly(
-                    Command::new(folder.join("bin/python"))
-                        .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"])
-                        .arg("--only-binary=:all:")
-                        .args(*packages),
+                    npm()?
+                        .args([
+                            "install",
+                            "--package-lock-only",
+                            "--ignore-scripts",
+                            "--no-audit",
+                            "--no-fund",
+                        ])
+                        .args([
+                            "--omit-lockfile-registry-resolved",
+                            "--no-update-notifier",
+                            "--loglevel=error",
+                        ])
+                        .arg("--prefix")
+                        .arg(folder),
                 )?;
-                Ok(())
+                let path = folder.join(self.lock_name());
+                fs::read_to_string(&path).map_err(|error| file_failed("read", &path, &error))
             }
         }
     }
@@ -449,26 +585,43 @@ fn node_package() -> String {
     }
 }
 
-/// Packages as npm names them on its command line.
-fn named(packages: &[(&str, &str)]) -> Vec<String> {
-    packages.iter().map(|(name, version)| format!("{name}@{version}")).collect()
-}
-
 /// Installs packages without running a script of them or of what they depend on.
-fn npm_install(folder: &Path, packages: &[String], overrides: &[(&str, &str)]) -> Result<()> {
-    let npm = find("npm")
-        .ok_or_else(|| Failure::new("no `npm` on PATH").hint("install Node.js 20 or newer, with npm"))?;
+fn npm_install(
+    folder: &Path,
+    packages: &[(&str, &str)],
+    overrides: &[(&str, &str)],
+    lock: Option<&[u8]>,
+) -> Result<()> {
+    let dependencies: BTreeMap<_, _> = packages.iter().copied().collect();
     let overrides: BTreeMap<_, _> = overrides.iter().copied().collect();
-    let manifest = serde_json::json!({ "private": true, "overrides": overrides });
+    // The folder's name would be the package's, and stand in the lock.
+    let manifest = serde_json::json!({
+        "name": "tool", "private": true, "dependencies": dependencies, "overrides": overrides,
+    });
     write_atomically(&folder.join("package.json"), manifest.to_string().as_bytes())?;
+    let mut npm = npm()?;
+    match lock {
+        // Holds each package against its digest there.
+        Some(lock) => {
+            write_atomically(&folder.join("package-lock.json"), lock)?;
+            npm.arg("ci");
+        }
+        None => {
+            npm.args(["install", "--no-package-lock"]);
+        }
+    }
     run_quietly(
-        Command::new(npm)
-            .args(["install", "--ignore-scripts", "--no-package-lock", "--no-audit", "--no-fund"])
-            .args(["--no-update-notifier", "--loglevel=error", "--prefix"])
-            .arg(folder)
-            .args(packages),
+        npm.args(["--ignore-scripts", "--no-audit", "--no-fund", "--no-update-notifier", "--loglevel=error"])
+            .arg("--prefix")
+            .arg(folder),
     )?;
     Ok(())
+}
+
+fn npm() -> Result<Command> {
+    find("npm")
+        .map(Command::new)
+        .ok_or_else(|| Failure::new("no `npm` on PATH").hint("install Node.js 20 or newer, with npm"))
 }
 
 /// Writes `bin/<name>`: a two-line script that needs nothing on `PATH` but `sh`.
@@ -490,9 +643,7 @@ fn write_command(_folder: &Path, name: &str, _body: &str) -> Result<()> {
 }
 
 /// Installs what the operating system lacks, through `apt-get`, when we may.
-fn install_system(wanted: impl Iterator<Item = (&'static str, &'static str)>) -> Result<()> {
-    let packages: Vec<_> =
-        wanted.filter(|(command, _)| find(command).is_none()).map(|(_, package)| package).collect();
+fn install_system(packages: &[&str]) -> Result<()> {
     if packages.is_empty() {
         return Ok(());
     }
@@ -515,7 +666,7 @@ fn install_system(wanted: impl Iterator<Item = (&'static str, &'static str)>) ->
     };
     println!("installing {list}");
     let mut install = vec!["install", "--yes", "--quiet", "--no-install-recommends"];
-    install.extend(&packages);
+    install.extend(packages);
     // The first try spares the package lists; a fresh machine has none and needs the second.
     if run_quietly(&mut apt_get(&install)).is_ok() {
         return Ok(());
@@ -526,7 +677,7 @@ fn install_system(wanted: impl Iterator<Item = (&'static str, &'static str)>) ->
 
 /// The version manifest: which folder holds which pin.
 struct Installed {
-    path: std::path::PathBuf,
+    path: PathBuf,
     pins: BTreeMap<String, String>,
 }
 
@@ -608,6 +759,24 @@ mod tests {
                     }
                 }
             }
+        }
+    }
+
+    #[test]
+    fn every_tool_of_the_tests_is_locked_and_no_lock_is_left_over() {
+        let workspace = Workspace::find().expect("the tests run in the workspace");
+        let locks: std::collections::BTreeSet<_> =
+            TOOLS.iter().filter_map(|tool| tool.lock(&workspace)).collect();
+        let there = fs::read_dir(workspace.root.join(LOCKS)).expect("locks");
+        let there = there.map(|entry| entry.expect("an entry").path()).collect();
+        assert_eq!(locks, there);
+        for lock in locks {
+            let text = fs::read_to_string(&lock).expect("a lock");
+            assert!(
+                !text.contains("://") || !text.contains("\"resolved\""),
+                "{} names a registry",
+                lock.display()
+            );
         }
     }
 
