@@ -5,7 +5,7 @@ use std::{error::Error, fmt, io, time::Duration};
 use protected_model::hint::Hint;
 use url::{Position, Url};
 
-use crate::client::CONNECT_TIMEOUT;
+use crate::limits::CONNECT_TIMEOUT;
 
 /// A request as messages show it: method and URL, without userinfo, query and fragment.
 #[derive(Clone, Debug, PartialEq, Eq)]

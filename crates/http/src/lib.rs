@@ -5,7 +5,9 @@
 //! too large to be held comes as an [`Incoming`].
 
 mod client;
+mod connections;
 mod error;
+mod limits;
 mod proxy;
 mod request;
 mod response;

@@ -14,19 +14,13 @@ use serde::Serialize;
 use url::{Url, form_urlencoded};
 
 use crate::{
-    client::Client,
+    connections::Connections,
     error::{AttemptError, BodyError, HttpError, RequestLine},
+    limits::{MAX_BYTES, MAX_REDIRECTS, TIMEOUT},
     proxy::is_loopback,
     response::{Incoming, Response},
     retry::{self, Pace, Retry, is_transient},
 };
-
-/// How long one attempt may take when nothing else is said.
-const TIMEOUT: Duration = Duration::from_secs(15);
-/// How much of an answer is read when nothing else is said: without a cap, a server could fill our memory.
-const MAX_BYTES: u64 = 8 * 1024 * 1024;
-/// How many redirects are followed, where any are.
-const MAX_REDIRECTS: usize = 5;
 
 type Chunks = Pin<Box<dyn Stream<Item = Result<Bytes, io::Error>> + Send>>;
 type Factory = Arc<dyn Fn() -> Chunks + Send + Sync>;
@@ -34,7 +28,7 @@ type Factory = Arc<dyn Fn() -> Chunks + Send + Sync>;
 /// A request that is being put together.
 #[must_use = "a request does nothing until it is sent"]
 pub struct Request {
-    client: Client,
+    connections: Arc<Connections>,
     method: Method,
     url: Url,
     headers: HeaderMap,
@@ -54,9 +48,9 @@ enum Content {
 }
 
 impl Request {
-    pub(crate) fn new(client: Client, method: Method, url: Url) -> Self {
+    pub(crate) fn new(connections: Arc<Connections>, method: Method, url: Url) -> Self {
         Self {
-            client,
+            connections,
             method,
             url,
             headers: HeaderMap::new(),
@@ -204,7 +198,7 @@ impl Request {
     /// As [`Self::send`].
     pub async fn open(self) -> Result<Incoming, HttpError> {
         let Answer { head, .. } = self.paced(false).await?;
-        let proxy = self.client.proxy(&self.url);
+        let proxy = self.connections.proxy(&self.url);
         Ok(Incoming::new(head, self.line(), proxy, self.max_bytes, self.timeout))
     }
 
@@ -247,7 +241,7 @@ impl Request {
             Stop::Error(error) => error,
             Stop::Attempt(AttemptError { failure, cause }) => HttpError::Failed {
                 request: self.line(),
-                proxy: self.client.proxy(&self.url),
+                proxy: self.connections.proxy(&self.url),
                 failure,
                 attempts: pace.attempts,
                 elapsed: pace.elapsed(),
@@ -272,8 +266,8 @@ impl Request {
         let mut headers = self.headers.clone();
         for _ in 0..=MAX_REDIRECTS {
             let answer = self
-                .client
-                .connections(&url)?
+                .connections
+                .client(&url)?
                 .execute(self.build(url.clone(), headers.clone()))
                 .await
                 .map_err(|error| Stop::Attempt(AttemptError::new(&error, limit)))?;
