@@ -6,7 +6,6 @@
 mod glob;
 pub mod hostile;
 mod json;
-mod list;
 pub mod manager;
 pub mod pack;
 pub mod package_json;

@@ -13,9 +13,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use super::error::PackError;
 use crate::{
     glob::{Candidate, Pattern},
-    pack::PackError,
     package_json::{self, PackageJson},
 };
 
