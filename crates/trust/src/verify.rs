@@ -241,7 +241,8 @@ pub async fn verify_id_token(
     let claims = unverified.unverified_claims;
     check_audience(&claims, issuer, audience)?;
     let expires = check_times(&claims, issuer, now)?;
-    let identity = platform::identity(issuer, &claims)?;
+    let identity = platform::identity(issuer, &claims)
+        .ok_or(IdTokenError::Claim { claim: "sub", expected: "a text" })?;
     let replay = match claims.get("jti") {
         None => ReplayKey::of_message(unverified.message),
         Some(Value::String(jti)) if (1..=MAX_JTI_BYTES).contains(&jti.len()) => {

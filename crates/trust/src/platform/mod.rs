@@ -8,7 +8,7 @@ pub(crate) mod jenkins;
 use protected_model::identity::{PlatformKind, RunIdentity};
 use serde_json::{Map, Value};
 
-use crate::{issuer::Issuer, verify::IdTokenError};
+use crate::issuer::Issuer;
 
 /// What a platform's claims mean.
 struct Platform {
@@ -28,17 +28,16 @@ fn platform(kind: PlatformKind) -> Platform {
     }
 }
 
-/// Says which run verified claims describe.
-pub(crate) fn identity(issuer: &Issuer, claims: &Map<String, Value>) -> Result<RunIdentity, IdTokenError> {
+/// Says which run verified claims describe, when they have a subject.
+pub(crate) fn identity(issuer: &Issuer, claims: &Map<String, Value>) -> Option<RunIdentity> {
     let claims = Claims(claims);
-    let subject = claims.text("sub").filter(|it| !it.is_empty());
-    let subject = subject.ok_or(IdTokenError::Claim { claim: "sub", expected: "a text" })?;
+    let subject = claims.given("sub")?;
     let Platform { shown, fill } = platform(issuer.platform);
     let mut identity = RunIdentity::new(issuer.platform, issuer.url.clone(), subject);
     fill(&mut identity, &claims);
     identity.claims =
         shown.iter().filter_map(|name| claims.text(name).map(|value| ((*name).to_owned(), value))).collect();
-    Ok(identity)
+    Some(identity)
 }
 
 /// Returns the URL of the server that holds a run's repository, without a `/` at its end, where the platform has one.
