@@ -11,7 +11,7 @@ use std::{
 use protected_evidence::sbom::Graph;
 use protected_harden::{HardenError, Hardened, Mark, Numbers, Options};
 use protected_model::{
-    api::build::{BuildRecordRequest, Document},
+    api::{build::BuildRecordRequest, evidence::Document},
     build::{BuildManifest, Source},
     identity::RunIdentity,
     integrity::{self, ArtifactDigest, IntegrityManifest},

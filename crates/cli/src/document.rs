@@ -1,10 +1,7 @@
 //! The documents that are kept about a version: what FractalOps calls each, and how they are told apart.
 
 use protected_model::{
-    api::{
-        build::Document,
-        evidence::{BUNDLE_TYPE, STATEMENT_TYPE},
-    },
+    api::evidence::{BUNDLE_TYPE, Document, STATEMENT_TYPE},
     build,
     digest::Sha256,
     integrity,

@@ -9,10 +9,7 @@ use protected_evidence::{
 };
 use protected_http::Client;
 use protected_model::{
-    api::{
-        build::Document,
-        evidence::{AttachmentRequest, BUNDLE_TYPE},
-    },
+    api::evidence::{AttachmentRequest, BUNDLE_TYPE, Document},
     name::ProjectSlug,
 };
 

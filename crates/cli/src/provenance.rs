@@ -8,7 +8,7 @@ use protected_evidence::{
 };
 use protected_harden::Hardened;
 use protected_model::{
-    api::build::Document,
+    api::evidence::Document,
     build::{BuildManifest, PipelineStep, StepStatus},
     digest::Sha256,
     identity::RunIdentity,

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use protected_evidence::sbom::{self, About, Graph, SpecVersion};
 use protected_harden::Hardened;
 use protected_model::{
-    api::build::Document,
+    api::evidence::Document,
     build::{PipelineStep, Source, StepStatus},
     digest::Sha256,
     environment::Environment,

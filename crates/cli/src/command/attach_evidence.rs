@@ -3,7 +3,7 @@
 use std::{fs, path::Path, time::Instant};
 
 use protected_model::{
-    api::{build::Document, evidence::AttachmentRequest},
+    api::evidence::{AttachmentRequest, Document},
     digest::Sha256,
     name::PackageName,
     version::PackageVersion,

@@ -10,10 +10,9 @@ use axum::{
 };
 use protected_model::{
     api::{
-        build::Document,
         evidence::{
-            ATTACHMENTS_PATH, AttachmentRequest, AttachmentResponse, BUNDLE_TYPE, EvidenceRecord, PATH,
-            STATEMENT_TYPE, Subject,
+            ATTACHMENTS_PATH, AttachmentRequest, AttachmentResponse, BUNDLE_TYPE, Document, EvidenceRecord,
+            PATH, STATEMENT_TYPE, Subject,
         },
         problem::Code,
     },

@@ -11,8 +11,8 @@ use axum::{
 use protected_model::{
     action::ArtifactPolicy,
     api::{
-        build::{BuildRecordRequest, BuildRecordResponse, Document, PATH},
-        evidence::{self, EvidenceRecord, Subject},
+        build::{BuildRecordRequest, BuildRecordResponse, PATH},
+        evidence::{self, Document, EvidenceRecord, Subject},
         problem::Code,
     },
     build::{Escrow, Hardening, PipelineStep, Protection, Source, SourceMaps},

@@ -3,11 +3,10 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::evidence::EvidenceRecord;
+use super::evidence::{Document, EvidenceRecord};
 use crate::{
     action::ArtifactPolicy,
     build::{Escrow, Hardening, PipelineStep, Protection, Source},
-    digest::Sha256,
     integrity::ArtifactDigest,
     name::{PackageName, ProjectSlug, TenantId},
     version::PackageVersion,
@@ -48,21 +47,6 @@ pub struct BuildRecordRequest {
     /// Decide, and record nothing.
     #[serde(default)]
     pub dry_run: bool,
-}
-
-/// A document that goes along.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Document {
-    /// What it is: `integrity-manifest`, `protected-build`, ...
-    #[serde(rename = "type")]
-    pub kind: String,
-    /// Its media type.
-    pub media_type: String,
-    /// Digest of `inline` in UTF-8.
-    pub sha256: Sha256,
-    /// The document itself.
-    pub inline: String,
 }
 
 /// A build on record.

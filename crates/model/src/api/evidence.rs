@@ -3,7 +3,6 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::build::Document;
 use crate::{
     claims::Publisher,
     digest::{Integrity, Sha256},
@@ -24,6 +23,21 @@ pub const MANIFEST_TYPE: &str = "application/vnd.protected-registry.evidence.v1+
 pub const BUNDLE_TYPE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
 /// The media type of an in-toto statement.
 pub const STATEMENT_TYPE: &str = "application/vnd.in-toto+json";
+
+/// A document that goes along.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Document {
+    /// What it is: `integrity-manifest`, `protected-build`, ...
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Its media type.
+    pub media_type: String,
+    /// Digest of `inline` in UTF-8.
+    pub sha256: Sha256,
+    /// The document itself.
+    pub inline: String,
+}
 
 /// A document on record.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
