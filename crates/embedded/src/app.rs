@@ -5,78 +5,28 @@ use std::{net::SocketAddr, path::Path, sync::Arc};
 use jiff::Timestamp;
 use protected_http::{Client, Settings};
 use protected_model::{
-    api::problem::Code,
-    digest::Sha256,
-    environment::Environment,
-    service_url::{ServiceUrl, ServiceUrlError},
+    api::problem::Code, digest::Sha256, environment::Environment, service_url::ServiceUrl,
 };
-use protected_trust::{
-    mint::{KeyFileError, SigningKeys},
-    registry_key::RegistryKeys,
-};
+use protected_trust::{mint::SigningKeys, registry_key::RegistryKeys};
 use serde::Serialize;
 
 use crate::{
     audit::{self, Gathered, NewEvent, Strangers},
     config::{self, Config},
-    fractalops::retention::Retention,
+    error::ServeError,
     idempotency::Answers,
     issuers::Issuers,
-    local_issuer::LocalIssuer,
-    oci::{OciError, OciKeys},
+    local_issuer::runs::LocalIssuer,
+    oci::keys::OciKeys,
     problem::Refusal,
-    registry::Trusted,
+    registry::trusted::Trusted,
     revocation::Revoked,
-    sigstore::{Authority, AuthorityError},
+    sigstore::authority::Authority,
     store::{self, Store, StoreError},
 };
 
 /// The file in the data folder that holds the operator's token.
 const ADMIN_TOKEN: &str = "admin-token";
-
-/// Why the service cannot start or has to stop.
-#[derive(Debug, thiserror::Error)]
-pub enum ServeError {
-    /// The data folder.
-    #[error("cannot use the data folder")]
-    Store(#[from] StoreError),
-    /// The URL.
-    #[error("cannot make a public URL of the address {address}")]
-    PublicUrl {
-        /// Where it listens.
-        address: SocketAddr,
-        /// Why not.
-        #[source]
-        source: ServiceUrlError,
-    },
-    /// The signing keys.
-    #[error("cannot load or create the signing keys")]
-    Keys(#[source] KeyFileError),
-    /// The keys of tokens for the Docker registry.
-    #[error("cannot set up the keys of registry tokens")]
-    Oci(#[from] OciError),
-    /// The Sigstore authority.
-    #[error("cannot set up the Sigstore authority")]
-    Sigstore(#[from] AuthorityError),
-    /// The HTTP client that asks issuers for their keys.
-    #[error("cannot set up the HTTP client that asks issuers for their keys")]
-    Http(#[source] protected_http::HttpError),
-    /// A file that the configuration names.
-    #[error("cannot read {path}, which the configuration names")]
-    File {
-        /// Which.
-        path: std::path::PathBuf,
-        /// Why not.
-        #[source]
-        source: std::io::Error,
-    },
-    /// What provenance is verified with.
-    #[error("cannot use a trusted root of [provenance]")]
-    Trust(#[source] protected_evidence::verify::TrustError),
-    /// The socket.
-    #[error("cannot listen")]
-    Listen(#[source] std::io::Error),
-}
 
 /// Tells the time. Tests bring their own.
 pub(crate) type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -105,8 +55,6 @@ pub(crate) struct App {
     pub(crate) gathered: Gathered,
     /// The answers that a repeated request gets again.
     pub(crate) answers: Answers,
-    /// How far old evidence was looked for.
-    pub(crate) retention: Retention,
     /// The keys with which the registry signs what it took.
     pub(crate) registry_keys: RegistryKeys,
     /// Whom the provenance of versions is believed.
@@ -152,7 +100,6 @@ impl App {
             issuers: Issuers::new(&config, local_issuer.as_ref(), http_client(&config)?),
             revoked: Revoked::load(&store)?,
             answers: Answers::default(),
-            retention: Retention::default(),
             registry_keys,
             trusted: trusted(&config)?,
             strangers: Strangers::default(),

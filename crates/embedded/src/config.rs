@@ -2,6 +2,7 @@
 
 mod check;
 mod oci;
+mod wrong;
 
 pub(crate) use check::{PLATFORMS, platform_name};
 pub(crate) use oci::{Customer, Licence, Oci, Plan};
@@ -467,7 +468,7 @@ impl Config {
                 .iter()
                 .find(|platform| *url == format!("{}{}", check::LOCAL, platform_name(**platform)));
             if let Some(platform) = local {
-                *url = crate::local_issuer::issuer_url(public_url, *platform);
+                *url = issuer_url(public_url, *platform);
             }
         };
         self.issuers.iter_mut().for_each(|it| resolve(&mut it.url));
@@ -531,4 +532,9 @@ impl Config {
             .parse()
             .unwrap_or_else(|_| unreachable!("an identifier"))
     }
+}
+
+/// Returns the `iss` of an imitated platform.
+pub(crate) fn issuer_url(public_url: &ServiceUrl, platform: PlatformKind) -> String {
+    public_url.join(&format!("local-issuer/{}", platform_name(platform))).to_string()
 }

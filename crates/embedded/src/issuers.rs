@@ -13,7 +13,7 @@ use protected_trust::{
 
 use crate::{
     config::Config,
-    local_issuer::LocalIssuer,
+    local_issuer::runs::LocalIssuer,
     problem::{Answer, Refusal},
 };
 

@@ -9,6 +9,7 @@ mod audit;
 mod auth;
 mod config;
 mod endpoint;
+mod error;
 mod fractalops;
 mod idempotency;
 mod issuers;
@@ -26,8 +27,8 @@ mod store;
 mod tests;
 mod x509;
 
-pub use app::ServeError;
 pub use config::{Config, ConfigError, Limits, Server};
+pub use error::ServeError;
 pub use oci::OciError;
 pub use openapi::openapi;
 pub use server::serve;

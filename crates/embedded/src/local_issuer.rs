@@ -5,107 +5,38 @@
 //! same way and put where the platform would. What a run's token says is in the configuration, so whoever holds a
 //! request token can be that run: it is only there when clients reach the service over a loopback address.
 
-use std::{collections::BTreeMap, path::Path, sync::Arc};
+pub(crate) mod runs;
+
+use std::sync::Arc;
 
 use axum::{
     Json, Router,
     extract::{Path as Parameters, Query, State, rejection::QueryRejection},
     http::HeaderMap,
 };
-use jiff::Timestamp;
 use protected_model::{
     api::problem::Code,
     digest::Sha256,
     identity::PlatformKind,
     secret::{IdToken, reveal_on_the_wire},
-    service_url::ServiceUrl,
-    time::numeric_date,
 };
-use protected_trust::issuer::StaticKeys;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::{
-    app::{App, ServeError},
+    app::App,
     audit::NewEvent,
     auth,
-    config::{self, LocalRun, platform_name},
+    config::{PLATFORMS, issuer_url, platform_name},
     endpoint::{Credential, Endpoint, register},
     problem::{Answer, Refusal},
     request::RequestInfo,
-    store,
 };
+use runs::LocalIssuer;
 
-/// The folder in the data folder with a request token for each run, and the key.
-const FOLDER: &str = "local-issuer";
 /// The longest audience that is put into a token.
 const AUDIENCE_BYTES: usize = 512;
-
-/// The issuer and its runs.
-pub(crate) struct LocalIssuer {
-    issuer: protected_trust::local_issuer::LocalIssuer,
-    public_url: ServiceUrl,
-    /// Each run with the digest of its request token.
-    runs: BTreeMap<String, (LocalRun, Sha256)>,
-}
-
-impl LocalIssuer {
-    /// Loads or makes the key and a request token for each run: `<data>/local-issuer/<run>.request-token`.
-    pub(crate) fn open(
-        config: &config::LocalIssuer,
-        public_url: &ServiceUrl,
-        data: &Path,
-    ) -> Result<Self, ServeError> {
-        let folder = data.join(FOLDER);
-        let issuer =
-            protected_trust::local_issuer::LocalIssuer::load_or_create(&folder).map_err(ServeError::Keys)?;
-        let mut runs = BTreeMap::new();
-        for run in &config.runs {
-            let token = store::private_token(&folder.join(format!("{}.request-token", run.name)))?;
-            runs.insert(run.name.clone(), (run.clone(), Sha256::of(token)));
-        }
-        Ok(Self { issuer, public_url: public_url.clone(), runs })
-    }
-
-    /// Returns the keys when `issuer` is one of the URLs of this issuer.
-    pub(crate) fn keys_of(&self, issuer: &str) -> Option<StaticKeys> {
-        let platforms =
-            config::PLATFORMS.iter().any(|platform| issuer == issuer_url(&self.public_url, *platform));
-        platforms.then(|| self.issuer.static_keys())
-    }
-
-    /// Makes the ID token of a run as its platform would.
-    fn token(&self, run: &LocalRun, audience: &str, now: Timestamp) -> Answer<IdToken> {
-        let mut claims = run.claims.clone();
-        let seconds = numeric_date(now);
-        claims.insert("iss".to_owned(), issuer_url(&self.public_url, run.platform).into());
-        claims.insert("iat".to_owned(), seconds.into());
-        // What each platform does was measured; Jenkins numbers no token, and its JWT library writes a list.
-        let (audience, before_seconds, life_seconds, numbered) = match run.platform {
-            PlatformKind::GithubActions => (json!(audience), Some(600), 300, true),
-            PlatformKind::GitlabCi => (json!(audience), Some(5), 300, true),
-            PlatformKind::Jenkins => (json!([audience]), None, 3600, false),
-            PlatformKind::Generic => (json!(audience), None, 300, true),
-        };
-        claims.insert("aud".to_owned(), audience);
-        claims.insert("exp".to_owned(), (seconds + life_seconds).into());
-        if let Some(before_seconds) = before_seconds {
-            claims.insert("nbf".to_owned(), (seconds - before_seconds).into());
-        }
-        if numbered {
-            claims.insert("jti".to_owned(), ulid::Ulid::generate().to_string().into());
-        }
-        self.issuer
-            .sign(&Value::Object(claims))
-            .map_err(|error| Refusal::new(Code::INTERNAL, error.to_string()))
-    }
-}
-
-/// Returns the `iss` of an imitated platform.
-pub(crate) fn issuer_url(public_url: &ServiceUrl, platform: PlatformKind) -> String {
-    public_url.join(&format!("local-issuer/{}", platform_name(platform))).to_string()
-}
 
 /// As GitHub answers.
 #[derive(Serialize, JsonSchema)]
@@ -143,7 +74,7 @@ pub(crate) fn router() -> Router<Arc<App>> {
 }
 
 fn find<'a>(app: &'a App, platform: &str) -> Answer<(&'a LocalIssuer, PlatformKind)> {
-    let platform = config::PLATFORMS.iter().find(|known| platform_name(**known) == platform);
+    let platform = PLATFORMS.iter().find(|known| platform_name(**known) == platform);
     let not_found = || Refusal::new(Code::NOT_FOUND, "there is no local issuer here");
     app.local_issuer.as_ref().zip(platform.copied()).ok_or_else(not_found)
 }

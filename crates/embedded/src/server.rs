@@ -21,9 +21,10 @@ use tokio::{net::TcpListener, sync::Semaphore};
 use tower::ServiceExt as _;
 
 use crate::{
-    app::{App, Clock, ServeError},
+    app::{App, Clock},
     audit::{self, Gathered},
     config::Config,
+    error::ServeError,
     fractalops, local_issuer, oci, registry,
     request::{self, Peer},
     sigstore,
@@ -127,6 +128,7 @@ fn check_chain(store: &Store) {
 }
 
 async fn sweep(app: Arc<App>) {
+    let mut progress = fractalops::retention::Progress::default();
     loop {
         tokio::time::sleep(SWEEP_EVERY).await;
         let now = app.now();
@@ -150,7 +152,7 @@ async fn sweep(app: Arc<App>) {
         if let Err(error) = swept.await {
             tracing::error!(error = &error as &dyn std::error::Error, "cannot sweep expired tokens");
         }
-        if let Err(error) = fractalops::retention::sweep(&app, now).await {
+        if let Err(error) = fractalops::retention::sweep(&app, &mut progress, now).await {
             tracing::error!(error = &error as &dyn std::error::Error, "cannot sweep old evidence");
         }
     }

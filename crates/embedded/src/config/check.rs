@@ -17,8 +17,9 @@ use super::{
     Config, Customer, Entitlement, File, Issuer, Limits, LocalIssuer, Package, People, Project, Repository,
     Server, Sigstore,
     oci::{self, Tables},
+    wrong::{Checked, wrong},
 };
-use crate::sigstore::public_key;
+use crate::x509::PublicKey;
 
 /// The prefix of an issuer's URL that means the local issuer.
 pub(super) const LOCAL: &str = "local:";
@@ -26,22 +27,6 @@ pub(super) const LOCAL: &str = "local:";
 /// Every platform whose tokens are understood.
 pub(crate) const PLATFORMS: &[PlatformKind] =
     &[PlatformKind::GithubActions, PlatformKind::GitlabCi, PlatformKind::Jenkins, PlatformKind::Generic];
-
-/// What is wrong, and where in the text.
-pub(super) struct Wrong {
-    pub(super) at: usize,
-    pub(super) message: String,
-}
-
-pub(super) type Checked<T = ()> = Result<T, Wrong>;
-
-pub(super) fn wrong<T>(entry: &Spanned<impl Sized>, message: impl Into<String>) -> Checked<T> {
-    wrong_at(entry.span().start, message)
-}
-
-pub(super) fn wrong_at<T>(at: usize, message: impl Into<String>) -> Checked<T> {
-    Err(Wrong { at, message: message.into() })
-}
 
 fn values<T>(entries: Vec<Spanned<T>>) -> Vec<T> {
     entries.into_iter().map(Spanned::into_inner).collect()
@@ -401,7 +386,12 @@ fn is_loopback(url: &ServiceUrl) -> bool {
 }
 
 fn sigstore(entry: Spanned<Sigstore>) -> Checked<Sigstore> {
-    let keys: Result<_, _> = entry.get_ref().public_keys.iter().map(|pem| public_key(pem)).collect();
+    let keys: Result<_, _> = entry
+        .get_ref()
+        .public_keys
+        .iter()
+        .map(|pem| PublicKey::from_pem(pem).map(|key| key.spki().to_vec()))
+        .collect();
     match keys {
         Ok(keys) => Ok(Sigstore { keys, ..entry.into_inner() }),
         Err(error) => wrong(&entry, format!("[sigstore] public_keys: {error}")),

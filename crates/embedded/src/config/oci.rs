@@ -12,7 +12,7 @@ use toml::Spanned;
 
 use super::{
     Config, People, Role,
-    check::{Checked, wrong, wrong_at},
+    wrong::{Checked, wrong, wrong_at},
 };
 
 /// The registry that tokens are for.

@@ -1,8 +1,6 @@
 //! How long evidence stays: for good, or where the configuration says so for a number of days after its version is
 //! gone or was never published. What belongs to a version that was delivered stays, as its delivery does.
 
-use std::sync::{Mutex, PoisonError};
-
 use jiff::{SignedDuration, Timestamp};
 use protected_model::digest::Sha256;
 
@@ -26,10 +24,7 @@ const EVERY: SignedDuration = SignedDuration::from_hours(1);
 
 /// How far the records have been gone through.
 #[derive(Default)]
-pub(crate) struct Retention(Mutex<Progress>);
-
-#[derive(Default)]
-struct Progress {
+pub(crate) struct Progress {
     /// The record that was looked at last.
     after: String,
     /// When to begin again.
@@ -37,15 +32,15 @@ struct Progress {
 }
 
 /// Removes what is older than `evidence.retention_days` and belongs to no published version: one step of it.
-pub(crate) async fn sweep(app: &App, now: Timestamp) -> Result<(), StoreError> {
+pub(crate) async fn sweep(app: &App, progress: &mut Progress, now: Timestamp) -> Result<(), StoreError> {
     app.store.blobs().forget_old();
     let Some(limit) = app.config.evidence.oldest(now) else { return Ok(()) };
     loop {
-        let Some(after) = app.retention.after(now) else { return Ok(()) };
+        let Some(after) = progress.after(now) else { return Ok(()) };
         let step = evidence::oldest(&app.store.read()?, &after, STEP)?;
         let old: Vec<Owned> = step.iter().take_while(|it| it.record.created_at < limit).cloned().collect();
         let ended = old.len() < STEP;
-        app.retention.went_to(old.last().map(|owned| owned.record.id.as_str()), ended, now);
+        progress.went_to(old.last().map(|owned| owned.record.id.as_str()), ended, now);
         let removed = app.store.write(move |txn| {
             let mut free = Vec::new();
             for owned in old {
@@ -83,16 +78,14 @@ fn event(owned: &Owned, now: Timestamp) -> NewEvent {
     event
 }
 
-impl Retention {
+impl Progress {
     /// Returns where to go on, when it is time to.
     fn after(&self, now: Timestamp) -> Option<String> {
-        let progress = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        progress.next.is_none_or(|next| now >= next).then(|| progress.after.clone())
+        self.next.is_none_or(|next| now >= next).then(|| self.after.clone())
     }
 
-    fn went_to(&self, last: Option<&str>, ended: bool, now: Timestamp) {
-        let mut progress = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        progress.after = if ended { String::new() } else { last.unwrap_or_default().to_owned() };
-        progress.next = ended.then(|| now.checked_add(EVERY).unwrap_or(Timestamp::MAX));
+    fn went_to(&mut self, last: Option<&str>, ended: bool, now: Timestamp) {
+        self.after = if ended { String::new() } else { last.unwrap_or_default().to_owned() };
+        self.next = ended.then(|| now.checked_add(EVERY).unwrap_or(Timestamp::MAX));
     }
 }

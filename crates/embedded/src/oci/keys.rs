@@ -24,7 +24,6 @@ use protected_trust::{
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::OciError;
 use crate::x509::{self, Issuer, KeptIssuer, Subject, X509Error};
 
 /// How long one key signs.
@@ -41,6 +40,17 @@ const SLACK_SECONDS: u64 = 60 * 60;
 
 /// Where they are, in the folder of keys.
 const FILE: &str = "oci-keys.json";
+
+/// Why the keys of registry tokens cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum OciError {
+    /// The file.
+    #[error("cannot load or keep the keys")]
+    Keys(#[from] KeyFileError),
+    /// A certificate.
+    #[error("cannot make a certificate")]
+    X509(#[from] X509Error),
+}
 
 /// The keys of tokens for a Docker registry.
 pub(crate) struct OciKeys {

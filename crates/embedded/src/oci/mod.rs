@@ -3,7 +3,7 @@
 //! A registry (distribution) sends its clients here ([`token`]); what they get is what they ask for and their licences
 //! allow. The registry is given one certificate ([`keys`]) and never asks this service anything.
 
-mod keys;
+pub(crate) mod keys;
 mod scope;
 mod token;
 
@@ -18,9 +18,7 @@ use protected_model::{
     },
     claims::{OCI_TOKEN_TYPE, OciClaims},
 };
-use protected_trust::mint::{Expect, KeyFileError};
-
-pub(crate) use keys::OciKeys;
+use protected_trust::mint::Expect;
 
 use crate::{
     app::App,
@@ -28,19 +26,9 @@ use crate::{
     endpoint::{Endpoint, register},
     fractalops::KEYS_MAX_AGE,
     problem::{Answer, Refusal},
-    x509::X509Error,
 };
-
-/// Why the keys of registry tokens cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum OciError {
-    /// The file.
-    #[error("cannot load or keep the keys")]
-    Keys(#[from] KeyFileError),
-    /// A certificate.
-    #[error("cannot make a certificate")]
-    X509(#[from] X509Error),
-}
+pub use keys::OciError;
+use keys::OciKeys;
 
 /// Returns every endpoint of the registry's tokens.
 pub(crate) fn endpoints() -> Vec<Endpoint> {

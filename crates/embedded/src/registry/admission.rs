@@ -43,24 +43,6 @@ const ANY_PROVENANCE: &str = "https://slsa.dev/provenance/";
 /// The largest bundle that is taken with a version: a provenance has some 20 KiB.
 const BUNDLE_BYTES: usize = 4 << 20;
 
-/// Whom provenance is believed.
-pub(crate) struct Trusted {
-    /// What stock npm trusts.
-    npm: Trust,
-    /// A further instance of Sigstore that the configuration names.
-    other: Option<Trust>,
-}
-
-impl Trusted {
-    /// Takes trusted roots (JSON): npm's in place of the public-good instance's, and a further one.
-    pub(crate) fn new(npm: Option<&[u8]>, other: Option<&[u8]>) -> Result<Self, verify::TrustError> {
-        Ok(Self {
-            npm: npm.map_or_else(Trust::public_good, Trust::from_trusted_root)?,
-            other: other.map(Trust::from_trusted_root).transpose()?,
-        })
-    }
-}
-
 /// A version on its way in, as far as provenance is concerned.
 pub(super) struct Candidate<'a> {
     pub(super) claims: &'a RegistryClaims,

@@ -21,6 +21,7 @@ mod state;
 mod table;
 mod tags;
 mod tarball;
+pub(crate) mod trusted;
 
 #[cfg(test)]
 pub(crate) mod tests;
@@ -40,7 +41,6 @@ use protected_model::{
     version::PackageVersion,
 };
 
-pub(crate) use self::{admission::Trusted, signature::sign_older, table::is_published};
 use self::{
     caller::Caller,
     packument::Artifact,
@@ -48,6 +48,7 @@ use self::{
     state::Registry,
     table::Place,
 };
+pub(crate) use self::{signature::sign_older, table::is_published};
 use crate::{
     app::App,
     audit::NewEvent,

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use protected_model::time::{after, whole_seconds};
 use x509_cert::{Certificate, name::Name};
 
-use super::{AuthorityError, identity::Certified, keys::Keys, sct};
+use super::{error::AuthorityError, identity::Certified, keys::Keys, sct};
 use crate::x509::{self, CODE_SIGNING, PublicKey, Subject, pem};
 
 /// How long a certificate is valid.

@@ -2,7 +2,7 @@
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 
-use super::{AuthorityError, merkle::Hash};
+use super::{error::AuthorityError, merkle::Hash};
 use crate::x509::{Key, PublicKey};
 
 /// How many bytes of a key's id stand before its signature.

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use protected_model::{api::problem::Code, time::numeric_date};
 use x509_cert::{Certificate, ext::pkix::ExtendedKeyUsage};
 
-use super::{Authority, AuthorityError, invalid, log};
+use super::{authority::Authority, error::AuthorityError, invalid, log};
 use crate::{
     app::App,
     problem::{Answer, Refusal},
@@ -127,7 +127,7 @@ fn wrong_signature() -> Refusal {
 
 /// Adds a canonical body to the log, and returns its entry and whether it is new.
 pub(super) async fn add(app: &App, authority: &Authority, body: Vec<u8>) -> Answer<(log::Logged, bool)> {
-    match log::add(&app.store, authority, body, app.now()).await? {
+    match log::add(&app.store, authority.keys(), body, app.now()).await? {
         log::Added::New(logged) => Ok((logged, true)),
         log::Added::Known(logged) => Ok((logged, false)),
         log::Added::Broken(what) => Err(AuthorityError::Log(what).into()),

@@ -125,7 +125,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
 async fn trust_bundle(State(app): State<Arc<App>>) -> Answer<Json<TrustBundle>> {
     let keys = authority(&app)?.keys();
     let chain = |issuer| Ok(Chain { certificates: vec![x509::pem(issuer)?, x509::pem(&keys.root)?] });
-    let chains: Result<_, super::AuthorityError> = keys.issuers().map(chain).collect();
+    let chains: Result<_, super::error::AuthorityError> = keys.issuers().map(chain).collect();
     Ok(Json(TrustBundle { chains: chains? }))
 }
 

@@ -17,7 +17,7 @@ use x509_cert::ext::{
     pkix::{SubjectAltName, name::GeneralName},
 };
 
-use super::AuthorityError;
+use super::error::AuthorityError;
 use crate::{
     problem::{Answer, Refusal},
     x509,

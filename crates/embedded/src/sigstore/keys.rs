@@ -14,7 +14,7 @@ use protected_trust::{mint::KeyFileError, private_file};
 use serde::{Deserialize, Serialize};
 use x509_cert::Certificate;
 
-use super::AuthorityError;
+use super::error::AuthorityError;
 use crate::x509::{self, CODE_SIGNING, Issuer, KeptIssuer, Key, PublicKey, Subject, TIME_STAMPING};
 
 /// How long a generation signs.

@@ -4,13 +4,15 @@
 //! log is whole, with the entry or without it. A checkpoint is only signed as an extension of one that was signed
 //! here: whoever changes the database without the key cannot make the service vouch for it.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use protected_model::time::numeric_date;
 use redb::{ReadTransaction, ReadableTable, TableDefinition, WriteTransaction};
 
 use super::{
-    Authority, AuthorityError,
     checkpoint::Head,
+    error::AuthorityError,
     keys::{Keys, LogName},
     merkle::{self, Hash, Nodes},
 };
@@ -69,12 +71,7 @@ struct Signer {
 }
 
 /// Begins the log where there is none, and signs its head with the key of now where another one did.
-pub(super) async fn begin(
-    store: &Store,
-    authority: &Authority,
-    now: Timestamp,
-) -> Result<(), AuthorityError> {
-    let keys = authority.keys();
+pub(super) async fn begin(store: &Store, keys: Arc<Keys>, now: Timestamp) -> Result<(), AuthorityError> {
     let signer = Signer { name: keys.log.clone(), keys: keys.log_keys() };
     let begun = store.write(move |txn| {
         let Some(signed) = head(&txn.open_table(HEAD)?)? else {
@@ -98,11 +95,10 @@ pub(super) async fn begin(
 /// Adds an entry, unless it is there.
 pub(super) async fn add(
     store: &Store,
-    authority: &Authority,
+    keys: Arc<Keys>,
     body: Vec<u8>,
     now: Timestamp,
 ) -> Result<Added, StoreError> {
-    let keys = authority.keys();
     let signer = Signer { name: keys.log.clone(), keys: keys.log_keys() };
     store.write(move |txn| push(txn, &signer, &keys.signing.log, &body, now)).await
 }
@@ -276,7 +272,7 @@ mod tests {
     use sigstore_merkle::{hash_leaf, verify_consistency_proof, verify_inclusion_proof};
     use sigstore_types::Sha256Hash;
 
-    use super::*;
+    use super::{super::authority::Authority, *};
 
     struct Bench {
         authority: Authority,
@@ -291,7 +287,7 @@ mod tests {
             let authority =
                 Authority::open(&folder.path().join("keys"), &url, Timestamp::now()).expect("authority");
             let store = Store::open(&folder.path().join("data")).expect("store");
-            begin(&store, &authority, Timestamp::now()).await.expect("begun");
+            begin(&store, authority.keys(), Timestamp::now()).await.expect("begun");
             let bench = Self { authority, store, _folder: folder };
             for number in 0..entries {
                 assert!(matches!(bench.add(number).await, Added::New(_)));
@@ -301,7 +297,7 @@ mod tests {
 
         async fn add(&self, number: u64) -> Added {
             let body = number.to_string().into_bytes();
-            add(&self.store, &self.authority, body, Timestamp::now()).await.expect("written")
+            add(&self.store, self.authority.keys(), body, Timestamp::now()).await.expect("written")
         }
 
         /// Changes the database as somebody could who may write it and has no key.
@@ -413,7 +409,7 @@ mod tests {
             let Added::Broken(what) = bench.add(100).await else { panic!("{change} went on") };
             assert!(what.contains(expected), "{change}: {what}");
             assert!(bench.verify().expect_err("found").contains(expected));
-            let begun = begin(&bench.store, &bench.authority, Timestamp::now()).await;
+            let begun = begin(&bench.store, bench.authority.keys(), Timestamp::now()).await;
             assert!(matches!(begun, Err(AuthorityError::Log(_))));
         }
     }

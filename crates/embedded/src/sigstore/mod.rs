@@ -8,9 +8,11 @@
 //! The log and what it vouches for have one operator. It shows that nothing was taken back or changed since somebody
 //! else kept a checkpoint; it is no independent witness.
 
+pub(crate) mod authority;
 mod ca;
 mod checkpoint;
 mod entry;
+pub(crate) mod error;
 mod fulcio;
 mod identity;
 mod keys;
@@ -25,10 +27,7 @@ mod timestamp;
 mod tsa;
 mod witness;
 
-use std::{
-    path::Path,
-    sync::{Arc, PoisonError, RwLock},
-};
+use std::sync::Arc;
 
 use axum::{
     Router,
@@ -36,105 +35,22 @@ use axum::{
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use jiff::Timestamp;
-use protected_model::{api::problem::Code, service_url::ServiceUrl};
-use protected_trust::mint::KeyFileError;
+use protected_model::api::problem::Code;
 use serde::de::DeserializeOwned;
 
 use crate::{
     app::App,
     endpoint::{Endpoint, register},
     problem::{Answer, Refusal},
-    store::{Store, StoreError},
-    x509::{PublicKey, X509Error},
 };
-use keys::{KeyFile, Keys};
+use authority::Authority;
+pub use error::AuthorityError;
 pub(crate) use witness::{Witnessed, witness};
-
-/// Where everything of it is, below the base URL.
-const PATH: &str = "sigstore";
-
-/// Why the authority cannot do its work.
-#[derive(Debug, thiserror::Error)]
-pub enum AuthorityError {
-    /// The keys on disk.
-    #[error("cannot load or keep the keys")]
-    Keys(#[from] KeyFileError),
-    /// A key cannot be made, or cannot sign.
-    #[error("cannot make a key or sign with it")]
-    Key,
-    /// A certificate, a token or a time that DER cannot hold.
-    #[error("cannot encode what is to be signed")]
-    Encoding(#[from] der::Error),
-    /// A certificate.
-    #[error("cannot make a certificate")]
-    X509(#[from] X509Error),
-    /// The data folder.
-    #[error("cannot read or write the log")]
-    Store(#[from] StoreError),
-    /// The log was changed by somebody else.
-    #[error("the log is not the one that was signed here: {0}")]
-    Log(&'static str),
-}
-
-impl From<AuthorityError> for Refusal {
-    fn from(error: AuthorityError) -> Self {
-        // The reason is for the operator's log: it may name files of this machine.
-        tracing::error!(error = &error as &dyn std::error::Error, "the Sigstore authority failed");
-        match error {
-            AuthorityError::Store(error) => error.into(),
-            AuthorityError::Log(what) => {
-                Self::new(Code::INTERNAL, format!("the log is not the one that was signed here: {what}"))
-                    .hint("the operator compares it with a backup; nothing is added until then")
-            }
-            _ => Self::new(Code::INTERNAL, "the Sigstore authority could not sign"),
-        }
-    }
-}
-
-/// What signs, and where it is.
-pub(crate) struct Authority {
-    url: String,
-    file: KeyFile,
-    keys: RwLock<Arc<Keys>>,
-}
-
-impl Authority {
-    /// Loads the keys of a folder, or makes them.
-    pub(crate) fn open(
-        folder: &Path,
-        public_url: &ServiceUrl,
-        now: Timestamp,
-    ) -> Result<Self, AuthorityError> {
-        let url = public_url.join(PATH).to_string();
-        let (file, keys) = KeyFile::load_or_create(folder, &url, now)?;
-        Ok(Self { url, file, keys: RwLock::new(Arc::new(keys)) })
-    }
-
-    /// Returns the URL that Fulcio, Rekor and the timestamp authority share, without a `/` at its end.
-    pub(crate) fn url(&self) -> &str {
-        &self.url
-    }
-
-    fn keys(&self) -> Arc<Keys> {
-        Arc::clone(&self.keys.read().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    async fn rotate(&self, store: &Store, now: Timestamp) -> Result<(), AuthorityError> {
-        let keys = self.keys();
-        if !keys.is_due(now) {
-            return Ok(());
-        }
-        let next = self.file.rotate(&keys, now)?;
-        *self.keys.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(next);
-        tracing::info!("new keys sign certificates, the log and timestamps from now on");
-        log::begin(store, self, now).await
-    }
-}
 
 /// Begins the log at the first start. A log that somebody changed is told, and added to no more.
 pub(crate) async fn begin(app: &App) -> Result<(), AuthorityError> {
     let Some(authority) = &app.authority else { return Ok(()) };
-    match log::begin(&app.store, authority, app.now()).await {
+    match log::begin(&app.store, authority.keys(), app.now()).await {
         Err(error @ AuthorityError::Log(_)) => {
             tracing::error!(error = &error as &dyn std::error::Error, "the Sigstore log is broken");
             Ok(())
@@ -156,10 +72,10 @@ pub(crate) fn check(app: &App) -> Option<impl FnOnce() + Send + use<>> {
 
 /// Reads the whole log of a service that has ended, and returns how many entries it has.
 #[cfg(test)]
-pub(crate) fn verify_log(data: &Path) -> u64 {
+pub(crate) fn verify_log(data: &std::path::Path) -> u64 {
     let url = "http://127.0.0.1:1/".parse().expect("url");
     let authority = Authority::open(&data.join("keys"), &url, Timestamp::now()).expect("authority");
-    let store = Store::open(data).expect("store");
+    let store = crate::store::Store::open(data).expect("store");
     log::verify(&store.read().expect("read"), &authority.keys()).expect("whole")
 }
 
@@ -169,17 +85,6 @@ pub(crate) async fn rotate(app: &App, now: Timestamp) -> Result<(), AuthorityErr
         Some(authority) => authority.rotate(&app.store, now).await,
         None => Ok(()),
     }
-}
-
-/// Reads a public key in PEM that the log may take entries of, and returns its DER.
-pub(crate) fn public_key(text: &str) -> Result<Vec<u8>, String> {
-    let (label, der) = der::pem::decode_vec(text.trim_start().as_bytes())
-        .map_err(|_| "expected a public key in PEM".to_owned())?;
-    if label != "PUBLIC KEY" {
-        return Err(format!("the PEM is a `{label}`, expected `PUBLIC KEY`"));
-    }
-    let key = PublicKey::from_spki(&der).map_err(|error| error.to_string())?;
-    Ok(key.spki().to_vec())
 }
 
 /// Returns what verifies bundles that were signed here: Sigstore's trusted root.

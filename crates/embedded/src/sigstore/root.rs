@@ -14,7 +14,7 @@ use protected_model::time::after;
 use serde_json::{Value, json};
 use x509_cert::Certificate;
 
-use super::{AuthorityError, authority, ca::CERTIFICATE_SECONDS, keys::Keys};
+use super::{authority, ca::CERTIFICATE_SECONDS, error::AuthorityError, keys::Keys};
 use crate::{app::App, endpoint::Endpoint, problem::Answer, x509::PublicKey};
 
 /// How Sigstore's documents name keys of the kind that there are here.

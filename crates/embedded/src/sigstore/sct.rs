@@ -20,7 +20,7 @@ use x509_cert::{
     },
 };
 
-use super::AuthorityError;
+use super::error::AuthorityError;
 use crate::x509::{self, Key, PublicKey};
 
 /// Returns the extension that completes a certificate, of which `unsigned` is all the rest.

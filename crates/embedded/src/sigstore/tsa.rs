@@ -16,7 +16,7 @@ use protected_model::digest::Sha256;
 use x509_cert::{attr::Attribute, spki::AlgorithmIdentifierOwned};
 use x509_tsp::{MessageImprint, TspVersion, TstInfo};
 
-use super::AuthorityError;
+use super::error::AuthorityError;
 use crate::x509::{self, ECDSA_WITH_SHA256, Issuer, serial, since_1970};
 
 /// The policy under which timestamps are made, as Sigstore's own authority names it.

@@ -84,6 +84,16 @@ pub(crate) struct PublicKey {
 }
 
 impl PublicKey {
+    /// Reads a key that somebody wrote down in PEM; what is wrong with it is said in words.
+    pub(crate) fn from_pem(text: &str) -> Result<Self, String> {
+        let (label, der) = der::pem::decode_vec(text.trim_start().as_bytes())
+            .map_err(|_| "expected a public key in PEM".to_owned())?;
+        if label != "PUBLIC KEY" {
+            return Err(format!("the PEM is a `{label}`, expected `PUBLIC KEY`"));
+        }
+        Self::from_spki(&der).map_err(|error| error.to_string())
+    }
+
     /// Reads a `SubjectPublicKeyInfo` (RFC 5280 section 4.1.2.7) in DER.
     pub(crate) fn from_spki(spki: &[u8]) -> Result<Self, PublicKeyError> {
         Self::of(&SubjectPublicKeyInfoOwned::from_der(spki)?)
