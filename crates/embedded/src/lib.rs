@@ -7,9 +7,11 @@
 mod app;
 mod audit;
 mod auth;
+mod body;
 mod config;
 mod endpoint;
 mod error;
+mod finish;
 mod fractalops;
 mod idempotency;
 mod issuers;

@@ -15,7 +15,7 @@ const NOTICE_BYTES: usize = 900;
 
 /// A request that is refused, or that failed.
 ///
-/// It is an empty response with itself inside until [`crate::request::finish`] writes the audit event that
+/// It is an empty response with itself inside until [`crate::finish::finish`] writes the audit event that
 /// [`Refusal::about`] left with it, and renders it with the request's correlation id.
 #[derive(Clone, Debug)]
 pub(crate) struct Refusal {

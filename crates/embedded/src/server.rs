@@ -25,8 +25,8 @@ use crate::{
     audit::{self, Gathered},
     config::Config,
     error::ServeError,
-    fractalops, local_issuer, oci, registry,
-    request::{self, Peer},
+    finish, fractalops, local_issuer, oci, registry,
+    request::Peer,
     sigstore,
     store::Store,
 };
@@ -111,9 +111,9 @@ pub(crate) fn router(app: Arc<App>) -> Router {
         .merge(registry::router())
         .merge(oci::router())
         .merge(sigstore::router())
-        .fallback(request::not_found)
-        .method_not_allowed_fallback(request::wrong_method)
-        .layer(middleware::from_fn_with_state(Arc::clone(&app), request::finish))
+        .fallback(finish::not_found)
+        .method_not_allowed_fallback(finish::wrong_method)
+        .layer(middleware::from_fn_with_state(Arc::clone(&app), finish::finish))
         .with_state(app)
 }
 

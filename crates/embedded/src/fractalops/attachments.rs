@@ -34,10 +34,11 @@ use crate::{
     app::App,
     audit::{self, NewEvent},
     auth::Session,
+    body::json,
     endpoint::{Credential, Endpoint},
     problem::{Answer, Refusal},
     registry,
-    request::{RequestInfo, json},
+    request::RequestInfo,
     store::StoreError,
 };
 

@@ -33,9 +33,10 @@ use super::{
 use crate::{
     app::App,
     audit::{self, NewEvent, opened},
+    body::json,
     endpoint::{Credential, Endpoint},
     problem::{Answer, Refusal},
-    request::{RequestInfo, json},
+    request::RequestInfo,
     store::StoreError,
 };
 

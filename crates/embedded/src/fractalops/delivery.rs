@@ -38,9 +38,10 @@ use crate::{
     app::App,
     audit::{self, Filter, NewEvent, opened},
     auth::{self, Session},
+    body::json,
     endpoint::{Credential, Endpoint},
     problem::{Answer, Refusal},
-    request::{RequestInfo, json},
+    request::RequestInfo,
     store::StoreError,
 };
 

@@ -33,10 +33,11 @@ use super::{FORM_BYTES, decide, no_store, replay};
 use crate::{
     app::App,
     audit::{self, NewEvent},
+    body::{form, read_body},
     endpoint::Endpoint,
     idempotency,
     problem::{Answer, Refusal},
-    request::{RequestInfo, form, read_body},
+    request::RequestInfo,
     revocation,
 };
 

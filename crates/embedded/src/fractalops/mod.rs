@@ -32,10 +32,10 @@ use crate::{
     app::App,
     audit::NewEvent,
     auth::{self, Session},
+    body::read_body,
     endpoint::{Endpoint, register},
     idempotency,
     problem::{Answer, Refusal},
-    request::read_body,
 };
 
 /// The largest body of a request that carries no document.

@@ -33,10 +33,11 @@ use crate::{
     app::App,
     audit::{self, NewEvent},
     auth::{self, Session},
+    body::{json, read_body},
     endpoint::{Credential, Endpoint},
     idempotency,
     problem::{Answer, Refusal},
-    request::{RequestInfo, json, read_body},
+    request::RequestInfo,
     revocation,
 };
 

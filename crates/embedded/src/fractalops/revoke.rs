@@ -17,10 +17,11 @@ use crate::{
     app::App,
     audit::NewEvent,
     auth,
+    body::{form, read_body},
     endpoint::Endpoint,
     oci,
     problem::Answer,
-    request::{RequestInfo, form, read_body},
+    request::RequestInfo,
 };
 
 pub(super) fn endpoints() -> Vec<Endpoint> {

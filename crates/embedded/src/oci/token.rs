@@ -25,11 +25,12 @@ use crate::{
     app::App,
     audit::{self, NewEvent},
     auth::{self, Identified, Session},
+    body::{form_repeating, members, read_body},
     config::{Licence, Oci, Plan},
     endpoint::{Credential, Endpoint},
     fractalops::{FORM_BYTES, no_store},
     problem::{Answer, Refusal},
-    request::{RequestInfo, form_repeating, members, read_body},
+    request::RequestInfo,
 };
 
 pub(super) fn endpoints() -> Vec<Endpoint> {

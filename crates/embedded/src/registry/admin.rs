@@ -19,8 +19,8 @@ use super::{
 };
 use crate::{
     audit::{self, NewEvent},
+    body::read_body,
     problem::{Answer, Refusal},
-    request::read_body,
 };
 
 /// What became of a change.

@@ -40,12 +40,12 @@ use super::{
 };
 use crate::{
     audit::{self, NewEvent},
+    body::read_body,
     fractalops::{
         builds,
         evidence::{About, NewDocument, add},
     },
     problem::{Answer, Refusal},
-    request::read_body,
     store::{Blobs, StoreError},
 };
 

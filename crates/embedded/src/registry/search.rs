@@ -6,8 +6,8 @@ use url::form_urlencoded;
 
 use super::{Request, read::json};
 use crate::{
+    body::read_body,
     problem::{Answer, Refusal},
-    request::read_body,
 };
 
 /// The largest list of packages to be audited.

@@ -16,8 +16,8 @@ use super::{
 };
 use crate::{
     audit,
+    body::read_body,
     problem::{Answer, Refusal},
-    request::read_body,
 };
 
 /// A version in quotes.

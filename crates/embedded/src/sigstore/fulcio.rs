@@ -30,10 +30,11 @@ use crate::{
     app::App,
     audit::{self, NewEvent},
     auth::{self, Session},
+    body::read_body,
     endpoint::{Credential, Endpoint},
     fractalops::{decide, exchange, no_store, replay},
     problem::{Answer, Refusal},
-    request::{RequestInfo, read_body},
+    request::RequestInfo,
     x509::{self, ECDSA_WITH_SHA256, PublicKey, PublicKeyError},
 };
 

@@ -25,9 +25,9 @@ use super::{
 };
 use crate::{
     app::App,
+    body::read_body,
     endpoint::Endpoint,
     problem::{Answer, Refusal},
-    request::read_body,
 };
 
 /// The largest entry: an envelope in base64, in JSON, as large as the list of a large package's components. Anybody may

@@ -24,7 +24,7 @@ use super::{
     log::Logged,
     root::KEY_DETAILS,
 };
-use crate::{app::App, endpoint::Endpoint, problem::Answer, request::read_body};
+use crate::{app::App, body::read_body, endpoint::Endpoint, problem::Answer};
 
 /// The largest request: a digest, a signature and a certificate.
 const BODY_BYTES: u64 = 64 * 1024;

@@ -22,9 +22,9 @@ use super::{
 };
 use crate::{
     app::App,
+    body::read_body,
     endpoint::Endpoint,
     problem::{Answer, Refusal},
-    request::read_body,
 };
 
 /// The largest request.
