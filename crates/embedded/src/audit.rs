@@ -32,8 +32,8 @@ use redb::{ReadTransaction, ReadableTable, TableDefinition, TableError, WriteTra
 use tokio::sync::mpsc;
 
 use crate::{
-    auth::Session,
     request::RequestInfo,
+    session::Session,
     store::{Store, StoreError},
 };
 

@@ -23,6 +23,7 @@ mod registry;
 mod request;
 mod revocation;
 mod server;
+mod session;
 mod sigstore;
 mod store;
 #[cfg(test)]

@@ -33,12 +33,12 @@ use super::{
 use crate::{
     app::App,
     audit::{self, NewEvent},
-    auth::Session,
     body::json,
     endpoint::{Credential, Endpoint},
     problem::{Answer, Refusal},
     registry,
     request::RequestInfo,
+    session::Session,
     store::StoreError,
 };
 

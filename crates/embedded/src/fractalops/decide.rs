@@ -20,9 +20,9 @@ use protected_trust::policy::{TrustedPublisher, walk};
 use crate::{
     app::App,
     audit::NewEvent,
-    auth::Session,
     config::{ArchivedInstall, Package, Repository, Role},
     problem::{Answer, Refusal},
+    session::Session,
 };
 
 /// What is asked.

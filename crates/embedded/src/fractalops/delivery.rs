@@ -37,11 +37,12 @@ use super::{
 use crate::{
     app::App,
     audit::{self, Filter, NewEvent, opened},
-    auth::{self, Session},
+    auth,
     body::json,
     endpoint::{Credential, Endpoint},
     problem::{Answer, Refusal},
     request::RequestInfo,
+    session::Session,
     store::StoreError,
 };
 

@@ -24,11 +24,12 @@ use super::{
 use crate::{
     app::App,
     audit::NewEvent,
-    auth::{self, Session},
+    auth,
     config::Package,
     endpoint::{Credential, Endpoint},
     problem::{Answer, Refusal},
     request::RequestInfo,
+    session::Session,
 };
 
 #[derive(Deserialize)]

@@ -31,11 +31,12 @@ use protected_model::api::problem::Code;
 use crate::{
     app::App,
     audit::NewEvent,
-    auth::{self, Session},
+    auth,
     body::read_body,
     endpoint::{Endpoint, register},
     idempotency,
     problem::{Answer, Refusal},
+    session::Session,
 };
 
 /// The largest body of a request that carries no document.

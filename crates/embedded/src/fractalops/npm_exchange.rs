@@ -34,11 +34,12 @@ use super::{
 use crate::{
     app::App,
     audit::NewEvent,
-    auth::{self, Session},
+    auth,
     config::Package,
     endpoint::{Credential, Endpoint},
     problem::{Answer, Refusal},
     request::RequestInfo,
+    session::Session,
 };
 
 /// Where npm asks, at the origin's root; pnpm and yarn below the registry's path.

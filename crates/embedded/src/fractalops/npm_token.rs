@@ -32,13 +32,14 @@ use super::{
 use crate::{
     app::App,
     audit::{self, NewEvent},
-    auth::{self, Session},
+    auth,
     body::{json, read_body},
     endpoint::{Credential, Endpoint},
     idempotency,
     problem::{Answer, Refusal},
     request::RequestInfo,
     revocation,
+    session::Session,
 };
 
 pub(super) fn endpoints() -> Vec<Endpoint> {

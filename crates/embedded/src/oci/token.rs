@@ -24,13 +24,14 @@ use super::{registry, scope};
 use crate::{
     app::App,
     audit::{self, NewEvent},
-    auth::{self, Identified, Session},
+    auth::{self, Identified},
     body::{form_repeating, members, read_body},
     config::{Licence, Oci, Plan},
     endpoint::{Credential, Endpoint},
     fractalops::{FORM_BYTES, no_store},
     problem::{Answer, Refusal},
     request::RequestInfo,
+    session::Session,
 };
 
 pub(super) fn endpoints() -> Vec<Endpoint> {

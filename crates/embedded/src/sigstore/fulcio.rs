@@ -29,12 +29,13 @@ use super::{authority, base64, ca, identity::Certified, invalid, json, pem};
 use crate::{
     app::App,
     audit::{self, NewEvent},
-    auth::{self, Session},
+    auth,
     body::read_body,
     endpoint::{Credential, Endpoint},
     fractalops::{decide, exchange, no_store, replay},
     problem::{Answer, Refusal},
     request::RequestInfo,
+    session::Session,
     x509::{self, ECDSA_WITH_SHA256, PublicKey, PublicKeyError},
 };
 
