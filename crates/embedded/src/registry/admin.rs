@@ -13,8 +13,8 @@ use protected_model::{
 use super::{
     Request,
     document::{self, Document, Metadata},
-    packument::PackageRow,
     read::{json, nothing_yet},
+    row::PackageRow,
     table,
 };
 use crate::{

@@ -29,7 +29,7 @@ use protected_model::{
 use serde::Serialize;
 use serde_json::json;
 
-use super::{attestation::Attestation, document::Bundle, signature::cannot_sign};
+use super::{document::Bundle, row::Attestation, signature::cannot_sign};
 use crate::{
     app::App,
     fractalops::evidence::NewDocument,

@@ -2,27 +2,16 @@
 
 use axum::response::Response;
 use protected_model::{api::problem::Code, digest::Sha256, version::PackageVersion};
-use serde::{Deserialize, Serialize};
 
 use super::{
     Request,
     read::{json, nothing_yet},
+    row::Attestation,
 };
 use crate::{
     problem::{Answer, Refusal},
     store::StoreError,
 };
-
-/// A Sigstore bundle about a version, as it is stored.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Attestation {
-    pub(crate) predicate_type: String,
-    /// The bundle's blob.
-    pub(crate) sha256: Sha256,
-    pub(crate) size_bytes: u64,
-    /// Whether it chains to what stock npm trusts.
-    pub(crate) npm: bool,
-}
 
 /// Answers what stock npm can verify of a version.
 pub(super) async fn for_npm(request: &Request<'_>, version: &PackageVersion) -> Answer {

@@ -15,6 +15,7 @@ mod packument;
 mod path;
 mod publish;
 mod read;
+mod row;
 mod search;
 mod signature;
 mod state;
@@ -43,8 +44,8 @@ use protected_model::{
 
 use self::{
     caller::Caller,
-    packument::Artifact,
     path::{Operation, PathError},
+    row::Artifact,
     state::Registry,
     table::Place,
 };

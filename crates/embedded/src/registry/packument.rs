@@ -5,16 +5,18 @@ use std::{collections::BTreeMap, io::Write as _};
 use bytes::Bytes;
 use flate2::{Compression, write::GzEncoder};
 use http::HeaderValue;
-use jiff::Timestamp;
 use protected_model::{
     digest::{Integrity, Sha256, Shasum},
     name::PackageName,
     service_url::ServiceUrl,
     version::{DistTag, PackageVersion},
 };
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
-use super::{attestation::Attestation, json::Json, signature::Signature};
+use super::{
+    json::Json,
+    row::{Artifact, Attestation, PackageRow, Signature, VersionRow},
+};
 
 /// What a package says about itself as a whole: what its latest version says.
 const OF_LATEST: &[&str] =
@@ -23,50 +25,6 @@ const OF_LATEST: &[&str] =
 const PROVENANCE: &str = "https://slsa.dev/provenance/";
 /// The media type of the abbreviated form.
 pub(crate) const ABBREVIATED_TYPE: &str = "application/vnd.npm.install-v1+json";
-
-/// A package as it is stored, without its versions.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct PackageRow {
-    /// Raised by every change.
-    pub(crate) revision: u64,
-    pub(crate) created: Timestamp,
-    pub(crate) modified: Timestamp,
-    pub(crate) tags: BTreeMap<DistTag, PackageVersion>,
-}
-
-/// A version as it is stored.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct VersionRow {
-    pub(crate) published: Timestamp,
-    /// The token that published it.
-    pub(crate) jti: String,
-    /// The tarball's blob.
-    pub(crate) sha256: Sha256,
-    pub(crate) size_bytes: u64,
-    pub(crate) integrity: Integrity,
-    pub(crate) shasum: Shasum,
-    pub(crate) files: u64,
-    pub(crate) unpacked_bytes: u64,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) deprecated: Option<String>,
-    /// Absent in a row of a release that did not sign, until the next start.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) signature: Option<Signature>,
-    /// What is said and signed about it.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(crate) attestations: Vec<Attestation>,
-    /// See [`super::manifest::Served`].
-    pub(crate) full: String,
-    pub(crate) abbreviated: String,
-}
-
-/// Where a version's tarball is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Artifact {
-    pub(crate) sha256: Sha256,
-    pub(crate) size_bytes: u64,
-    pub(crate) integrity: Integrity,
-}
 
 /// One representation, ready to be sent.
 #[derive(Clone, Debug)]
@@ -238,12 +196,6 @@ impl PackageRow {
     }
 }
 
-impl VersionRow {
-    pub(crate) fn artifact(&self) -> Artifact {
-        Artifact { sha256: self.sha256, size_bytes: self.size_bytes, integrity: self.integrity }
-    }
-}
-
 impl Representation {
     fn new(plain: String) -> Self {
         let digest = &Sha256::of(&plain).to_string()[..32];
@@ -330,6 +282,7 @@ impl<T: Serialize> ToJson for T {
 mod tests {
     use std::io::Read as _;
 
+    use jiff::Timestamp;
     use serde_json::{Value, json};
 
     use super::*;

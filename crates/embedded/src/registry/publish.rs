@@ -32,9 +32,9 @@ use super::{
     caller::{Caller, out_of_scope},
     document::{self, Document, Publish},
     manifest::{self, Served},
-    packument::{PackageRow, VersionRow},
     read::json,
-    signature::{self, Signature},
+    row::{PackageRow, VersionRow},
+    signature,
     table::{self, Place, Standing},
     tarball,
 };
@@ -123,7 +123,7 @@ async fn publish(request: &Request<'_>, claims: &RegistryClaims, upload: Upload)
 
     let (tarball, bundle) = (document.tarball, document.bundle);
     let size_bytes = tarball.len() as u64;
-    let signature = Signature::of(request.app, place.package(), &version, &integrity)
+    let signature = signature::sign(request.app, place.package(), &version, &integrity)
         .map_err(|error| signature::cannot_sign(&error))?;
     let (app, own, number) = (Arc::clone(request.app), claims.clone(), version.clone());
     let registry = app.registry_url(&request.repository.name).audience();

@@ -13,7 +13,8 @@ use tokio::{fs::File, io::AsyncReadExt as _};
 
 use super::{
     Request,
-    packument::{ABBREVIATED_TYPE, Artifact, Rendered, Representation},
+    packument::{ABBREVIATED_TYPE, Rendered, Representation},
+    row::Artifact,
 };
 use crate::{
     problem::{Answer, Refusal},

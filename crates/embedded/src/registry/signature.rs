@@ -7,12 +7,12 @@ use axum::response::Response;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use protected_model::{api::problem::Code, digest::Integrity, name::PackageName, version::PackageVersion};
 use protected_trust::mint::SignError;
-use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::{
     Request,
     read::json,
+    row::Signature,
     table::{self, Placed},
 };
 use crate::{app::App, problem::Refusal, store::StoreError};
@@ -22,25 +22,15 @@ const KEY_TYPE: &str = "ecdsa-sha2-nistp256";
 /// How many versions of an older release are signed in one transaction.
 const BATCH: usize = 64;
 
-/// A signature as it stands in `dist.signatures`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Signature {
-    pub(crate) keyid: String,
-    /// DER in base64.
-    pub(crate) sig: String,
-}
-
-impl Signature {
-    /// Signs a version's tarball: ECDSA over `<name>@<version>:<integrity>`.
-    pub(crate) fn of(
-        app: &App,
-        package: &PackageName,
-        version: &PackageVersion,
-        integrity: &Integrity,
-    ) -> Result<Self, SignError> {
-        let signed = app.registry_keys.sign(format!("{package}@{version}:{integrity}").as_bytes())?;
-        Ok(Self { keyid: signed.key_id, sig: STANDARD.encode(signed.der) })
-    }
+/// Signs a version's tarball: ECDSA over `<name>@<version>:<integrity>`.
+pub(super) fn sign(
+    app: &App,
+    package: &PackageName,
+    version: &PackageVersion,
+    integrity: &Integrity,
+) -> Result<Signature, SignError> {
+    let signed = app.registry_keys.sign(format!("{package}@{version}:{integrity}").as_bytes())?;
+    Ok(Signature { keyid: signed.key_id, sig: STANDARD.encode(signed.der) })
 }
 
 /// Makes the refusal of a request that needed a signature.
@@ -77,7 +67,7 @@ pub(crate) async fn sign_older(app: &App) -> Result<(), StoreError> {
                 tracing::error!(%package, %version, "not signed: its file is not the one that was published");
                 continue;
             }
-            match Signature::of(app, package, version, &row.integrity) {
+            match sign(app, package, version, &row.integrity) {
                 Ok(signature) => signed.push((place.clone(), version.clone(), signature)),
                 Err(error) => {
                     tracing::error!(error = &error as &dyn std::error::Error, %package, %version, "not signed");

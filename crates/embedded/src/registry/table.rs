@@ -9,7 +9,7 @@ use protected_model::{
 use redb::{ReadTransaction, ReadableTable, TableDefinition, WriteTransaction};
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::packument::{PackageRow, VersionRow};
+use super::row::{PackageRow, VersionRow};
 use crate::{audit::opened, config::Repository, store::StoreError};
 
 type PackageTable = TableDefinition<'static, (&'static str, &'static str), &'static [u8]>;
