@@ -14,6 +14,9 @@ use tokio::time::Instant;
 
 use crate::problem::{Answer, Refusal};
 
+/// The largest body of a request that carries no document.
+pub(crate) const FORM_BYTES: u64 = 64 * 1024;
+
 /// The longest wait for the next piece of a body. Attack: a client that sends a byte now and then and keeps
 /// thousands of connections open.
 pub(crate) const BODY_IDLE: Duration = Duration::from_secs(10);

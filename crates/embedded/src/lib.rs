@@ -8,6 +8,7 @@ mod app;
 mod audit;
 mod auth;
 mod body;
+mod caching;
 mod config;
 mod endpoint;
 mod error;

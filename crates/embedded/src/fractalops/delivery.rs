@@ -38,7 +38,7 @@ use crate::{
     app::App,
     audit::{self, Filter, NewEvent, opened},
     auth,
-    body::json,
+    body::{FORM_BYTES, json},
     endpoint::{Credential, Endpoint},
     problem::{Answer, Refusal},
     request::RequestInfo,
@@ -477,7 +477,7 @@ async fn granted(
     body: Body,
     event: &mut NewEvent,
 ) -> Answer<(StatusCode, Grant)> {
-    let (session, body) = posted(app, headers, body, super::FORM_BYTES, event).await?;
+    let (session, body) = posted(app, headers, body, FORM_BYTES, event).await?;
     let raw: serde_json::Value = json(headers, &body)?;
     no_key_material(&raw)
         .map_err(|error| Refusal::new(Code::RAW_KEY_MATERIAL, format!("the grant is refused: {error}")))?;

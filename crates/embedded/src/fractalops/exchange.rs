@@ -29,11 +29,12 @@ use protected_model::{
 };
 use protected_trust::{policy::TrustedPublisher, verify::VerifiedIdToken};
 
-use super::{FORM_BYTES, decide, no_store, replay};
+use super::{decide, replay};
 use crate::{
     app::App,
     audit::{self, NewEvent},
-    body::{form, read_body},
+    body::{FORM_BYTES, form, read_body},
+    caching::no_store,
     endpoint::Endpoint,
     idempotency,
     problem::{Answer, Refusal},

@@ -5,10 +5,7 @@ use std::sync::Arc;
 use axum::{Json, extract::State, http::header, response::IntoResponse};
 use protected_model::api::oauth::{GRANT_TYPE, JWKS_PATH, METADATA_PATH, Metadata, REVOKE_PATH, TOKEN_PATH};
 
-use crate::{app::App, endpoint::Endpoint};
-
-/// How long a client may keep the keys. A new key signs at once, so whoever meets an unknown `kid` asks again.
-pub(crate) const KEYS_MAX_AGE: &str = "public, max-age=300";
+use crate::{app::App, caching::KEYS_MAX_AGE, endpoint::Endpoint};
 
 pub(super) fn endpoints() -> Vec<Endpoint> {
     vec![

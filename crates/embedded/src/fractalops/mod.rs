@@ -16,15 +16,13 @@ pub(crate) mod replay;
 pub(crate) mod retention;
 mod revoke;
 
-pub(crate) use metadata::KEYS_MAX_AGE;
-
 use std::sync::Arc;
 
 use axum::{
     Router,
     body::{Body, Bytes},
     extract::rejection::QueryRejection,
-    http::{HeaderMap, HeaderName, HeaderValue, header},
+    http::HeaderMap,
 };
 use protected_model::api::problem::Code;
 
@@ -38,9 +36,6 @@ use crate::{
     problem::{Answer, Refusal},
     session::Session,
 };
-
-/// The largest body of a request that carries no document.
-pub(crate) const FORM_BYTES: u64 = 64 * 1024;
 
 /// Returns every endpoint of the control plane.
 pub(crate) fn endpoints() -> Vec<Endpoint> {
@@ -81,11 +76,6 @@ async fn posted(
     event.by_session(&session);
     idempotency::key(headers)?;
     Ok((session, read_body(headers, body, limit_bytes).await?))
-}
-
-/// What every answer with a token carries (RFC 6749 section 5.1).
-pub(crate) fn no_store() -> [(HeaderName, HeaderValue); 1] {
-    [(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))]
 }
 
 /// Returns how many items a page has: as many as wanted, at least one and at most `most`.

@@ -28,13 +28,14 @@ use serde::Serialize;
 use super::{
     builds,
     decide::{self, Question},
-    exchange, no_store,
+    exchange,
     npm_token::Mint,
 };
 use crate::{
     app::App,
     audit::NewEvent,
     auth,
+    caching::no_store,
     config::Package,
     endpoint::{Credential, Endpoint},
     problem::{Answer, Refusal},

@@ -25,15 +25,15 @@ use protected_model::{
 };
 
 use super::{
-    FORM_BYTES, builds,
+    builds,
     decide::{self, Decision, Question},
-    no_store,
 };
 use crate::{
     app::App,
     audit::{self, NewEvent},
     auth,
-    body::{json, read_body},
+    body::{FORM_BYTES, json, read_body},
+    caching::no_store,
     endpoint::{Credential, Endpoint},
     idempotency,
     problem::{Answer, Refusal},

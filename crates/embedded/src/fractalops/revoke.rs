@@ -12,12 +12,11 @@ use protected_model::{
     secret::Secret as _,
 };
 
-use super::FORM_BYTES;
 use crate::{
     app::App,
     audit::NewEvent,
     auth,
-    body::{form, read_body},
+    body::{FORM_BYTES, form, read_body},
     endpoint::Endpoint,
     oci,
     problem::Answer,

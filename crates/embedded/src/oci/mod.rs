@@ -22,9 +22,9 @@ use protected_trust::mint::Expect;
 
 use crate::{
     app::App,
+    caching::KEYS_MAX_AGE,
     config::Oci,
     endpoint::{Endpoint, register},
-    fractalops::KEYS_MAX_AGE,
     problem::{Answer, Refusal},
 };
 pub use keys::OciError;
