@@ -7,6 +7,8 @@ use std::{
     process::Command,
 };
 
+use proc_macro2::{Delimiter, TokenStream, TokenTree};
+
 const FLOORS: &[&[&str]] = &[
     &["model"],
     &["http", "bundle"],
@@ -218,4 +220,200 @@ fn the_fuzzer_can_build_what_the_tests_build() {
 
 fn text(value: &serde_json::Value, member: &str) -> String {
     value[member].as_str().expect(member).to_owned()
+}
+
+/// A file of a crate, as the module that it is.
+type Module = Vec<String>;
+
+/// Files that import each other in a circle can be read, tested and moved only all together.
+///
+/// What a folder's own file and those below it import of each other is taken one way at a time: it lists them, and they
+/// use the words that it holds for them.
+#[test]
+fn no_files_of_a_crate_import_each_other_in_a_circle() {
+    let mut circles = Vec::new();
+    for folder in FLOORS.iter().copied().flatten() {
+        let mut files = BTreeMap::new();
+        find_modules(&crates().join(folder).join("src"), &Module::new(), &mut files);
+        let arrows = imports(&files);
+        assert!(arrows.values().any(|to| !to.is_empty()), "{folder}: no import was read");
+        let upwards = |from: &Module, to: &Module| !to.starts_with(from);
+        let downwards = |from: &Module, to: &Module| !from.starts_with(to);
+        let tied: BTreeSet<String> =
+            tied(&arrows, upwards).into_iter().chain(tied(&arrows, downwards)).collect();
+        circles.extend(tied.into_iter().map(|arrow| format!("{folder}: {arrow}")));
+    }
+    assert!(circles.is_empty(), "files that import each other in a circle:\n{}", circles.join("\n"));
+}
+
+fn find_modules(folder: &Path, module: &Module, found: &mut BTreeMap<Module, PathBuf>) {
+    for entry in fs::read_dir(folder).expect("folder") {
+        let path = entry.expect("entry").path();
+        let name = path.file_stem().and_then(|stem| stem.to_str()).expect("name").to_owned();
+        let below: Module = module.iter().cloned().chain([name.clone()]).collect();
+        if path.is_dir() {
+            // Each file there is a program of its own.
+            if name != "bin" {
+                find_modules(&path, &below, found);
+            }
+        } else if path.extension().is_some_and(|it| it == "rs") {
+            let its_own = ["lib", "main", "mod"].contains(&name.as_str());
+            found.insert(if its_own { module.clone() } else { below }, path);
+        }
+    }
+}
+
+/// Returns which files each file imports from, tests left out.
+fn imports(files: &BTreeMap<Module, PathBuf>) -> BTreeMap<&Module, BTreeSet<&Module>> {
+    let file_of = |mut path: &[String]| loop {
+        match files.get_key_value(path) {
+            Some((module, _)) => return module,
+            None => path = &path[..path.len() - 1],
+        }
+    };
+    let read = |(module, path): (&Module, &PathBuf)| {
+        let mut words = Vec::new();
+        flatten(fs::read_to_string(path).expect("source").parse().expect("Rust"), &mut words);
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        named(&words, module, files)
+    };
+    let others = |from: &Module, paths: BTreeSet<Module>| {
+        paths.iter().map(|path| file_of(path)).filter(|to| *to != from).collect()
+    };
+    files.iter().map(|(module, path)| (module, others(module, read((module, path))))).collect()
+}
+
+/// Writes tokens one after the other, the brackets of groups among them, and `::` as one.
+fn flatten(tokens: TokenStream, words: &mut Vec<String>) {
+    for token in tokens {
+        match token {
+            TokenTree::Group(group) => {
+                let (open, close) = match group.delimiter() {
+                    Delimiter::Parenthesis => ("(", ")"),
+                    Delimiter::Brace => ("{", "}"),
+                    Delimiter::Bracket => ("[", "]"),
+                    Delimiter::None => ("", ""),
+                };
+                words.push(open.to_owned());
+                flatten(group.stream(), words);
+                words.push(close.to_owned());
+            }
+            TokenTree::Punct(sign) if sign.as_char() == ':' && words.last().is_some_and(|it| it == ":") => {
+                *words.last_mut().expect("the first colon") = "::".to_owned();
+            }
+            TokenTree::Literal(_) => words.push(String::new()),
+            other => words.push(other.to_string()),
+        }
+    }
+}
+
+/// Returns the paths below the crate's root that a file names.
+fn named<'a>(
+    mut words: &'a [&'a str],
+    module: &Module,
+    files: &BTreeMap<Module, PathBuf>,
+) -> BTreeSet<Module> {
+    let (mut found, mut at) = (BTreeSet::new(), module.clone());
+    let (mut depth, mut ends) = (0, Vec::new());
+    loop {
+        words = match words {
+            [] => return found,
+            ["#", "[", "cfg", "(", "test", ")", "]", rest @ ..] => after_item(rest),
+            ["mod", name, "{", rest @ ..] => {
+                at.push((*name).to_owned());
+                ends.push(depth);
+                depth += 1;
+                rest
+            }
+            ["{", rest @ ..] => {
+                depth += 1;
+                rest
+            }
+            ["}", rest @ ..] => {
+                depth -= 1;
+                if ends.pop_if(|end| *end == depth).is_some() {
+                    at.pop();
+                }
+                rest
+            }
+            ["crate", rest @ ..] => path(rest, Module::new(), &mut found),
+            ["self", "::", ..] => path(&words[1..], at.clone(), &mut found),
+            ["super", "::", ..] => path(&words[1..], above(&at), &mut found),
+            [name, "::", ..] if files.contains_key(&below(&at, name)) => {
+                path(&words[1..], below(&at, name), &mut found)
+            }
+            // What follows `::` begins no path.
+            ["::", _, rest @ ..] | [_, rest @ ..] => rest,
+        };
+    }
+}
+
+/// Follows a path, and returns what comes after it.
+fn path<'a>(mut words: &'a [&'a str], mut at: Module, found: &mut BTreeSet<Module>) -> &'a [&'a str] {
+    while let ["::", next, rest @ ..] = words {
+        words = rest;
+        match *next {
+            "{" => return each_of(rest, &at, found),
+            "super" => at = above(&at),
+            name => at = below(&at, name),
+        }
+    }
+    found.insert(at);
+    words
+}
+
+/// Follows the paths of a `use` in braces, and returns what comes after them.
+fn each_of<'a>(mut words: &'a [&'a str], at: &Module, found: &mut BTreeSet<Module>) -> &'a [&'a str] {
+    loop {
+        words = match words {
+            [] => return words,
+            ["}", rest @ ..] => return rest,
+            [",", rest @ ..] | ["as", _, rest @ ..] => rest,
+            ["self", rest @ ..] => path(rest, at.clone(), found),
+            [name, rest @ ..] => path(rest, below(at, name), found),
+        };
+    }
+}
+
+fn after_item<'a>(words: &'a [&'a str]) -> &'a [&'a str] {
+    let mut depth = 0;
+    for (index, word) in words.iter().enumerate() {
+        match *word {
+            "{" => depth += 1,
+            "}" => depth -= 1,
+            _ => {}
+        }
+        if depth == 0 && ["}", ";"].contains(word) {
+            return &words[index + 1..];
+        }
+    }
+    &[]
+}
+
+fn below(module: &Module, name: &str) -> Module {
+    module.iter().map(String::as_str).chain([name]).map(str::to_owned).collect()
+}
+
+fn above(module: &Module) -> Module {
+    module[..module.len().saturating_sub(1)].to_vec()
+}
+
+/// Returns the arrows that are left when whoever imports nothing, and whoever is imported by nobody, is taken away.
+fn tied(
+    arrows: &BTreeMap<&Module, BTreeSet<&Module>>,
+    counts: impl Fn(&Module, &Module) -> bool,
+) -> Vec<String> {
+    let all = arrows.iter().flat_map(|(from, to)| to.iter().map(|to| (*from, *to)));
+    let mut left: Vec<_> = all.filter(|(from, to)| counts(from, to)).collect();
+    loop {
+        let before = left.len();
+        let importing: BTreeSet<_> = left.iter().map(|(from, _)| *from).collect();
+        let imported: BTreeSet<_> = left.iter().map(|(_, to)| *to).collect();
+        left.retain(|(from, to)| importing.contains(to) && imported.contains(from));
+        if left.len() == before {
+            let name =
+                |module: &Module| if module.is_empty() { "the root".to_owned() } else { module.join("::") };
+            return left.iter().map(|(from, to)| format!("{} -> {}", name(from), name(to))).collect();
+        }
+    }
 }
