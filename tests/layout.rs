@@ -7,8 +7,6 @@ use std::{
     process::Command,
 };
 
-use proc_macro2::{Delimiter, TokenStream, TokenTree};
-
 const FLOORS: &[&[&str]] = &[
     &["model"],
     &["http", "bundle"],
@@ -272,10 +270,7 @@ fn imports(files: &BTreeMap<Module, PathBuf>) -> BTreeMap<&Module, BTreeSet<&Mod
         }
     };
     let read = |(module, path): (&Module, &PathBuf)| {
-        let mut words = Vec::new();
-        flatten(fs::read_to_string(path).expect("source").parse().expect("Rust"), &mut words);
-        let words: Vec<&str> = words.iter().map(String::as_str).collect();
-        named(&words, module, files)
+        named(&words(&fs::read_to_string(path).expect("source")), module, files)
     };
     let others = |from: &Module, paths: BTreeSet<Module>| {
         paths.iter().map(|path| file_of(path)).filter(|to| *to != from).collect()
@@ -283,28 +278,56 @@ fn imports(files: &BTreeMap<Module, PathBuf>) -> BTreeMap<&Module, BTreeSet<&Mod
     files.iter().map(|(module, path)| (module, others(module, read((module, path))))).collect()
 }
 
-/// Writes tokens one after the other, the brackets of groups among them, and `::` as one.
-fn flatten(tokens: TokenStream, words: &mut Vec<String>) {
-    for token in tokens {
-        match token {
-            TokenTree::Group(group) => {
-                let (open, close) = match group.delimiter() {
-                    Delimiter::Parenthesis => ("(", ")"),
-                    Delimiter::Brace => ("{", "}"),
-                    Delimiter::Bracket => ("[", "]"),
-                    Delimiter::None => ("", ""),
-                };
-                words.push(open.to_owned());
-                flatten(group.stream(), words);
-                words.push(close.to_owned());
+/// Returns the names and signs of a source, `::` as one, without comments, texts and characters.
+///
+/// By hand: a crate that reads Rust is one that every macro is built with, and naming it here has all of them built anew.
+fn words(mut rest: &str) -> Vec<&str> {
+    let mut found = Vec::new();
+    let after =
+        |text: &'static str| move |rest: &str| rest.find(text).map_or(rest.len(), |at| at + text.len());
+    while let Some(first) = rest.chars().next() {
+        let in_name = |it: char| it.is_alphanumeric() || it == '_';
+        let length = match first {
+            '/' if rest.starts_with("//") => after("\n")(rest),
+            '/' if rest.starts_with("/*") => after("*/")(rest),
+            '"' => end_of_text(rest),
+            '\'' if rest[1..].starts_with('\\') => 3 + after("'")(&rest[3..]),
+            '\'' if rest.chars().nth(2) == Some('\'') => rest.chars().take(3).map(char::len_utf8).sum(),
+            it if in_name(it) => {
+                let (name, next) = rest.split_at(rest.find(|it| !in_name(it)).unwrap_or(rest.len()));
+                let marks = next.len() - next.trim_start_matches('#').len();
+                if ["r", "br"].contains(&name) && next[marks..].starts_with('"') {
+                    let end = format!("\"{}", &next[..marks]);
+                    let text = &next[marks + 1..];
+                    name.len() + marks + 1 + text.find(&end).map_or(text.len(), |at| at + end.len())
+                } else {
+                    found.push(name);
+                    name.len()
+                }
             }
-            TokenTree::Punct(sign) if sign.as_char() == ':' && words.last().is_some_and(|it| it == ":") => {
-                *words.last_mut().expect("the first colon") = "::".to_owned();
+            it if it.is_whitespace() => it.len_utf8(),
+            ':' if rest.starts_with("::") => {
+                found.push("::");
+                2
             }
-            TokenTree::Literal(_) => words.push(String::new()),
-            other => words.push(other.to_string()),
-        }
+            it => {
+                found.push(&rest[..it.len_utf8()]);
+                it.len_utf8()
+            }
+        };
+        rest = &rest[length..];
     }
+    found
+}
+
+fn end_of_text(text: &str) -> usize {
+    let mut escaped = false;
+    let inside = text[1..].find(|it| {
+        let ends = it == '"' && !escaped;
+        escaped = it == '\\' && !escaped;
+        ends
+    });
+    inside.map_or(text.len(), |at| at + 2)
 }
 
 /// Returns the paths below the crate's root that a file names.
