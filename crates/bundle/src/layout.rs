@@ -30,7 +30,7 @@ use sha2::Digest as _;
 use self::signature::{Part, Signatures, annotations, blobs_of_signature};
 use crate::{
     Whole,
-    staging::{Staging, StagingError, parent},
+    staging::{Staging, StagingError, parent, sync_folder},
 };
 
 /// The media type of an image manifest.
@@ -368,7 +368,7 @@ impl Writer {
 /// Starts a private folder beside the place where a layout is to appear.
 fn stage(to: &Path) -> Result<Staging, LayoutError> {
     let staging = Staging::beside(to)?;
-    let blobs = staging.folder().join("blobs/sha256");
+    let blobs = staging.folder().join(BLOBS);
     fs::create_dir_all(&blobs).map_err(|error| LayoutError::Write(blobs, error))?;
     Ok(staging)
 }
@@ -428,8 +428,11 @@ impl Receiver {
 /// Where the sealed content is while it has no digest.
 const UNNAMED: &str = "content";
 
+/// Where the blobs of a layout are.
+const BLOBS: &str = "blobs/sha256";
+
 fn blob_path(digest: &Digest) -> String {
-    format!("blobs/sha256/{}", digest.0)
+    format!("{BLOBS}/{}", digest.0)
 }
 
 /// Writes a document as a blob.
@@ -512,6 +515,11 @@ fn save(place: &Path, bytes: &[u8]) -> Result<(), LayoutError> {
     file.as_file().sync_all().map_err(failed)?;
     file.persist(place).map_err(|error| failed(error.error))?;
     Ok(())
+}
+
+/// Makes the names in a folder lasting.
+fn lasting(folder: &Path) -> Result<(), LayoutError> {
+    sync_folder(folder).map_err(|error| LayoutError::Write(folder.to_owned(), error))
 }
 
 /// A delivery that is read, from a folder or a tar file. Nothing in it is believed before its digest was seen.
@@ -758,8 +766,11 @@ impl Delivery {
                 for document in made {
                     save(&folder.join(blob_path(&Digest(Sha256::of(&document)))), &document)?;
                 }
+                // Else a power cut leaves an index that names what is not there.
+                lasting(&folder.join(BLOBS))?;
                 self.unchanged(folder)?;
                 save(&folder.join("index.json"), &index)?;
+                lasting(folder)?;
             }
             Place::Tar { path, .. } => {
                 // The file, and not the link that leads to it.

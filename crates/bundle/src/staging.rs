@@ -239,6 +239,25 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
+    fn what_somebody_else_has_is_not_ours() {
+        use std::os::unix::fs::{MetadataExt, chown, symlink};
+        let folder = tempfile::tempdir().expect("folder");
+        let (own, other) = (folder.path().join("own"), folder.path().join("other"));
+        for path in [&own, &other] {
+            fs::create_dir(path).expect("folder");
+        }
+        symlink(&own, folder.path().join("link")).expect("link");
+        assert!(same_owner(&other, &own) && !same_owner(&folder.path().join("link"), &own));
+        // Root gives a folder away; whoever is not has that of root.
+        let is_root = fs::metadata(&own).expect("metadata").uid() == 0;
+        if is_root {
+            chown(&other, Some(65534), None).expect("owner");
+        }
+        assert!(!same_owner(if is_root { &other } else { Path::new("/") }, &own));
+    }
+
+    #[cfg(unix)]
+    #[test]
     fn nobody_else_enters_before_it_appears() {
         use std::os::unix::fs::PermissionsExt;
         let mode = |path: &Path| fs::metadata(path).expect("metadata").permissions().mode() & 0o777;

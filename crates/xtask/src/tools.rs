@@ -311,6 +311,7 @@ const SYSTEM: &[(&str, &str, Purpose)] = &[
     ("groovy", "groovy", Purpose::Tests),
     ("rsync", "rsync", Purpose::Tests),
     ("skopeo", "skopeo", Purpose::Tests),
+    ("strace", "strace", Purpose::Tests),
     ("age", "age", Purpose::Benchmarks),
     ("gpg", "gnupg", Purpose::Benchmarks),
     ("openssl", "openssl", Purpose::Benchmarks),

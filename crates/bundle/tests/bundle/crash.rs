@@ -3,9 +3,10 @@
 //! The work is done by a process of its own, in the current folder, which says on standard output how far it is.
 
 use std::{
+    collections::BTreeSet,
     fs,
     io::{self, BufRead as _, BufReader, Read, Write as _},
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, ChildStdout, Command, Stdio},
     thread,
     time::{Duration, Instant},
@@ -107,6 +108,14 @@ fn opens() {
         let _ = writeln!(io::stdout(), "failed {error}");
         panic!("{error}");
     }
+}
+
+#[test]
+#[ignore = "a process of its own for the tests of this file, which is watched"]
+fn rewraps() {
+    let mut delivery = Delivery::open(Path::new(SEALED)).expect("delivery");
+    let new = keys(delivery.descriptor(), "local-file://new");
+    delivery.set_keys(new, Some(b"{}"), &Default::default()).expect("keys");
 }
 
 /// A process that is killed when this goes.
@@ -250,6 +259,72 @@ fn a_full_disk_leaves_nothing() {
             assert_eq!(visible(folder.path()), before, "{work} in {blocks} blocks");
             assert_eq!(private(folder.path()), 0, "{work} in {blocks} blocks");
             works_again(folder.path(), work);
+        }
+    }
+}
+
+/// What is to be there after a power cut: each file is written through before it has its name, and each name before
+/// another one, by which somebody finds it. The calls of the process say so.
+#[test]
+#[cfg(target_os = "linux")]
+fn what_is_there_is_there_after_a_power_cut() {
+    for (work, before) in
+        [("seals", None), ("opens", Some(false)), ("rewraps", Some(false)), ("rewraps", Some(true))]
+    {
+        let folder = tempfile::tempdir().expect("folder");
+        let folder = fs::canonicalize(folder.path()).expect("folder");
+        if let Some(one_file) = before {
+            let place = folder.join(if one_file { "layout" } else { SEALED });
+            written(&place);
+            if one_file {
+                let delivery = Delivery::open(&place).expect("delivery");
+                delivery.to_tar(&folder.join(SEALED), &Default::default()).expect("tar");
+            }
+        }
+        let trace = "set -- strace -f -y -s 4096 -e trace=fsync,rename,renameat,renameat2 -o trace \"$@\"";
+        let mut child = started(&folder, work, trace);
+        let ended = child.line("test result: ok");
+        assert!(ended.is_some(), "{work} under strace: run `apt-get install strace`");
+        child.0.wait().expect("child");
+        // The files that are written through, and the folders in which a name is not.
+        let (mut synced, mut pending) = (BTreeSet::<PathBuf>::new(), BTreeSet::<PathBuf>::new());
+        let mut names = 0;
+        for call in fs::read_to_string(folder.join("trace")).expect("trace").lines() {
+            // Without the `.` that may be in it.
+            let path = |text: &str| folder.join(text).components().collect::<PathBuf>();
+            if call.contains(" fsync(") {
+                let (_, rest) = call.split_once('<').expect("path");
+                let done = path(rest.split_once('>').expect("path").0);
+                pending.remove(&done);
+                synced.insert(done);
+            } else if call.contains(" rename") {
+                let texts: Vec<&str> = call.split('"').collect();
+                let (from, to) = (path(texts[1]), path(texts[3]));
+                assert!(synced.contains(&from), "{work}: not written through: {call}");
+                let is_private = to
+                    .components()
+                    .any(|part| part.as_os_str().as_encoded_bytes().starts_with(b".protected-"));
+                if !is_private && !to.starts_with(folder.join(SEALED).join("blobs")) {
+                    assert!(pending.is_empty(), "{work}: {pending:?} before: {call}");
+                    names += 1;
+                }
+                for paths in [&mut synced, &mut pending] {
+                    let moved = |path: &PathBuf| path.strip_prefix(&from).ok().map(|rest| to.join(rest));
+                    let moved: Vec<PathBuf> = paths.iter().filter_map(moved).collect();
+                    paths.extend(moved);
+                }
+                pending.retain(|path| !path.starts_with(&from));
+                pending.insert(to.parent().expect("folder").to_owned());
+            }
+        }
+        assert!(pending.is_empty() && names > 0, "{work}: {pending:?} at the end");
+        let made = folder.join(if work == "opens" { OPENED } else { SEALED });
+        if work != "rewraps" {
+            for name in tree(&made).into_keys() {
+                for place in made.join(&name).ancestors().take_while(|place| *place != folder) {
+                    assert!(synced.contains(place), "{work}: {} is not written through", place.display());
+                }
+            }
         }
     }
 }

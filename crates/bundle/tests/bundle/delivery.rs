@@ -11,7 +11,10 @@ use std::{
 use protected_bundle::{
     ParallelOpener, ParallelSealer,
     archive::{self, ArchiveError},
-    layout::{Delivery, LayoutError, Writer, Written, signature::Part},
+    layout::{
+        Blob, Delivery, LayoutError, Manifests, Receiver, Writer, Written, blobs_of_bundle, blobs_of_keys,
+        signature::{Part, Signatures},
+    },
 };
 use protected_model::{
     delivery::{ARTIFACT_TYPE, CONTENT, Content, DESCRIPTOR, DeliveryError, Descriptor, KEYS},
@@ -76,6 +79,10 @@ fn a_file_that_is_not_the_listed_one_is_not_packed() {
         change(&mut listed[0]);
         assert!(matches!(packed(&files, &listed), Err(ArchiveError::Changed(_))));
     }
+    // It grew: what was listed is its beginning.
+    let mut grown = files.clone();
+    grown.get_mut("core-1.2.3.tgz").expect("file").push(0);
+    assert!(matches!(packed(&grown, &listed), Err(ArchiveError::Changed(_))));
     let missing = archive::pack(&listed, |_| Err::<&[u8], _>(io::ErrorKind::NotFound.into()), Vec::new());
     assert!(matches!(missing, Err(ArchiveError::Source(..))));
 }
@@ -236,6 +243,7 @@ fn keys_are_wrapped_anew_and_the_content_stays() {
         .set_keys(keys(&descriptor, "openbao://transit/globex"), None, &Default::default())
         .expect("keys");
     assert_ne!(blob.digest, written.keys.digest);
+    assert_eq!(delivery.keys().keys[0].provider, KeyProvider::OpenBao, "what it says of itself");
     let delivery = Delivery::open(&place).expect("delivery");
     assert_eq!(delivery.bundle(), &written.bundle, "the bundle is the one that was signed");
     assert_eq!(delivery.keys().keys[0].provider, KeyProvider::OpenBao);
@@ -307,6 +315,9 @@ fn a_layout_that_was_changed_is_refused() {
         ("no index", |place, _| fs::remove_file(place.join("index.json")).expect("remove")),
         ("no JSON", |place, _| fs::write(place.join("index.json"), "{").expect("write")),
         ("no keys", |place, _| edit(place, "index.json", KEYS, "text/plain")),
+        ("a manifest that is said to be something else", |place, _| {
+            edit(place, "index.json", "application/vnd.oci.image.manifest.v1+json", "application/json");
+        }),
         ("two bundles", |place, _| {
             edit(place, "index.json", KEYS, "application/vnd.fractalops.delivery.bundle.v1");
         }),
@@ -356,6 +367,101 @@ fn a_layout_that_was_changed_is_refused() {
         let error = refused(change);
         assert!(!error.to_string().is_empty(), "{name}");
     }
+}
+
+/// Two of a kind: no reader takes the first and another one the last.
+#[test]
+fn an_index_names_one_of_each() {
+    for (at, kind) in [(0, ARTIFACT_TYPE), (1, KEYS)] {
+        let error = refused(|place, _| {
+            let mut index = json(place, "index.json");
+            let again = index["manifests"][at].clone();
+            index["manifests"].as_array_mut().expect("list").push(again);
+            fs::write(place.join("index.json"), index.to_string()).expect("write");
+        });
+        assert_eq!(error.to_string(), format!("this is no delivery: its index names more than one `{kind}`"));
+    }
+}
+
+/// Attack: a link that is as long as what it stands for, to a file with the very bytes.
+#[cfg(unix)]
+#[test]
+fn a_link_is_no_file_whatever_it_leads_to() {
+    let error = refused(|place, _| {
+        let config = place.join(format!("blobs/sha256/{}", Sha256::of("{}")));
+        fs::rename(&config, config.with_file_name("zz")).expect("move");
+        std::os::unix::fs::symlink("zz", &config).expect("link");
+    });
+    assert!(error.to_string().ends_with(" is no file"), "{error}");
+}
+
+#[test]
+fn the_configuration_is_the_empty_one() {
+    let folder = tempfile::tempdir().expect("folder");
+    let place = folder.path().join("delivery");
+    written(&place);
+    let (digest, size) = put(&place, b"{\"entrypoint\":[\"sh\"]}");
+    let change = |bundle: &mut Value| {
+        bundle["config"]["digest"] = digest.into();
+        bundle["config"]["size"] = size.into();
+    };
+    forge(&place, change, |_| {});
+    let error = not_opened(&place);
+    assert_eq!(error, "this is no delivery: its configuration is not empty");
+}
+
+/// Whoever gets a delivery from elsewhere holds each document against its digest, and the whole against its name.
+#[test]
+fn what_is_received_is_held_against_its_digests_and_its_name() {
+    let folder = tempfile::tempdir().expect("folder");
+    let (place, to) = (folder.path().join("delivery"), folder.path().join("received"));
+    let (descriptor, _) = written(&place);
+    let delivery = Delivery::open(&place).expect("delivery");
+    let read = |blob: &Blob| fs::read(place.join(blob.path())).expect("blob");
+    let blobs = delivery.blobs().expect("blobs");
+    let mut digests: Vec<_> = blobs.iter().map(|blob| blob.digest).collect();
+    digests.sort();
+    digests.dedup();
+    assert_eq!((digests.len(), tree(&place).len()), (blobs.len(), blobs.len() + 2), "each once");
+    let received = || {
+        let receiver = Receiver::new(&to).expect("receiver");
+        blobs.iter().for_each(|blob| receiver.document(blob, &read(blob)).expect("document"));
+        receiver
+    };
+    let error = received().document(&blobs[0], b"[]").expect_err("other bytes");
+    assert!(matches!(error, LayoutError::Digest { .. }), "{error}");
+    let other = "01JOTHER".parse().expect("id");
+    let error = received().end(delivery.manifests(), &other).expect_err("another name");
+    assert_eq!(error.to_string(), "this is no delivery: it is the delivery `01JDELIVERY`, not `01JOTHER`");
+    assert_eq!(fs::read_dir(folder.path()).expect("folder").count(), 1, "something was left");
+    received().end(delivery.manifests(), &descriptor.bundle_id).expect("received");
+    opened(&to, &folder.path().join("opened"));
+
+    // The manifests, wherever they come from, are those of their digests.
+    let Manifests { bundle, keys, .. } = delivery.manifests();
+    let (of_bundle, of_keys) = (read(bundle), read(keys));
+    let spaced = |bytes: &[u8]| [bytes, b" "].concat();
+    blobs_of_bundle(bundle, &of_bundle).expect("bundle");
+    blobs_of_keys(keys, &of_keys, bundle).expect("keys");
+    let refused = [
+        blobs_of_bundle(bundle, &spaced(&of_bundle)).err(),
+        blobs_of_keys(keys, &spaced(&of_keys), bundle).err(),
+    ];
+    assert!(refused.iter().all(|error| matches!(error, Some(LayoutError::Digest { .. }))), "{refused:?}");
+}
+
+/// What is there goes before what there is elsewhere.
+#[test]
+fn signatures_that_are_there_stay() {
+    let folder = tempfile::tempdir().expect("folder");
+    let (_, written) = written(&folder.path().join("delivery"));
+    let [one, two] = [written.bundle, written.keys].map(Some);
+    let ours = Signatures { bundle: one.clone(), keys: None };
+    let theirs = Signatures { bundle: two.clone(), keys: two.clone() };
+    assert_eq!(ours.or(&theirs), Signatures { bundle: one.clone(), keys: two.clone() });
+    assert_eq!(theirs.or(&ours), theirs);
+    let ours = Signatures { bundle: None, keys: one.clone() };
+    assert_eq!(ours.or(&theirs), Signatures { bundle: two, keys: one });
 }
 
 #[test]
@@ -617,6 +723,22 @@ fn a_tar_file_holds_a_delivery_and_nothing_else() {
         builder.into_inner().expect("tar")
     };
     let blob = format!("blobs/sha256/{}", Sha256::of("x"));
+    // A header that gives the one behind it another name or size: whoever follows it reads another file.
+    let renamed = |kind: tar::EntryType, data: &str| {
+        let mut builder = tar::Builder::new(Vec::new());
+        let mut header = tar::Header::new_ustar();
+        header.set_path(&blob).expect("name");
+        header.set_entry_type(kind);
+        header.set_size(data.len() as u64);
+        header.set_cksum();
+        builder.append(&header, data.as_bytes()).expect("append");
+        [builder.into_inner().expect("tar"), good.clone()].concat()
+    };
+    let renamed = |kind, data| {
+        let whole = renamed(kind, data);
+        // Without the end of the first.
+        [&whole[..1024], &whole[whole.len() - good.len()..]].concat()
+    };
     let mut many = tar::Builder::new(good[..good.len() - 1024].to_vec());
     for number in 0..1000 {
         let mut header = tar::Header::new_ustar();
@@ -636,6 +758,9 @@ fn a_tar_file_holds_a_delivery_and_nothing_else() {
         ("a device", with(tar::EntryType::Char, &blob, "")),
         ("a long name", with(tar::EntryType::GNULongName, &blob, "")),
         ("a pax header", with(tar::EntryType::XHeader, &blob, "")),
+        ("a long name of the next", renamed(tar::EntryType::GNULongName, "oci-layout\0")),
+        ("a pax header of the next", renamed(tar::EntryType::XHeader, "19 path=oci-layout\n")),
+        ("a pax header of all", renamed(tar::EntryType::XGlobalHeader, "19 path=oci-layout\n")),
         ("cut", good[..good.len() / 2].to_vec()),
         ("no tar", b"no tar at all".repeat(100)),
         ("empty", Vec::new()),
@@ -652,6 +777,49 @@ fn a_tar_file_holds_a_delivery_and_nothing_else() {
         });
         assert!(result.is_err(), "{name}");
     }
+}
+
+/// As people make one by hand: folders in it, and names that begin with `./`.
+#[test]
+fn a_tar_file_of_anothers_tar_is_read() {
+    let folder = tempfile::tempdir().expect("folder");
+    let (place, mail) = (folder.path().join("delivery"), folder.path().join("mail.tar"));
+    written(&place);
+    let tar = Command::new("tar").arg("-cf").arg(&mail).arg("-C").arg(&place).arg(".").status().expect("tar");
+    assert!(tar.success());
+    opened(&mail, &folder.path().join("opened"));
+}
+
+/// Nothing that was changed is put into a tar file, nothing that is there is written over, and it stops when it is to.
+#[test]
+fn a_tar_file_is_made_whole_or_not_at_all() {
+    let folder = tempfile::tempdir().expect("folder");
+    let (place, mail) = (folder.path().join("delivery"), folder.path().join("delivery.tar"));
+    let (_, written) = written(&place);
+    let delivery = Delivery::open(&place).expect("delivery");
+    let only = |count: usize| {
+        assert_eq!(fs::read_dir(folder.path()).expect("folder").count(), count, "something was left");
+    };
+    let stopped = delivery.to_tar(&mail, &true.into()).expect_err("it is to stop");
+    assert!(
+        matches!(&stopped, LayoutError::Write(_, error) if error.to_string().contains("stopped")),
+        "{stopped}"
+    );
+    only(1);
+    #[cfg(unix)]
+    {
+        std::os::unix::fs::symlink("nowhere", &mail).expect("link");
+        assert!(matches!(delivery.to_tar(&mail, &Default::default()), Err(LayoutError::Exists(_))));
+        fs::remove_file(&mail).expect("remove");
+    }
+    let content = place.join(written.content.path());
+    let mut bytes = fs::read(&content).expect("content");
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&content, bytes).expect("write");
+    let changed = delivery.to_tar(&mail, &Default::default()).expect_err("it was changed");
+    assert!(matches!(changed, LayoutError::Digest { .. }), "{changed}");
+    only(1);
 }
 
 /// The programs of the page on the format, as a customer would copy them.

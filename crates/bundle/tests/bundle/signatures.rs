@@ -79,18 +79,21 @@ fn a_delivery_is_signed_in_a_folder_and_in_one_file() {
 #[test]
 fn no_signature_of_former_keys_stays_beside_new_ones() {
     let folder = tempfile::tempdir().expect("folder");
-    let place = folder.path().join("delivery");
+    let (place, mail) = (folder.path().join("delivery"), folder.path().join("delivery.tar"));
     let (descriptor, _) = written(&place);
     let [bundle, _] = sign(&place);
-    let mut delivery = Delivery::open(&place).expect("delivery");
-    let other = keys(&descriptor, "openbao://transit/globex");
-    let expected = delivery.manifest_of_keys(&other);
-    assert_eq!(delivery.set_keys(other, None, &Default::default()).expect("keys"), expected);
-    assert_eq!(signatures(&place), [bundle.clone(), None]);
-    delivery
-        .set_keys(keys(&descriptor, "openbao://transit/other"), Some(b"{}"), &Default::default())
-        .expect("keys");
-    assert_eq!(signatures(&place), [bundle, Some(b"{}".to_vec())]);
+    Delivery::open(&place).expect("delivery").to_tar(&mail, &Default::default()).expect("tar");
+    for place in [&place, &mail] {
+        let mut delivery = Delivery::open(place).expect("delivery");
+        let other = keys(&descriptor, "openbao://transit/globex");
+        let expected = delivery.manifest_of_keys(&other);
+        assert_eq!(delivery.set_keys(other, None, &Default::default()).expect("keys"), expected);
+        assert_eq!(signatures(place), [bundle.clone(), None]);
+        delivery
+            .set_keys(keys(&descriptor, "openbao://transit/other"), Some(b"{}"), &Default::default())
+            .expect("keys");
+        assert_eq!(signatures(place), [bundle.clone(), Some(b"{}".to_vec())]);
+    }
 }
 
 /// Changes the signature of a part as somebody would who forges everything that has no signature: every digest is right.
