@@ -612,8 +612,12 @@ async fn revoked(app: &App, headers: &HeaderMap, id: &str, event: &mut NewEvent)
     let grant = grant.ok_or_else(not_found)?;
     event.0.target.bundle_id = Some(grant.bundle_id.to_string());
     // A grant of another's delivery is as little there as the delivery.
-    own(app, &session, &grant.bundle_id, event)
+    let bundle = own(app, &session, &grant.bundle_id, event)
         .map_err(|refusal| if *refusal.code() == Code::NOT_FOUND { not_found() } else { refusal })?;
+    // Attack: whoever registers a delivery under the id of another tenant's takes back the grants of that one.
+    if !bundle.grants.iter().any(|it| it.id == grant.id) {
+        return Err(not_found());
+    }
     let (id, event) = (grant.id.clone(), event.clone());
     Ok(app
         .store

@@ -114,12 +114,21 @@ async fn a_delivery_is_registered_granted_revoked_and_shown() {
         .into();
     let short: Grant = read(&service.post(GRANTS, &session, &materialized(ending)).await, 201);
 
+    let mut taken = grant("01JA", "globex", "intern");
+    taken["expires_at"] = json!(short.expires_at);
+    let taken: Grant = read(&service.post(GRANTS, &session, &taken).await, 201);
+
     let shown: Bundle = read(&service.get(&format!("{BUNDLES}/01JA"), &session).await, 200);
-    assert_eq!(shown.grants, [second.clone(), short.clone()]);
+    assert_eq!(shown.grants, [second.clone(), short.clone(), taken.clone()]);
+    read::<Grant>(&delete(&service, &format!("{GRANTS}/{}", taken.id), &session).await, 200);
     service.pass(601);
     let session = service.session("release").await;
     let shown: Bundle = read(&service.get(&format!("{BUNDLES}/01JA"), &session).await, 200);
-    assert_eq!(shown.grants[1].status, GrantStatus::Expired);
+    let statuses: Vec<_> = shown.grants.iter().map(|grant| grant.status).collect();
+    assert_eq!(statuses, [GrantStatus::Materialized, GrantStatus::Expired, GrantStatus::Revoked]);
+    // What has ended is in nobody's way.
+    let anew: Grant = read(&service.post(GRANTS, &session, &grant("01JA", "globex", "auditor")).await, 201);
+    assert_ne!(anew.id, short.id);
 
     let revoked: Grant = read(&delete(&service, &format!("{GRANTS}/{}", first.id), &session).await, 200);
     assert!(revoked.status == GrantStatus::Revoked && revoked.revoked_at.is_some());
@@ -132,7 +141,7 @@ async fn a_delivery_is_registered_granted_revoked_and_shown() {
     let count = |action: &str| actions.iter().filter(|it| it.as_str() == action).count();
     // One delivery was refused as another one of the name, and one as a former wrapping.
     assert_eq!((count("bundle.create"), count("bundle.rewrap")), (3, 1));
-    assert_eq!((count("grant.create"), count("grant.revoke")), (4, 1));
+    assert_eq!((count("grant.create"), count("grant.revoke")), (6, 2));
     let event = service.last_event().await;
     assert_eq!(event.target.bundle_id.as_deref(), Some("01JA"));
 }
@@ -243,6 +252,21 @@ async fn nobody_sees_anothers_deliveries() {
         read::<Bundle>(&service.post(BUNDLES, &session, &manifest(id, customer)).await, 201);
     }
     let given: Grant = read(&service.post(GRANTS, &session, &grant("01JC", "globex", "ops")).await, 201);
+    read::<Grant>(&service.post(GRANTS, &session, &grant("01JD", "initech", "ops")).await, 201);
+    let shown: Bundle = read(&service.get(&format!("{BUNDLES}/01JC"), &session).await, 200);
+    assert_eq!(shown.grants, std::slice::from_ref(&given), "and not that of the next delivery");
+
+    // Another project of the same tenant, and whoever reads what it may not write.
+    let other = service.session("other").await;
+    let view: DeliveryView = read(&service.get(VIEW, &other).await, 200);
+    assert!(view.items.is_empty());
+    refused(&service.get(&format!("{BUNDLES}/01JC"), &other).await, 404, "not_found");
+    refused(&service.post(GRANTS, &other, &grant("01JC", "globex", "mallory")).await, 404, "not_found");
+    refused(&delete(&service, &format!("{GRANTS}/{}", given.id), &other).await, 404, "not_found");
+    let member = service.person("member").await;
+    read::<Bundle>(&service.get(&format!("{BUNDLES}/01JC"), &member).await, 200);
+    refused(&service.post(GRANTS, &member, &grant("01JC", "globex", "mallory")).await, 403, "action_denied");
+    refused(&delete(&service, &format!("{GRANTS}/{}", given.id), &member).await, 403, "action_denied");
 
     let view: DeliveryView = read(&service.get(VIEW, &rival).await, 200);
     assert!(view.items.is_empty());
@@ -265,6 +289,7 @@ async fn nobody_sees_anothers_deliveries() {
     own["key_provider"]["context"]["package_name"] = "@rival/core".into();
     let bundle: Bundle = read(&service.post(BUNDLES, &rival, &own).await, 201);
     assert!(bundle.grants.is_empty());
+    refused(&delete(&service, &format!("{GRANTS}/{}", given.id), &rival).await, 404, "not_found");
 
     let ids = |view: &DeliveryView| -> Vec<String> {
         view.items.iter().map(|bundle| bundle.manifest.bundle_id.to_string()).collect()
