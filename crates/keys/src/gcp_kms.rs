@@ -429,9 +429,12 @@ fn until(end: &str) -> String {
     format!("request.time < timestamp(\"{end}\")")
 }
 
-/// Returns when a grant ends, if it does.
+/// Returns when a grant ends, if it does: in either kind of quotes, for Google's own examples have both. What says anything
+/// else has no end.
 fn end(condition: &Condition) -> Option<Timestamp> {
-    let end = condition.expression.strip_prefix("request.time < timestamp(\"")?.strip_suffix("\")")?;
+    let text = condition.expression.strip_prefix("request.time < timestamp(")?.strip_suffix(')')?;
+    let within = |quote| text.strip_prefix(quote)?.strip_suffix(quote);
+    let end = within('"').or_else(|| within('\''))?;
     if end == NEVER { None } else { end.parse().ok() }
 }
 

@@ -412,7 +412,7 @@ impl Cloud {
             let role = ROLES.iter().find(|(role, _)| binding["role"] == *role);
             let members = binding["members"].as_array().expect("members");
             role.is_some_and(|(_, permissions)| permissions.contains(&permission))
-                && members.iter().any(|found| found.as_str() == Some(&member))
+                && members.iter().any(|found| *found == *member || is_everybody(found))
                 && holds(&binding["condition"], now)
         };
         let denies = self.denies == Some(permission);
@@ -742,6 +742,10 @@ fn holds(condition: &Value, now: Timestamp) -> bool {
     condition.is_null() || condition["expression"].as_str().and_then(ends).is_some_and(|end| now < end)
 }
 
+fn is_everybody(member: &Value) -> bool {
+    member == "allUsers" || member == "allAuthenticatedUsers"
+}
+
 /// Checks bindings as IAM does, and joins those that say the same.
 fn merged(bindings: &[Value]) -> Result<Vec<Value>> {
     let mut joined: Vec<Value> = Vec::new();
@@ -768,7 +772,7 @@ fn merged(bindings: &[Value]) -> Result<Vec<Value>> {
             let set = ["principal://iam.googleapis.com/", "principalSet://iam.googleapis.com/"]
                 .iter()
                 .any(|kind| text.starts_with(kind));
-            let all = ["allUsers", "allAuthenticatedUsers"].contains(&text) && condition.is_null();
+            let all = is_everybody(member) && condition.is_null();
             if !(email || set || all) {
                 return Err(invalid(&format!("Invalid value for member {text}.")));
             }

@@ -149,6 +149,84 @@ async fn what_nobody_recorded_is_listed_and_what_is_not_ours_stays() {
     assert_eq!(world.fake.cloud().policy(&named("acme"))["auditConfigs"], audit);
 }
 
+/// What is told, when a grant is taken back, of a binding that stands in the policy besides.
+async fn still(binding: Value) -> Vec<String> {
+    let world = World::new();
+    let service = world.connect("acme", PUBLISHER);
+    world.fake.tamper(move |_, answer| {
+        if let Some(bindings) = answer.body["bindings"].as_array_mut() {
+            bindings.push(binding.clone());
+        }
+    });
+    service.revoke(&Terms::new("one", GLOBEX, None).get()).await.expect("revoked").still
+}
+
+/// Attack: a key that everybody may decrypt with, while whoever takes a grant back reads that nothing opens any more.
+#[tokio::test]
+async fn whatever_still_decrypts_is_told() {
+    for role in [
+        DECRYPTER,
+        "roles/cloudkms.cryptoKeyEncrypterDecrypter",
+        "roles/cloudkms.cryptoOperator",
+        "roles/owner",
+        "projects/acme-prod/roles/opener",
+    ] {
+        for (member, to) in [
+            (GLOBEX, ""),
+            ("allUsers", " to allUsers"),
+            ("allAuthenticatedUsers", " to allAuthenticatedUsers"),
+        ] {
+            let told = still(json!({"role": role, "members": [INITECH, member]})).await;
+            assert_eq!(told, [format!("the role {role}{to}")]);
+        }
+    }
+    for (role, member) in [
+        ("roles/cloudkms.viewer", GLOBEX),
+        ("roles/cloudkms.cryptoKeyEncrypter", "allUsers"),
+        (DECRYPTER, INITECH),
+    ] {
+        assert!(still(json!({"role": role, "members": [member]})).await.is_empty(), "{role} {member}");
+    }
+    // So it is: whoever asks opens, and a grant that is taken back changes nothing.
+    let world = World::new();
+    let service = world.connect("acme", PUBLISHER);
+    let wrapped = service.wrap(&data_key(), &context("one")).await.expect("wrapped");
+    let terms = Terms::new("one", GLOBEX, None);
+    service.grant(&terms.get()).await.expect("granted");
+    world.fake.cloud().bind(&named("acme"), DECRYPTER, "allUsers");
+    let revoked = service.revoke(&terms.get()).await.expect("revoked");
+    assert_eq!(revoked, Revoked { was: true, still: vec![format!("the role {DECRYPTER} to allUsers")] });
+    for member in [GLOBEX, INITECH] {
+        let asked = world.connect("acme", member);
+        asked.unwrap(&wrapped.text, &context("one")).await.expect("everybody");
+    }
+}
+
+/// A condition that is over opens nothing. What is not understood may open, and is told.
+#[tokio::test]
+async fn a_condition_on_the_time_is_read_as_google_writes_it() {
+    const UNTIL: &str = "request.time < timestamp";
+    for (expression, is_over) in [
+        (format!("{UNTIL}(\"2099-01-01T00:00:00Z\")"), false),
+        (format!("{UNTIL}(\"2020-01-01T00:00:00Z\")"), true),
+        (format!("{UNTIL}(\"2020-01-01T00:00:00.000Z\")"), true),
+        (format!("{UNTIL}('2099-01-01T00:00:00.000Z')"), false),
+        (format!("{UNTIL}('2020-01-01T00:00:00.000Z')"), true),
+        (format!("{UNTIL}(\"2020-01-01T00:00:00Z')"), false),
+        (format!("{UNTIL}(\"2020-01-01T00:00:00Z\") || true"), false),
+        (format!("{UNTIL}(\"2020-01-01T00:00:00Z\") || {UNTIL}(\"2099-01-01T00:00:00Z\")"), false),
+        (format!("!({UNTIL}(\"2020-01-01T00:00:00Z\"))"), false),
+        ("request.time > timestamp(\"2020-01-01T00:00:00Z\")".to_owned(), false),
+        ("true".to_owned(), false),
+        (String::new(), false),
+    ] {
+        let condition = json!({"title": "theirs", "expression": expression});
+        let told = still(json!({"role": DECRYPTER, "members": [GLOBEX], "condition": condition})).await;
+        let by = format!("the role {DECRYPTER} on the condition `theirs`");
+        assert_eq!(told, if is_over { Vec::new() } else { vec![by] }, "{expression}");
+    }
+}
+
 #[tokio::test]
 async fn publishers_that_grant_at_once_lose_nothing() {
     let world = World::new();
