@@ -384,7 +384,7 @@ impl KeyService for WrappingKey {
 
     async fn grant(&self, terms: &GrantTerms<'_>) -> Result<GrantMaterialization, KeyError> {
         let entity = self.entity(terms.grantee).await?;
-        let name = grant_name(terms.bundle, terms.grantee);
+        let name = grant_name(terms.bundle, terms.grantee, Some(&self.service.reference));
         self.allow(&name, terms).await?;
         let group = json!({
             "policies": [name],
@@ -406,11 +406,12 @@ impl KeyService for WrappingKey {
         let prefix = grant_prefix(bundle);
         let mut found = Vec::new();
         for name in policies.keys.into_iter().filter(|name| name.starts_with(&prefix)) {
-            let Some(policy) = self.service.find::<Policy>(&policy_path(&name)).await? else { continue };
+            let Some(policy) = self.policy(&name).await? else { continue };
             let group: Option<Group> = self.service.find(&group_path(&name)).await?;
             let grantee = group.and_then(|group| group.metadata?.grantee?.parse().ok());
             // Another bundle may have a name that goes on where this one's ends.
-            let other = grantee.as_ref().is_some_and(|grantee| grant_name(bundle, grantee) != name);
+            let is_its = |grantee: &Grantee| self.grant_names(bundle, grantee).contains(&name);
+            let other = grantee.as_ref().is_some_and(|grantee| !is_its(grantee));
             if !other {
                 found.push(FoundGrant { reference: name, grantee, expires_at: policy.expiration });
             }
@@ -419,14 +420,13 @@ impl KeyService for WrappingKey {
     }
 
     async fn revoke(&self, terms: &GrantTerms<'_>) -> Result<Revoked, KeyError> {
-        let name = grant_name(terms.bundle, terms.grantee);
-        let was = self.service.find::<Policy>(&policy_path(&name)).await?.is_some();
-        // The policy first: without it the group allows nothing.
-        self.service.delete(&policy_path(&name)).await?;
-        let group = self.service.find::<Group>(&group_path(&name)).await?.is_some();
-        self.service.delete(&group_path(&name)).await?;
+        let [name, former] = self.grant_names(terms.bundle, terms.grantee);
+        let mut was = self.take_back(&name).await?;
+        if self.policy(&former).await?.is_some() {
+            was |= self.take_back(&former).await?;
+        }
         // Every other grant is for another context; what other policies an entity has nobody can list.
-        Ok(Revoked { was: was || group, still: Vec::new() })
+        Ok(Revoked { was, still: Vec::new() })
     }
 }
 
@@ -469,13 +469,41 @@ fn grant_prefix(bundle: &BundleId) -> String {
 }
 
 /// Names policy and group of a grant. The service knows no capitals in the names of policies, so that the digest
-/// tells apart what differs in them alone.
-fn grant_name(bundle: &BundleId, grantee: &Grantee) -> String {
-    let digest = Sha256::of(format!("{bundle}\0{grantee}")).to_string();
+/// tells apart what differs in them alone. A delivery that is wrapped with another key has other grants on that one.
+fn grant_name(bundle: &BundleId, grantee: &Grantee, key: Option<&KeyRef>) -> String {
+    let key = key.map(|key| format!("\0{}", key.path())).unwrap_or_default();
+    let digest = Sha256::of(format!("{bundle}\0{grantee}{key}")).to_string();
     format!("{}{}", grant_prefix(bundle), &digest[..16])
 }
 
 impl WrappingKey {
+    /// Returns what the grant of a grantee is called, and what an older release called it, which knew one key.
+    fn grant_names(&self, bundle: &BundleId, grantee: &Grantee) -> [String; 2] {
+        [Some(&self.service.reference), None].map(|key| grant_name(bundle, grantee, key))
+    }
+
+    /// Returns what starts every policy of a grant on this key.
+    fn path_of_policy(&self) -> String {
+        let (mount, key) = parts(&self.service.reference);
+        format!("path \"{mount}/decrypt/{key}\" ")
+    }
+
+    /// Finds the policy of this name, if it is one of a grant on this key.
+    async fn policy(&self, name: &str) -> Result<Option<Policy>, KeyError> {
+        let found: Option<Policy> = self.service.find(&policy_path(name)).await?;
+        Ok(found.filter(|policy| policy.policy.starts_with(&self.path_of_policy())))
+    }
+
+    /// Deletes what makes up a grant, and returns whether there was any of it.
+    async fn take_back(&self, name: &str) -> Result<bool, KeyError> {
+        let policy = self.service.find::<Policy>(&policy_path(name)).await?.is_some();
+        // The policy first: without it the group allows nothing.
+        self.service.delete(&policy_path(name)).await?;
+        let group = self.service.find::<Group>(&group_path(name)).await?.is_some();
+        self.service.delete(&group_path(name)).await?;
+        Ok(policy || group)
+    }
+
     /// Finds the entity that a grantee is: its tokens have what its groups have, from the next request on.
     async fn entity(&self, grantee: &Grantee) -> Result<Entity, KeyError> {
         let refuse = |reason| KeyError::Grant { key: self.service.reference.clone(), reason };
@@ -492,10 +520,10 @@ impl WrappingKey {
 
     /// Writes the policy, unless it is there as it has to be.
     async fn allow(&self, name: &str, terms: &GrantTerms<'_>) -> Result<(), KeyError> {
-        let (mount, key) = parts(&self.service.reference);
         // Attack: without `required_parameters` a request that names no context would pass the policy.
         let policy = format!(
-            "path \"{mount}/decrypt/{key}\" {{ capabilities=[\"update\"] allowed_parameters={{\"ciphertext\"=[] \"context\"=[\"{}\"]}} required_parameters=[\"context\"] }}",
+            "{}{{ capabilities=[\"update\"] allowed_parameters={{\"ciphertext\"=[] \"context\"=[\"{}\"]}} required_parameters=[\"context\"] }}",
+            self.path_of_policy(),
             transit_context(terms.context)
         );
         let mut again = true;

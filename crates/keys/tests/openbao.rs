@@ -293,6 +293,59 @@ async fn a_granted_customer_opens_one_delivery_until_it_is_taken_back() {
     assert!(publisher.grants(&bundle, &one).await.expect("found").is_empty());
 }
 
+/// A delivery that is wrapped with another key of the same service: its grants there are others, and so is what is taken back.
+#[tokio::test]
+async fn grants_on_two_keys_are_two() {
+    let bao = Bao::start().await;
+    for key in ["acme", "acme.next"] {
+        bao.key(key, json!({})).await;
+    }
+    let [seal, grant] = documented_policies();
+    let policies = format!("{seal}{grant}{}", seal.replace("acme", "acme.next"));
+    let token = bao.token(&policies).await;
+    let (former, next) = (bao.connect("acme", &token), bao.connect("acme.next", &token));
+    let (key, one) = (DataKey::generate().expect("key"), context("one"));
+    let first = former.wrap(&key, &one).await.expect("wrapped").text;
+    let second = next.wrap(&key, &one).await.expect("wrapped").text;
+    let globex = bao.customer("globex").await;
+    let (globex, at_next) = (bao.connect("acme", &globex), bao.connect("acme.next", &globex));
+    let (bundle, grantee): (BundleId, Grantee) =
+        ("01JA".parse().expect("id"), "globex".parse().expect("grantee"));
+    let wanted = terms(&bundle, &one, &grantee, None);
+    let given = former.grant(&wanted).await.expect("granted");
+    assert!(next.grants(&bundle, &one).await.expect("found").is_empty(), "one of another key");
+    assert!(!next.revoke(&wanted).await.expect("revoked").was);
+    assert!(globex.unwrap(&first, &one).await.is_ok() && at_next.unwrap(&second, &one).await.is_err());
+    let anew = next.grant(&wanted).await.expect("granted");
+    assert_ne!(anew.reference, given.reference);
+    for (key, reference) in [(&former, &given.reference), (&next, &anew.reference)] {
+        let found = key.grants(&bundle, &one).await.expect("found");
+        assert_eq!((found.len(), &found[0].reference), (1, reference), "{found:?}");
+    }
+    assert!(globex.unwrap(&first, &one).await.is_ok() && at_next.unwrap(&second, &one).await.is_ok());
+    assert!(former.revoke(&wanted).await.expect("revoked").was);
+    assert!(globex.unwrap(&first, &one).await.is_err() && at_next.unwrap(&second, &one).await.is_ok());
+
+    // One that an older release gave, whose name tells no key: it is found and taken back on its key alone.
+    let digest = Sha256::of("01JA\0globex").to_string();
+    let older = format!("delivery-01ja-{}", &digest[..16]);
+    let given = former.grant(&wanted).await.expect("granted").reference;
+    let policy: Value = bao.get(&format!("sys/policies/acl/{given}")).await.json().expect("policy");
+    bao.post(&format!("sys/policies/acl/{older}"), json!({"policy": policy["data"]["policy"]})).await;
+    let entity: Value = bao.get("identity/entity/name/globex").await.json().expect("entity");
+    let group = json!({
+        "policies": [older], "member_entity_ids": [entity["data"]["id"]],
+        "metadata": {"bundle_id": "01JA", "grantee": "globex"},
+    });
+    bao.post(&format!("identity/group/name/{older}"), group).await;
+    assert_eq!(former.grants(&bundle, &one).await.expect("found").len(), 2);
+    assert_eq!(next.grants(&bundle, &one).await.expect("found").len(), 1);
+    assert!(next.revoke(&wanted).await.expect("revoked").was);
+    assert!(globex.unwrap(&first, &one).await.is_ok());
+    assert!(former.revoke(&wanted).await.expect("revoked").was);
+    assert!(globex.unwrap(&first, &one).await.is_err());
+}
+
 #[tokio::test]
 async fn a_grant_ends_at_its_time_and_is_renewed() {
     let bao = Bao::start().await;
