@@ -15,7 +15,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use crc_fast::{CrcAlgorithm, checksum};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use protected_bundle::DataKey;
 use protected_http::{Client, Request, Response};
 use protected_model::{
@@ -49,6 +49,9 @@ const DECRYPTING: &[&str] =
     &[ROLE, "roles/cloudkms.cryptoKeyEncrypterDecrypter", "roles/cloudkms.cryptoOperator", "roles/owner"];
 /// Members that everybody is.
 const EVERYBODY: &[&str] = &["allUsers", "allAuthenticatedUsers"];
+/// How long a grant of ours has ended before its binding is cleared away. Attack: a clock that is ahead of Google's, which
+/// would take back what still holds.
+const ENDED_FOR: SignedDuration = SignedDuration::from_hours(1);
 /// How often a policy is read anew that was changed in between. Of those who write at once, one gets through each time.
 const ATTEMPTS: u32 = 8;
 /// How long to wait before the second attempt.
@@ -341,6 +344,13 @@ impl Binding {
         self.condition.as_ref().filter(|condition| self.role == ROLE && condition.title == title)
     }
 
+    /// Returns whether this is a grant of ours, for whatever bundle, that ended [`ENDED_FOR`] before `now`.
+    fn has_ended(&self, now: Timestamp) -> bool {
+        let ours = self.condition.as_ref().filter(|it| self.role == ROLE && it.title.starts_with(TITLE));
+        let end = ours.and_then(end);
+        end.is_some_and(|end| now.duration_since(end) >= ENDED_FOR)
+    }
+
     /// Says by what a grantee decrypts with this, if that is so at `now`.
     fn opens(&self, grantee: &Grantee, now: Timestamp) -> Option<String> {
         let own = !self.role.starts_with("roles/");
@@ -415,6 +425,16 @@ fn take(
         !binding.members.is_empty()
     });
     taken
+}
+
+/// Changes bindings, and then clears away those of ours that have ended: IAM takes so many for one grantee. What changes
+/// nothing clears nothing either, so that no policy is written for that.
+fn clearing(bindings: &mut Vec<Binding>, now: Timestamp, change: impl Fn(&mut Vec<Binding>) -> bool) -> bool {
+    let changed = change(bindings);
+    if changed {
+        bindings.retain(|binding| !binding.has_ended(now));
+    }
+    changed
 }
 
 /// Names a bundle in the title of a condition.
@@ -515,7 +535,10 @@ impl KeyService for WrappingKey {
         service.check(terms.grantee)?;
         let title = title(terms.bundle);
         let until = until(&terms.expires_at.map_or_else(|| NEVER.to_owned(), |end| end.to_string()));
-        service.change(|bindings| give(bindings, &title, &until, terms.grantee)).await?;
+        let change = |bindings: &mut Vec<Binding>| {
+            clearing(bindings, terms.now, |it| give(it, &title, &until, terms.grantee))
+        };
+        service.change(change).await?;
         Ok(materialized(&service.reference, "SetIamPolicy", title, terms.now))
     }
 
@@ -536,7 +559,10 @@ impl KeyService for WrappingKey {
 
     async fn revoke(&self, terms: &GrantTerms<'_>) -> Result<Revoked, KeyError> {
         let title = title(terms.bundle);
-        let (was, left) = self.0.change(|bindings| take(bindings, &title, terms.grantee, |_| true)).await?;
+        let change = |bindings: &mut Vec<Binding>| {
+            clearing(bindings, terms.now, |it| take(it, &title, terms.grantee, |_| true))
+        };
+        let (was, left) = self.0.change(change).await?;
         let still = left.iter().filter_map(|binding| binding.opens(terms.grantee, terms.now)).collect();
         Ok(Revoked { was, still })
     }

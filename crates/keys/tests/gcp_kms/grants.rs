@@ -2,7 +2,10 @@
 
 use jiff::{SignedDuration, Timestamp};
 use protected_keys::{GrantLimits, KeyError, Revoked};
-use protected_model::key_ref::{KeyProvider, looks_like_key_material};
+use protected_model::{
+    key_ref::{KeyProvider, looks_like_key_material},
+    time::whole_seconds,
+};
 use serde_json::{Value, json};
 
 use crate::{
@@ -111,6 +114,57 @@ async fn taking_one_back_leaves_the_others() {
     assert_eq!(revoked, Revoked { was: true, still: Vec::new() });
     assert!(globex.unwrap(&wrapped.text, &context("one")).await.is_err());
     assert!(world.connect("acme", INITECH).unwrap(&wrapped.text, &context("one")).await.is_ok());
+}
+
+/// IAM takes twenty different ends for one grantee. Those of ours that have ended make room when the policy is written anyway.
+#[tokio::test]
+async fn what_has_ended_is_cleared_when_the_policy_is_written() {
+    let world = World::new();
+    let service = world.connect("acme", PUBLISHER);
+    let hours = |ago: i64| Timestamp::now().checked_sub(SignedDuration::from_hours(ago)).expect("time");
+    let ended = |ago: i64| format!("request.time < timestamp(\"{}\")", whole_seconds(hours(ago)));
+    let mut stays = Vec::new();
+    {
+        let mut cloud = world.fake.cloud();
+        let mut bind = |role: &str, member: &str, title: &str, expression: &str| {
+            let condition = json!({"title": title, "expression": expression});
+            cloud.bind_if(&named("acme"), role, member, condition.clone());
+            json!({"role": role, "members": [member], "condition": condition})
+        };
+        bind(DECRYPTER, GLOBEX, "protected-registry:old", &ended(2));
+        bind(DECRYPTER, INITECH, "protected-registry:older", &ended(48));
+        // Just ended, by a clock that may be ahead; not ours; another role; and what never ends.
+        let ended = ended(48);
+        let not_yet = format!("request.time < timestamp(\"{}\")", whole_seconds(hours(0)));
+        for (role, title, expression) in [
+            (DECRYPTER, "protected-registry:new", not_yet.as_str()),
+            (DECRYPTER, "break glass", &ended),
+            (DECRYPTER, "protected-registry", &ended),
+            ("roles/cloudkms.cryptoKeyEncrypter", "protected-registry:old", &ended),
+            (DECRYPTER, "protected-registry:never", "request.time < timestamp(\"9999-01-01T00:00:00Z\")"),
+        ] {
+            stays.push(bind(role, GLOBEX, title, expression));
+        }
+    }
+    let before = bindings(&world);
+    // Looking, and what changes nothing, writes nothing.
+    let terms = Terms::new("never", GLOBEX, None);
+    service.grants(&terms.bundle, &terms.context).await.expect("grants");
+    service.grant(&terms.get()).await.expect("granted before");
+    let absent = Terms::new("absent", GLOBEX, None);
+    assert!(!service.revoke(&absent.get()).await.expect("there is none").was);
+    assert_eq!(bindings(&world), before);
+
+    let terms = Terms::new("one", INITECH, Some("2099-01-01T00:00:00Z".parse().expect("time")));
+    service.grant(&terms.get()).await.expect("granted");
+    let now = bindings(&world);
+    assert_eq!(now.len(), stays.len() + 1, "{now:?}");
+    assert!(stays.iter().all(|binding| now.contains(binding)), "{now:?}");
+    let old = json!({"title": "protected-registry:old", "expression": ended(2)});
+    world.fake.cloud().bind_if(&named("acme"), DECRYPTER, GLOBEX, old);
+    assert!(service.revoke(&terms.get()).await.expect("revoked").was);
+    let now = bindings(&world);
+    assert!(now.len() == stays.len() && stays.iter().all(|binding| now.contains(binding)), "{now:?}");
 }
 
 /// A grant whose record was lost is found, and taken back; what others gave is neither.
