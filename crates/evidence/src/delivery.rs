@@ -4,7 +4,7 @@
 
 use jiff::Timestamp;
 use protected_model::{
-    delivery::{DELIVERY_STATEMENT, Descriptor, KEYS_STATEMENT},
+    delivery::{DELIVERY_STATEMENT, DeliveryManifest, Descriptor, KEYS_STATEMENT},
     digest::Sha256,
     name::{BundleId, CustomerSlug, PackageName, ProjectSlug, TenantId},
     version::PackageVersion,
@@ -38,6 +38,21 @@ pub struct Delivered {
 }
 
 impl Delivered {
+    /// Says what the manifest of a delivery says, where that is whole: it names its descriptor by digest.
+    pub fn of_manifest(manifest: &DeliveryManifest) -> Option<Self> {
+        Some(Self {
+            bundle_id: manifest.bundle_id.clone(),
+            tenant_id: manifest.tenant_id.clone(),
+            project_slug: manifest.project_slug.clone(),
+            customer_slug: manifest.customer_slug.clone(),
+            package_name: manifest.package_name.clone(),
+            version: manifest.version.clone(),
+            created_at: manifest.created_at,
+            descriptor_sha256: manifest.key_provider.context.get("descriptor_sha256")?.parse().ok()?,
+            build_id: manifest.build_id.clone(),
+        })
+    }
+
     /// Says what a descriptor says, and which build is in it.
     pub fn of(descriptor: &Descriptor, build_id: Option<String>) -> Self {
         Self {
@@ -67,8 +82,12 @@ pub struct Wrapped {
 
 /// Names an artifact of a delivery: by the delivery, and by the digest of its manifest.
 pub fn artifact(descriptor: &Descriptor, manifest: &Sha256) -> Subject {
+    subject(&descriptor.bundle_id, manifest)
+}
+
+pub(crate) fn subject(bundle_id: &BundleId, manifest: &Sha256) -> Subject {
     Subject {
-        name: descriptor.bundle_id.to_string(),
+        name: bundle_id.to_string(),
         digest: DigestSet::from([("sha256".to_owned(), manifest.to_string())]),
     }
 }

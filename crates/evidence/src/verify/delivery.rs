@@ -1,11 +1,17 @@
 //! Whether what is signed of a delivery is said of this one.
 
-use protected_model::{delivery::Descriptor, digest::Sha256};
+use protected_model::{
+    delivery::{DELIVERY_STATEMENT, Descriptor},
+    digest::Sha256,
+};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
-use super::{Check, Refused, Verified};
-use crate::delivery::{Delivered, Wrapped};
+use super::{Check, Refused, Verified, unverified_statement};
+use crate::{
+    delivery::{Delivered, Wrapped, subject},
+    statement::Statement,
+};
 
 /// Holds a verified statement over a bundle against the descriptor in it, member by member.
 ///
@@ -18,6 +24,16 @@ pub fn delivered(verified: &Verified, descriptor: &Descriptor) -> Result<Deliver
     let said: Delivered = said(verified)?;
     held(&Delivered::of(descriptor, said.build_id.clone()), &said)?;
     Ok(said)
+}
+
+/// Holds what a bundle says of a delivery against it, and asks nobody who says so: whoever keeps it for others to verify wants it
+/// to be about this delivery, in its strict form.
+///
+/// # Errors
+/// When it is no Sigstore bundle with such a statement, or the statement is about another artifact, or says anything else.
+pub fn unverified_delivered(bytes: &[u8], expected: &Delivered, bundle: &Sha256) -> Result<(), Refused> {
+    let statement = unverified_statement(bytes, &subject(&expected.bundle_id, bundle), DELIVERY_STATEMENT)?;
+    held(expected, &read::<Delivered>(&statement)?)
 }
 
 /// Holds a verified statement over keys against the delivery whose keys they are.
@@ -33,7 +49,11 @@ pub fn wrapped(verified: &Verified, descriptor: &Descriptor, bundle: &Sha256) ->
 
 fn said<P: DeserializeOwned>(verified: &Verified) -> Result<P, Refused> {
     let refuse = |found: String| Refused::new(Check::Delivery, "what is said of a delivery", found);
-    let statement = verified.statement.as_ref().ok_or_else(|| refuse("no statement".to_owned()))?;
+    read(verified.statement.as_ref().ok_or_else(|| refuse("no statement".to_owned()))?)
+}
+
+fn read<P: DeserializeOwned>(statement: &Statement) -> Result<P, Refused> {
+    let refuse = |found: String| Refused::new(Check::Delivery, "what is said of a delivery", found);
     serde_json::from_value(statement.predicate.clone()).map_err(|error| refuse(error.to_string()))
 }
 

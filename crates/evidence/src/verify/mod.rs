@@ -18,9 +18,11 @@ use std::fmt;
 use jiff::Timestamp;
 use protected_model::digest::Sha256;
 use serde::{Deserialize, Serialize};
-use sigstore_types::{Artifact, ArtifactDigest, Bundle, HashAlgorithm, Sha256Hash, SignatureContent};
+use sigstore_types::{
+    Artifact, ArtifactDigest, Bundle, HashAlgorithm, MediaType, Sha256Hash, SignatureContent,
+};
 
-pub use delivery::{delivered, wrapped};
+pub use delivery::{delivered, unverified_delivered, wrapped};
 pub use identity::{Certificate, Identity, Member, Pattern, PatternError};
 pub use provenance::{ExpectedBuild, Told, provenance};
 pub use sbom::{Counted, Package, sbom};
@@ -184,6 +186,22 @@ pub fn bundle(bytes: &[u8], trust: &Trust, expected: &Expected<'_>) -> Result<Ve
         identity.check(&signer)?;
     }
     Ok(Verified { statement, signer, log, times, sha256: Sha256::of(bytes) })
+}
+
+/// Reads the statement of a bundle that is about this artifact and of this kind, without asking who signed it.
+fn unverified_statement(bytes: &[u8], about: &Subject, kind: &str) -> Result<Statement, Refused> {
+    let bundle = strict::parse(bytes)?;
+    if bundle.media_type() != MediaType::Bundle0_3 {
+        let found = bundle.media_type().to_string();
+        return Err(Refused::new(Check::Format, MediaType::Bundle0_3.to_string(), found));
+    }
+    let statement = statement_of(&bundle)?;
+    predicate(statement.as_ref(), Some(kind))?;
+    let statement =
+        statement.ok_or_else(|| Refused::new(Check::Predicate, kind, "a signature without a statement"))?;
+    artifact(Some(&statement), about)?;
+    subject(&statement, about)?;
+    Ok(statement)
 }
 
 fn statement_of(bundle: &Bundle) -> Result<Option<Statement>, Refused> {
