@@ -67,7 +67,7 @@ pub(crate) async fn run(context: &Context, arguments: OpenBundle) -> Result<(), 
     };
     let bundle = delivery::open(&path)?;
     // Before any key is asked for.
-    let signed = verify::check(context, &bundle, &policy, false).await?;
+    let signed = verify::check(context, &bundle, None, &policy, false).await?;
     for (name, line) in signed.lines() {
         context.console.say(format!("  {name:<11} {line}"));
     }

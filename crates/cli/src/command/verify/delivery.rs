@@ -1,8 +1,8 @@
 //! A delivery that is verified without its key: what is sealed, under which keys, and what its manifest says.
 
-use std::{collections::BTreeSet, path::Path};
+use std::{collections::BTreeSet, fs, io::Read as _, path::Path};
 
-use protected_bundle::layout;
+use protected_bundle::layout::{self, signature::MAX_SIGNATURE_BYTES};
 use protected_model::{delivery::DeliveryManifest, digest::Sha256};
 use serde_json::json;
 
@@ -23,8 +23,10 @@ pub(super) async fn run(
     found: Found,
     policy: &Policy,
     offline: bool,
+    kept: Option<&Path>,
 ) -> Result<(), CommandError> {
     policy.parts()?;
+    let kept = kept.map(statement).transpose()?;
     let bundle = match delivery::open(&found.bundle) {
         Ok(bundle) => bundle,
         Err(error) => return Err(CommandError { kind: Kind::NotProven, ..error }),
@@ -36,7 +38,7 @@ pub(super) async fn run(
     })
     .await?;
     context.cancel.check()?;
-    let signed = check(context, &bundle, policy, offline).await?;
+    let signed = check(context, &bundle, kept, policy, offline).await?;
     let descriptor = bundle.descriptor();
     let about = format!(
         "the delivery {} of {}@{} for {}",
@@ -82,6 +84,21 @@ pub(super) async fn run(
     }
     let message = format!("{about} is not verified: {}", failures.join(", "));
     Err(CommandError::new(Kind::NotProven, message).with_details(document))
+}
+
+/// Reads the signed statement over a bundle that was kept elsewhere, such as on record.
+fn statement(path: &Path) -> Result<Vec<u8>, CommandError> {
+    let cannot = |why: String| {
+        CommandError::new(Kind::BadInput, format!("the signed statement `{}` {why}", path.display()))
+    };
+    let file = fs::File::open(path).map_err(|error| cannot(format!("cannot be read: {error}")))?;
+    let mut bytes = Vec::new();
+    let read = file.take(MAX_SIGNATURE_BYTES + 1).read_to_end(&mut bytes);
+    read.map_err(|error| cannot(format!("cannot be read: {error}")))?;
+    if bytes.len() as u64 > MAX_SIGNATURE_BYTES {
+        return Err(cannot(format!("has more than {MAX_SIGNATURE_BYTES} bytes")));
+    }
+    Ok(bytes)
 }
 
 fn ok(found: impl Into<String>) -> Finding {

@@ -152,14 +152,14 @@ pub(crate) async fn run(context: &Context, arguments: Verify) -> Result<(), Comm
     let mark = settings.value(arguments.mark, "MARK", None)?;
     let named = settings.paths(&arguments.bundle, "BUNDLE")?;
     if let Some(found) = crate::delivery::at(&path)? {
-        let held = named_manifest.is_some() || rebuild.is_some() || mark.is_some() || !named.is_empty();
+        let held = named_manifest.is_some() || rebuild.is_some() || mark.is_some() || named.len() > 1;
         if held || summary.is_some() {
             let message = "a sealed delivery can be held against its own digests and signatures alone";
             return Err(
                 CommandError::usage(message).advise("open it with `open-bundle`, and verify the folder")
             );
         }
-        return delivery::run(context, found, &policy, offline).await;
+        return delivery::run(context, found, &policy, offline, named.first().map(PathBuf::as_path)).await;
     }
     let place = find(&path)?;
     let manifest = read_manifest(&place, named_manifest.map(|path| settings.working_directory.join(path)))?;

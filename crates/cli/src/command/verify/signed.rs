@@ -66,27 +66,33 @@ fn name(part: Part) -> &'static str {
     }
 }
 
-/// Checks the signatures of a delivery against what is demanded, before anything of it is used.
+/// Checks the signatures of a delivery against what is demanded, before anything of it is used. A statement over its bundle that
+/// was `kept` elsewhere takes the place of the one in it.
 ///
 /// # Errors
 /// When what is trusted cannot be read or used, and when something is demanded that no delivery shows.
 pub(in crate::command) async fn check(
     context: &Context,
     bundle: &layout::Delivery,
+    mut kept: Option<Vec<u8>>,
     policy: &Policy,
     offline: bool,
 ) -> Result<Signed, CommandError> {
     let demanded = policy.parts()?;
     let mut signed = Signed { rows: Vec::new(), build_id: None };
     let is_signed = |part: &Part| bundle.manifests().signatures.of(*part).is_some();
-    let trust = match policy.is_stated() && Part::ALL.iter().any(is_signed) {
+    let trust = match policy.is_stated() && (kept.is_some() || Part::ALL.iter().any(is_signed)) {
         true => Some(policy.believed(context, offline).await?.trust(None)?),
         false => None,
     };
     for part in Part::ALL {
-        let read = bundle.unverified_signature(part).map_err(|error| {
-            CommandError::from_error(Kind::NotProven, "reading the signatures of the delivery", &error)
-        })?;
+        let kept = kept.take_if(|_| part == Part::Bundle);
+        let read = match kept {
+            Some(kept) => Some(kept),
+            None => bundle.unverified_signature(part).map_err(|error| {
+                CommandError::from_error(Kind::NotProven, "reading the signatures of the delivery", &error)
+            })?,
+        };
         let finding = match (read, &trust) {
             (None, _) if demanded.contains(&part) => {
                 finding(Outcome::Failed, format!("a signature over its {}", part.name()), "none")
