@@ -444,6 +444,15 @@ fn holds(store: &Store) {
     delivery.open(&store.uri(), "opened-anew").succeeded();
     delivery.same("opened-anew");
     delivery.open("mail/manifest.json", "opened-anew-by-manifest").succeeded();
+    // Named by its manifest, that has the new wrapping, and the record follows.
+    let rewrap = customer(&world, "keys", &["rewrap", "mail/manifest.json", "--key-ref", "local-file://new"]);
+    let screen = delivery.run(store.with(rewrap));
+    assert!(screen.succeeded().stderr.contains("manifest  has the new wrapping"), "{screen}");
+    let mailed = read_json(&world.path("work/mail/manifest.json"));
+    assert_eq!(mailed["key_ref"], "local-file://new");
+    delivery.run(vendor(&world, &["submit-bundle", "--manifest", "mail/manifest.json"])).succeeded();
+    let recorded = world.operator_get(&format!("/v1/packages/delivery/bundles/{BUNDLE}"));
+    assert_eq!(recorded["manifest"], mailed);
     // What was sealed at first does not take the place of the newer keys.
     key(&world, "keys", "globex", "00");
     delivery.deliver().failed(6, &["has the keys sha256:"]);

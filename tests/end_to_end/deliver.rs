@@ -671,13 +671,18 @@ fn a_delivery_is_rewrapped_and_verified_without_its_key() {
     fs::remove_file(world.path("work/sealed/other.json")).expect("remove");
     // What a delivery cannot be held against is not passed over, and a tarball beside it is what is looked at.
     for more in
-        [["--rebuild", "."], ["--bundle", "x.json"], ["--manifest", "x.json"], ["--summary", "vsa.json"]]
+        [["--rebuild", "."], ["--mark", "globex"], ["--manifest", "x.json"], ["--summary", "vsa.json"]]
     {
         let arguments = [&["verify", "sealed"], &more[..]].concat();
         world
             .run(customer(&world, "nobody", &arguments))
             .failed(2, &["a sealed delivery can be held against its own digests and signatures alone"]);
     }
+    let statements = ["verify", "sealed", "--bundle", "x.json"];
+    world.run(customer(&world, "nobody", &statements)).failed(7, &["x.json` cannot be read"]);
+    world
+        .run(customer(&world, "nobody", &[&statements[..], &["--bundle", "y.json"]].concat()))
+        .failed(2, &["a sealed delivery can be held against its own digests and signatures alone"]);
     let arguments = ["verify", "sealed", "--expect-source", "https://github.com/acme/core"];
     world.run(customer(&world, "nobody", &arguments)).failed(2, &["nothing about its build"]);
     let beside = copy(&world, "sealed", "beside");
@@ -862,17 +867,19 @@ fn a_grant_of_openbao_opens_one_delivery_for_one_customer() {
     opens(&globex, "one", "opened-never").failed(4, &["answered 403"]);
     // What is on record and not in the key service is not taken for taken back, unless the key is named.
     as_vendor(&[&materialized[..], &["--key-ref", next]].concat()).succeeded();
+    let row = listed(&one)["grants"][1].clone();
+    assert_eq!((&row["key_ref"], &row["on_record"]), (&json!(next), &json!("other_key")));
+    let policy = row["in_key_service"].as_str().expect("name");
     assert_eq!(bao.ask("DELETE", &format!("sys/policies/acl/{policy}"), "").0, 204);
     assert_eq!(bao.ask("DELETE", &format!("identity/group/name/{policy}"), "").0, 204);
     as_vendor(&revoke).failed(6, &["has none to take back", "--key-ref"]);
-    assert_eq!(listed(&one)["grants"][0]["on_record"], "materialized");
+    assert_eq!(listed(&one)["grants"][1]["on_record"], "other_key");
     as_vendor(&[&revoke[..], &["--key-ref", next]].concat()).succeeded();
-    assert_eq!(listed(&one)["grants"][0]["on_record"], "revoked");
-    as_vendor(
-        &[&materialized[..], &["--key-ref", "aws-kms://arn:aws:kms:eu-central-1:123456789012:alias/acme"]]
-            .concat(),
-    )
-    .failed(2, &["a grant of another key service cannot be put on record"]);
+    assert_eq!(listed(&one)["grants"][1]["on_record"], "revoked");
+    // Nobody asks a service that is not there, and nothing of it is on record.
+    let elsewhere = "aws-kms://arn:aws:kms:eu-central-1:123456789012:alias/acme";
+    as_vendor(&[&materialized[..], &["--key-ref", elsewhere]].concat()).failed(2, &[elsewhere]);
+    assert_eq!(listed(&one)["grants"].as_array().map(Vec::len), Some(2));
     as_vendor(&[&revoke[..], &["--key-ref", "hvs.CAESIJlU02LQZq"]].concat())
         .failed(2, &["the key of the delivery"]);
     for token in [&globex, &initech, &bao.root] {

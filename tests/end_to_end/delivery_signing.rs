@@ -14,6 +14,7 @@ use crate::{
         begun, content, copy, customer, deliver, key, large, nothing_left, open, read_json, small, vendor,
     },
     harness::{Screen, World},
+    proxy::Fault,
     signing::{asked, build_of, identity, issuer, javascript, key_pair, python, statement_of, trust},
 };
 
@@ -111,6 +112,49 @@ fn a_delivery_is_signed_once_by_whoever_delivers() {
     }
     assert_eq!(certificates[0], certificates[1]);
     assert_eq!(asked(&world, "/signingCert"), 1, "one certificate for both");
+    // FractalOps keeps the statement over the bundle, byte for byte, as evidence of this delivery.
+    let id = told["bundle_id"].as_str().expect("id").to_owned();
+    let kept = || -> Vec<Value> {
+        let record = world.operator_get(&format!("/v1/packages/delivery/bundles/{id}"));
+        let evidence = record["evidence"].as_array().expect("evidence").clone();
+        evidence.into_iter().filter(|it| it["type"] == "sigstore-bundle").collect()
+    };
+    let own = signature(&bundle, BUNDLE).expect("signature").2;
+    let [record] = kept().try_into().expect("one statement");
+    assert_eq!(record["subject"]["sha256"], manifest["bundle"]["sha256"]);
+    let path = format!("/v1/evidence/{}/content", record["id"].as_str().expect("id"));
+    assert_eq!(world.operator_get(&path), own);
+    // Who has that, and the bundle without its signatures, verifies by it; by another's nothing is proven.
+    let root = trust(&world, "trusted_root.json");
+    let known = ["--trusted-root", root.to_str().expect("path"), "--identity", &identity(&world)];
+    strip(&copy(&world, "sealed", "bare").join("bundle"), &[BUNDLE, KEYS]);
+    let policy = format!(
+        "trusted-root = \"{}\"\nrequire = [\"delivery\"]\n[identity]\nsubject = \"{}\"\n",
+        root.display(),
+        identity(&world)
+    );
+    let policy = world.write("policy.toml", &policy);
+    let with = |what: &str, statement: &Value, more: &[&str]| {
+        let statement = world.write("kept.sigstore.json", &statement.to_string());
+        let args = ["verify", what, "--bundle", statement.to_str().expect("path")];
+        world.run(customer(&world, "nobody", &[&args[..], more].concat()))
+    };
+    let policy = ["--policy", policy.to_str().expect("path")];
+    world
+        .run(customer(&world, "nobody", &[&["verify", "bare"][..], &policy].concat()))
+        .failed(8, &["found none"]);
+    with("bare", &own, &policy).succeeded();
+    with("bare", &own, &known).failed(8, &["a signature over its keys, found none"]);
+    with("sealed", &own, &known).succeeded();
+    let keys = signature(&bundle, KEYS).expect("signature").2;
+    for what in ["bare", "sealed"] {
+        with(what, &keys, &policy).failed(8, &["FAILED   signature"]);
+        with(what, &json!({}), &policy).failed(8, &["FAILED   signature"]);
+    }
+    assert!(screen.stderr.contains("  attach    the signed statement over its bundle"), "{screen}");
+    let attached =
+        |event: &&Value| event["action"] == "evidence.attach" && event["target"]["bundle_id"] == id;
+    assert_eq!(world.audit().iter().filter(attached).count(), 1);
 
     // Again: nothing is signed anew, and nobody is asked for a certificate.
     let before = fs::read(bundle.join("index.json")).expect("read");
@@ -120,6 +164,8 @@ fn a_delivery_is_signed_once_by_whoever_delivers() {
     assert!(!again.stderr.contains("certify") && !again.stderr.contains("  sign  "), "{again}");
     assert_eq!(fs::read(bundle.join("index.json")).expect("read"), before);
     assert_eq!(asked(&world, "/signingCert"), 1);
+    assert!(!again.stderr.contains("  attach  "), "{again}");
+    assert_eq!(kept(), [record]);
 
     // Not at all, where that is asked for; and later, in one file too.
     for (out, more) in [("later", &[] as &[&str]), ("one", &["--one-file"])] {
@@ -130,6 +176,50 @@ fn a_delivery_is_signed_once_by_whoever_delivers() {
         let now = world.run(deliver(&world, &built, out, more));
         assert!(now.succeeded().stderr.contains("  sign      bundle, keys"), "{now}");
         open(&world, "keys", out, &format!("{out}.opened")).succeeded();
+    }
+}
+
+/// A delivery that is signed after it came on record has its statement there too; another's is refused, and the record stays.
+#[test]
+fn a_signed_statement_is_put_on_record_when_it_is_there() {
+    let world = World::new();
+    key(&world, "keys", "globex", "00");
+    let built = small(&world);
+    world.run(deliver(&world, &built, "other", &[])).succeeded();
+    let off = world.run(deliver(&world, &built, "sealed", &["--sign", "off"]));
+    assert!(!off.succeeded().stderr.contains("  attach  "), "{off}");
+    let id = world.output("bundle-id").expect("id");
+    let evidence = || {
+        let record = world.operator_get(&format!("/v1/packages/delivery/bundles/{id}"));
+        record["evidence"].as_array().expect("evidence").len()
+    };
+    let submit = ["submit-bundle", "--manifest", "sealed", "--format", "json"];
+    let bundle = world.path("work/sealed/bundle");
+    world.run(vendor(&world, &submit)).succeeded();
+    assert_eq!(evidence(), 1);
+    // Attack: the statement over another delivery, laid beside this one.
+    let plain = copy(&world, "sealed", "plain");
+    add(&bundle, Part::Bundle, signed(&world.path("work/other/bundle"), Part::Bundle));
+    let screen = world.run(vendor(&world, &submit));
+    screen.failed(4, &["is not the signed statement over the delivery", "subject: expected"]);
+    assert_eq!(evidence(), 1);
+    fs::remove_dir_all(world.path("work/sealed")).expect("remove");
+    fs::rename(plain, world.path("work/sealed")).expect("rename");
+
+    // The answer is lost once, and the statement is kept once all the same.
+    world.proxy.decide(|method, target, _| {
+        let lost = method == "POST" && target.contains("evidence/attachments");
+        if lost { Fault::Say(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n") } else { Fault::None }
+    });
+    let screen = world.run(deliver(&world, &built, "sealed", &[]));
+    screen.failed(1, &["the same command again attaches the statement"]);
+    world.proxy.decide(|_, _, _| Fault::None);
+    assert_eq!(evidence(), 1);
+    for _ in 0..2 {
+        let told = world.run(vendor(&world, &submit));
+        let told: Value = serde_json::from_str(&told.succeeded().stdout).expect("JSON");
+        assert_eq!(told["evidence"][1]["type"], "sigstore-bundle");
+        assert_eq!(evidence(), 2);
     }
 }
 
@@ -405,14 +495,14 @@ fn new_keys_are_signed_anew_and_old_ones_are_told() {
     story.open("sealed", &known).succeeded();
     let screen = story.verify("sealed", &known);
     assert!(screen.succeeded().stderr.contains("  ok       wrapped key"), "{screen}");
-    // On record: the new wrapping, as evidence and in the audit trail too.
+    // On record: the new wrapping, as evidence and in the audit trail too, beside the statement over the bundle.
     let after = read_json(&world.path("work/sealed/delivery-manifest.json"));
     assert_ne!(after["key_provider"]["wrapped_key_sha256"], before["key_provider"]["wrapped_key_sha256"]);
     let record = format!("/v1/packages/delivery/bundles/{}", after["bundle_id"].as_str().expect("id"));
     assert_eq!(world.operator_get(&record)["manifest"], before);
     world.run(vendor(world, &["submit-bundle", "--manifest", manifest])).succeeded();
     let recorded = world.operator_get(&record);
-    assert_eq!((&recorded["manifest"], recorded["evidence"].as_array().map(Vec::len)), (&after, Some(2)));
+    assert_eq!((&recorded["manifest"], recorded["evidence"].as_array().map(Vec::len)), (&after, Some(3)));
     world.run(vendor(world, &["submit-bundle", "--manifest", manifest])).succeeded();
     assert_eq!(
         (world.count("bundle.create", "allow", None), world.count("bundle.rewrap", "allow", None)),

@@ -56,7 +56,7 @@ impl Ring {
     }
 
     /// Makes another key with the same rights, and returns its reference.
-    fn second_key(&self) -> String {
+    pub(crate) fn second_key(&self) -> String {
         let name = KEY.replace("globex", "next");
         let mut cloud = self.fake.cloud();
         cloud.key(&name, "GOOGLE_SYMMETRIC_ENCRYPTION");

@@ -275,6 +275,11 @@ pub(crate) fn go(world: &World, service: &dyn Service) {
     service.retire();
     story.opens(Who::Globex, "one");
     story.refuses(Who::Initech, "one");
+    // The record follows, to another version in the reference too, and the grant stays what it was.
+    story.vendor(&["submit-bundle", "--manifest", "one"]).succeeded();
+    let record = world.operator_get(&format!("/v1/packages/delivery/bundles/{one}"));
+    assert_eq!(record["manifest"]["key_ref"], rotated.unwrap_or_else(|| service.key()));
+    assert_eq!(record["grants"], grants);
 
     let screen = story.revoked(&one, Who::Globex);
     let told: Value = serde_json::from_str(&screen.succeeded().stdout).expect("JSON");
@@ -329,6 +334,7 @@ pub(crate) fn go(world: &World, service: &dyn Service) {
 
     assert_eq!((story.audit("bundle.create", &one), story.audit("bundle.create", &two)), (1, 1));
     assert_eq!(story.audit("grant.create", &one), 2 + usize::from(limits.expires));
+    assert_eq!((story.audit("bundle.rewrap", &one), story.audit("bundle.rewrap", &two)), (1, 0));
     assert_eq!((story.audit("grant.revoke", &one), story.audit("grant.revoke", &two)), (2, 1));
 }
 

@@ -24,6 +24,7 @@ mod race;
 mod raw;
 mod real_packages;
 mod refusals;
+mod rekeyed;
 mod retrace;
 mod rewrap;
 mod sbom;

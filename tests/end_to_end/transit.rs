@@ -30,7 +30,7 @@ impl Bao {
 
 /// A transit key set up as `docs/keys.md` says, a role for the job, and two customers.
 pub(crate) struct Transit {
-    bao: Bao,
+    pub(crate) bao: Bao,
     customers: [String; 2],
     /// Stands in between, and changes what is unwrapped.
     liar: Proxy,

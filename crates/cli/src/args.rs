@@ -395,7 +395,7 @@ pub(crate) struct GrantDelivery {
     /// Have the key service let the grantee unwrap, and not only record it
     #[arg(long)]
     pub(crate) materialize_grant: bool,
-    /// Key that it is sealed under now, where it was wrapped anew with another than the one on record
+    /// Key to grant on, where it is another than the one that the delivery is on record with
     #[arg(long, value_name = "KEY_REF")]
     pub(crate) key_ref: Option<Unrepeated>,
 }
@@ -406,7 +406,7 @@ pub(crate) struct ListGrants {
     /// Delivery
     #[arg(long, value_name = "ID")]
     pub(crate) bundle_id: Option<BundleId>,
-    /// Key that it is sealed under now, where it was wrapped anew with another than the one on record
+    /// Key to ask for alone; each that the delivery is or was on record with when not given
     #[arg(long, value_name = "KEY_REF")]
     pub(crate) key_ref: Option<Unrepeated>,
 }
@@ -420,7 +420,7 @@ pub(crate) struct RevokeGrant {
     /// Who may no longer open it
     #[arg(long, value_name = "SUBJECT")]
     pub(crate) grantee: Option<Unrepeated>,
-    /// Key that it is sealed under now, where it was wrapped anew with another than the one on record
+    /// Key to take it back on as well, where the record does not name it; what it does not have is then taken off the record
     #[arg(long, value_name = "KEY_REF")]
     pub(crate) key_ref: Option<Unrepeated>,
 }
@@ -433,7 +433,7 @@ pub(crate) struct Verify {
     /// Project in FractalOps that the package belongs to, where FractalOps names the registry
     #[arg(long, value_name = "SLUG")]
     pub(crate) project: Option<ProjectSlug>,
-    /// Signed document (Sigstore bundle); those in evidence/ beside the tarball when not given; may be given more than once
+    /// Signed document (Sigstore bundle): those in evidence/ beside the tarball when not given, and of a delivery the one in it; may be given more than once
     #[arg(long, value_name = "FILE")]
     pub(crate) bundle: Vec<PathBuf>,
     #[command(flatten)]

@@ -108,6 +108,7 @@ pub(crate) async fn attach(
         version: manifest.version.clone(),
         integrity: Some(manifest.artifact.integrity),
         build_id,
+        bundle_id: None,
         documents: documents.collect(),
     };
     let started = std::time::Instant::now();

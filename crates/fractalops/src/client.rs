@@ -357,7 +357,9 @@ impl FractalOps {
     ) -> Result<Grant, FractalOpsError> {
         let answer = self.send(self.post(delivery::GRANTS_PATH)?.bearer(token).json(request)).await?;
         let grant: Grant = self.parse(&answer)?;
-        if (&grant.bundle_id, &grant.grantee) == (&request.bundle_id, &request.grantee) {
+        // Attack: a grant on another key, an older one perhaps, that would be taken for the one that was just given.
+        let on_key = request.key_ref.as_ref().is_none_or(|key| grant.is_on(key));
+        if on_key && (&grant.bundle_id, &grant.grantee) == (&request.bundle_id, &request.grantee) {
             Ok(grant)
         } else {
             Err(self.odd(&answer, Oddity::OtherDelivery))

@@ -82,7 +82,7 @@ pub enum Oddity {
     },
     /// A manifest whose digest is not that of its documents.
     TornManifest,
-    /// Another delivery, or a grant for another, than the one that was asked for.
+    /// Another delivery, or a grant for another or on another key, than the one that was asked for.
     OtherDelivery,
 }
 
@@ -103,7 +103,7 @@ impl fmt::Display for Oddity {
                 write!(f, "the document has SHA-256 {actual}, and its record says {expected}")
             }
             Self::TornManifest => f.write_str("the manifest's digest is not that of the documents in it"),
-            Self::OtherDelivery => f.write_str("it is about another delivery"),
+            Self::OtherDelivery => f.write_str("it is about another delivery, or a grant on another key"),
         }
     }
 }

@@ -440,21 +440,40 @@ async fn a_grant_is_the_one_that_was_asked_for() {
             "audit_event_id": "a",
         })
     };
-    let plane = Plane::start(vec![ok(grant("globex")), ok(grant("initech"))]).await;
+    let on = |key: &str| {
+        let mut grant = grant("globex");
+        grant["key_ref"] = key.into();
+        grant
+    };
+    let mut elsewhere = grant("globex");
+    elsewhere["grant_materialization"] = json!({
+        "provider": "aws-kms", "operation": "CreateGrant", "ref": "g", "status": "materialized",
+        "materialized_at": "2026-01-01T00:00:00Z",
+    });
+    let good = [grant("globex"), on("openbao://transit/globex")];
+    // On another key, and from a FractalOps that does not tell the key: of another service.
+    let bad = [grant("initech"), on("openbao://transit/former"), elsewhere];
+    let plane = Plane::start(good.into_iter().chain(bad).map(ok).collect()).await;
     let client = plane.client();
     let request = GrantRequest {
         bundle_id: "01DELIVERY".parse().expect("id"),
         customer_slug: "globex".parse().expect("slug"),
         grantee: "globex".parse().expect("grantee"),
+        key_ref: Some("openbao://transit/globex".parse().expect("reference")),
         key_grant_ref: None,
         grant_materialization: None,
         expires_at: None,
     };
-    client.grant_delivery(&access_token(), &request).await.expect("granted");
-    let error = client.grant_delivery(&access_token(), &request).await.expect_err("another's grant");
-    assert!(matches!(error, FractalOpsError::Unexpected { oddity: Oddity::OtherDelivery, .. }), "{error}");
+    for _ in 0..2 {
+        client.grant_delivery(&access_token(), &request).await.expect("granted");
+    }
+    for _ in 0..3 {
+        let error = client.grant_delivery(&access_token(), &request).await.expect_err("another's grant");
+        let odd = matches!(error, FractalOpsError::Unexpected { oddity: Oddity::OtherDelivery, .. });
+        assert!(odd, "{error}");
+    }
     client.revoke_grant(&access_token(), "01GRANT").await.expect("revoked");
     let seen = plane.seen();
-    assert!(seen[2].0.starts_with("delete /fo/v1/packages/delivery/grants/01grant "), "{}", seen[2].0);
+    assert!(seen[5].0.starts_with("delete /fo/v1/packages/delivery/grants/01grant "), "{}", seen[5].0);
     assert!(header(&seen[0].0, "idempotency-key").is_some());
 }

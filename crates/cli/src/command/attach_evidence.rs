@@ -44,6 +44,7 @@ pub(crate) async fn run(context: &Context, arguments: AttachEvidence) -> Result<
         version: version.clone(),
         integrity: None,
         build_id: None,
+        bundle_id: None,
         documents,
     };
     let started = Instant::now();

@@ -50,7 +50,7 @@ pub(crate) async fn run(context: &Context, arguments: Deliver) -> Result<(), Com
     let (found, bundle) = delivering.seal().await?;
     let uri = delivering.store(&found).await?;
     let manifest = delivering.settle_manifest(&found, &bundle, uri)?;
-    let event = delivering.record(&manifest).await?;
+    let event = delivering.record(&found, &bundle, &manifest).await?;
     delivering.tell(&found, &bundle, &manifest, event.as_deref());
     Ok(())
 }
@@ -372,13 +372,19 @@ impl<'a> Delivering<'a> {
     }
 
     /// Puts it on record, and returns the audit event of that: none where FractalOps is not asked.
-    async fn record(&self, manifest: &DeliveryManifest) -> Result<Option<String>, CommandError> {
+    async fn record(
+        &self,
+        found: &Found,
+        bundle: &layout::Delivery,
+        manifest: &DeliveryManifest,
+    ) -> Result<Option<String>, CommandError> {
         let (console, place) = (&self.context.console, self.out.join(MANIFEST));
         console.output("bundle-id", manifest.bundle_id.as_str());
         console.output("bundle-manifest", &place.to_string_lossy());
         console.output("correlation-id", &self.context.correlation_id);
         let Some(session) = &self.session else { return Ok(None) };
-        let recorded = submit(self.context, session, manifest).await.map_err(|error| {
+        let statement = delivery::statement(bundle, &found.bundle)?;
+        let recorded = submit(self.context, session, manifest, statement).await.map_err(|error| {
             let again = match error.kind {
                 Kind::Refused => {
                     "the delivery is sealed for exactly what was asked: once that is allowed, the same command again, or `submit-bundle` with its manifest, puts it on record; to ask for something else, remove its folder"

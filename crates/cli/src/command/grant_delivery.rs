@@ -54,7 +54,9 @@ pub(crate) async fn run(context: &Context, arguments: GrantDelivery) -> Result<(
             format!("the delivery `{id}` is for `{}`, and not for `{customer}`", manifest.customer_slug);
         return Err(CommandError::new(Kind::Refused, message));
     }
-    let before = active(&bundle, &grantee);
+    let key_ref = sealed_under(arguments.key_ref.as_ref(), manifest)?;
+    let is_on_record = key_ref.is_same_key(&manifest.key_ref);
+    let before = active(&bundle, &grantee).find(|grant| grant.is_on(&key_ref));
     let expires_at = settle(before, expires.as_ref(), &grantee)?;
     let terms = GrantTerms {
         bundle: &id,
@@ -63,14 +65,6 @@ pub(crate) async fn run(context: &Context, arguments: GrantDelivery) -> Result<(
         expires_at,
         now,
     };
-    let key_ref = sealed_under(arguments.key_ref.as_ref(), manifest)?;
-    if materializes && key_ref.provider() != manifest.key_ref.provider() {
-        let message = format!(
-            "the delivery is on record under `{}`, and a grant of another key service cannot be put on record",
-            manifest.key_ref
-        );
-        return Err(CommandError::usage(message).advise("seal a new delivery under the other service's key"));
-    }
     let mut service = None;
     let mut materialization = None;
     if materializes {
@@ -99,6 +93,7 @@ pub(crate) async fn run(context: &Context, arguments: GrantDelivery) -> Result<(
         bundle_id: id.clone(),
         customer_slug: customer.clone(),
         grantee: grantee.clone(),
+        key_ref: Some(key_ref.clone()),
         key_grant_ref: materialization.as_ref().map(|made| made.reference.clone()),
         grant_materialization: materialization,
         expires_at,
@@ -107,11 +102,8 @@ pub(crate) async fn run(context: &Context, arguments: GrantDelivery) -> Result<(
     let grant = match record(context, &session, &request).await {
         Ok(grant) => grant,
         Err(error) => {
-            let also =
-                if key_ref == manifest.key_ref { String::new() } else { format!(" --key-ref {key_ref}") };
-            // A grant on another key than the one on record is new, whatever is on record.
-            let was_there =
-                also.is_empty() && before.is_some_and(|grant| grant.status == GrantStatus::Materialized);
+            let also = if is_on_record { String::new() } else { format!(" --key-ref {key_ref}") };
+            let was_there = before.is_some_and(Grant::is_materialized);
             return Err(match service {
                 Some(service) if !was_there => {
                     take_back(service.as_ref(), &terms, &request, &also, error).await
@@ -124,11 +116,21 @@ pub(crate) async fn run(context: &Context, arguments: GrantDelivery) -> Result<(
     context.console.output("grant-id", &grant.id);
     context.console.output("correlation-id", &context.correlation_id);
     let until = grant.expires_at.map_or_else(String::new, |end| format!(" until {end}"));
-    let line = match grant.status {
-        GrantStatus::Materialized => format!("`{grantee}` may open the delivery `{id}`{until}"),
-        _ => format!(
+    let line = match grant.is_materialized() {
+        true => format!("`{grantee}` may open the delivery `{id}`{until}"),
+        false => format!(
             "it is on record that `{grantee}` may open the delivery `{id}`{until}; the key service was not told"
         ),
+    };
+    let line = match grant.status {
+        GrantStatus::OtherKey => {
+            context.console.say("  hint: `submit-bundle` puts the delivery on record as it is wrapped now");
+            format!(
+                "{line}; it is where `{key_ref}` wrapped its key, and on record that is `{}`",
+                manifest.key_ref
+            )
+        }
+        _ => line,
     };
     context.console.result(&line, &json!({ "grant": grant }));
     Ok(())
@@ -173,8 +175,8 @@ async fn take_back(
     }
 }
 
-/// Settles which key the delivery is sealed under now. The environment does not say so: what it names is the key of the
-/// next delivery.
+/// Settles which key of the delivery it is about: the one on record, where nothing is said. The environment does not say so:
+/// what it names is the key of the next delivery.
 pub(super) fn sealed_under(
     flag: Option<&Unrepeated>,
     manifest: &DeliveryManifest,
@@ -213,13 +215,26 @@ pub(super) async fn recorded(
     Ok(bundle)
 }
 
-/// Returns the grant that a grantee has now.
-pub(super) fn active<'a>(bundle: &'a Bundle, grantee: &Grantee) -> Option<&'a Grant> {
-    bundle.grants.iter().find(|grant| grant.grantee == *grantee && is_active(grant))
+/// Returns the grants that a grantee has now, on whatever key.
+pub(super) fn active<'a>(bundle: &'a Bundle, grantee: &Grantee) -> impl Iterator<Item = &'a Grant> {
+    bundle.grants.iter().filter(move |grant| grant.grantee == *grantee && is_active(grant))
 }
 
 pub(super) fn is_active(grant: &Grant) -> bool {
-    matches!(grant.status, GrantStatus::Recorded | GrantStatus::Materialized)
+    matches!(grant.status, GrantStatus::Recorded | GrantStatus::Materialized | GrantStatus::OtherKey)
+}
+
+/// Returns the keys that a delivery is or was on record with, and those of its grants: the one of now first.
+pub(super) fn keys_of(bundle: &Bundle) -> Vec<KeyRef> {
+    let wrapped = bundle.wrappings.iter().rev().map(|wrapping| &wrapping.key_ref);
+    let granted = bundle.grants.iter().filter_map(|grant| grant.key_ref.as_ref());
+    let mut keys = vec![bundle.manifest.key_ref.clone()];
+    for key in wrapped.chain(granted) {
+        if !keys.iter().any(|there| there.is_same_key(key)) {
+            keys.push(key.clone());
+        }
+    }
+    keys
 }
 
 /// When a grant is to end.

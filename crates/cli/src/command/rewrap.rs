@@ -35,16 +35,13 @@ pub(crate) async fn run(context: &Context, arguments: Rewrap) -> Result<(), Comm
     let new = settings.key_ref("the key to wrap with", arguments.key_ref, "KEY_REF", None)?;
     let plan = Plan::of(settings, &arguments.sign)?;
     // What was fetched goes with this.
-    let mut beside = None;
-    let (path, area, _fetched) = match storage::locate(&text.0, &settings.working_directory)? {
-        Place::Here(found) => {
-            beside = found.manifest;
-            (found.bundle, None, None)
-        }
-        Place::Away(delivery, expected) => {
+    let (path, beside, area, _fetched) = match storage::locate(&text.0, &settings.working_directory)? {
+        Place::Here(found) => (found.bundle, found.manifest, None, None),
+        Place::Away(place, expected) => {
+            let named = Some(settings.working_directory.join(&text.0)).filter(|it| delivery::is_manifest(it));
             let (folder, path) =
-                storage::fetch(context, &delivery, expected.as_ref(), &std::env::temp_dir()).await?;
-            (path, Some(delivery.area), Some(folder))
+                storage::fetch(context, &place, expected.as_ref(), &std::env::temp_dir()).await?;
+            (path, named, Some(place.area), Some(folder))
         }
     };
     let is_away = area.is_some();
@@ -129,11 +126,14 @@ pub(crate) async fn run(context: &Context, arguments: Rewrap) -> Result<(), Comm
             "the former keys were signed, and these are not: who demands a signature does not open the delivery",
         );
     }
-    if let Some(place) = updated {
-        console.say(format!(
+    match updated {
+        Some(place) => console.say(format!(
             "  manifest  has the new wrapping: `submit-bundle --manifest {}` puts it on record",
             place.display()
-        ));
+        )),
+        None => console.say(
+            "  manifest  is not here: the record keeps the former wrapping, until the delivery is wrapped anew by the path of its manifest",
+        ),
     }
     if let Some(new) = new.filter(|new| !before.iter().any(|key| key.key_ref.is_same_key(new))) {
         console.say(format!(
@@ -150,14 +150,17 @@ pub(crate) async fn run(context: &Context, arguments: Rewrap) -> Result<(), Comm
     Ok(())
 }
 
-/// Writes the new wrapping of its key into the manifest beside the bundle, and returns where that is. Under another key the
-/// manifest stays: it is what is on record, and grants are found by it.
+/// Writes the new wrapping into the manifest of the delivery, and returns where that is. Where its key no longer opens the
+/// delivery, the one that took its place stands in it.
 fn update<'a>(
     place: &'a Path,
     mut manifest: DeliveryManifest,
     keys: &[WrappedDataKey],
 ) -> Result<Option<&'a Path>, CommandError> {
-    let Some(key) = keys.iter().find(|key| key.key_ref == manifest.key_ref) else { return Ok(None) };
+    let own = keys.iter().find(|key| key.key_ref == manifest.key_ref);
+    let Some(key) = own.or(keys.last()) else { return Ok(None) };
+    manifest.key_ref.clone_from(&key.key_ref);
+    manifest.key_provider.provider = key.provider;
     manifest.key_provider.wrapped_key.clone_from(&key.wrapped_key);
     manifest.key_provider.wrapped_key_sha256 = key.wrapped_key_sha256;
     delivery::save_manifest(place, &manifest)?;

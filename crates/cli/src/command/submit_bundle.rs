@@ -2,7 +2,13 @@
 
 use std::{path::PathBuf, time::Instant};
 
-use protected_model::{api::delivery::Bundle, delivery::DeliveryManifest};
+use protected_model::{
+    api::{
+        delivery::Bundle,
+        evidence::{AttachmentRequest, Document, EvidenceRecord},
+    },
+    delivery::DeliveryManifest,
+};
 use serde_json::json;
 
 use crate::{
@@ -30,7 +36,7 @@ pub(crate) async fn run(context: &Context, arguments: SubmitBundle) -> Result<()
     let path = if path.is_dir() { path.join(MANIFEST) } else { path };
     let manifest = delivery::read_manifest(&path)?;
     // Where the bundle is not at hand, what FractalOps has on record names it by digest all the same.
-    let mut signed = None;
+    let (mut signed, mut signature) = (None, None);
     if let Some(folder) = path.parent()
         && let Ok(found) = delivery::find(folder)
     {
@@ -44,11 +50,12 @@ pub(crate) async fn run(context: &Context, arguments: SubmitBundle) -> Result<()
             return Err(CommandError::new(Kind::BadInput, message));
         }
         signed = Some(delivery::signed(&bundle));
+        signature = delivery::statement(&bundle, &found.bundle)?;
     }
     let http = context.http()?;
     context.fractalops(&http)?;
     let session = context.log_in(&http).await?;
-    let recorded = submit(context, &session, &manifest).await?;
+    let recorded = submit(context, &session, &manifest, signature).await?;
     context.console.output("bundle-id", manifest.bundle_id.as_str());
     context.console.output("bundle-manifest", &path.to_string_lossy());
     context.console.output("correlation-id", &context.correlation_id);
@@ -70,7 +77,7 @@ pub(crate) async fn run(context: &Context, arguments: SubmitBundle) -> Result<()
     Ok(())
 }
 
-/// Puts a delivery on record.
+/// Puts a delivery on record, and with it the signed statement over its bundle, where it has one.
 ///
 /// # Errors
 /// When FractalOps refuses, or has another one under this name.
@@ -78,13 +85,47 @@ pub(super) async fn submit(
     context: &Context,
     session: &Session,
     manifest: &DeliveryManifest,
+    statement: Option<Document>,
 ) -> Result<Bundle, CommandError> {
     let started = Instant::now();
     let work = session.fractalops.register_delivery(&session.token, manifest);
     let doing = format!("putting the delivery `{}` on record", manifest.bundle_id);
     let recorded = context.cancel.or(work).await?;
-    let recorded = recorded.map_err(|error| CommandError::from_fractalops(&doing, error))?;
+    let mut recorded = recorded.map_err(|error| CommandError::from_fractalops(&doing, error))?;
     let how = format!("{} since {}", manifest.bundle_id, recorded.created_at);
     context.console.step("record", how, started);
+    let is_new = |it: &Document| !recorded.evidence.iter().any(|there| there.sha256 == it.sha256);
+    if let Some(statement) = statement.filter(is_new) {
+        let attached = attach(context, session, manifest, statement).await?;
+        recorded.evidence.extend(attached);
+    }
     Ok(recorded)
+}
+
+/// Attaches the signed statement over its bundle to the record of a delivery.
+async fn attach(
+    context: &Context,
+    session: &Session,
+    manifest: &DeliveryManifest,
+    statement: Document,
+) -> Result<Vec<EvidenceRecord>, CommandError> {
+    let started = Instant::now();
+    let request = AttachmentRequest {
+        tenant_id: None,
+        project_slug: manifest.project_slug.clone(),
+        package_name: manifest.package_name.clone(),
+        version: manifest.version.clone(),
+        integrity: None,
+        build_id: manifest.build_id.clone(),
+        bundle_id: Some(manifest.bundle_id.clone()),
+        documents: vec![statement],
+    };
+    let answer = context.cancel.or(session.fractalops.attach_evidence(&session.token, &request)).await?;
+    let attached = answer.map_err(|error| {
+        let doing = format!("attaching the signed statement over the delivery `{}`", manifest.bundle_id);
+        CommandError::from_fractalops(&doing, error)
+            .advise("the delivery is on record: the same command again attaches the statement")
+    })?;
+    context.console.step("attach", "the signed statement over its bundle", started);
+    Ok(attached.evidence)
 }

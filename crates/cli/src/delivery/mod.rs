@@ -8,7 +8,8 @@ pub(crate) mod storage;
 
 pub(crate) use contents::{Contents, Stoppable, Wanted, collect, digest};
 pub(crate) use place::{
-    Found, MANIFEST, at, broken, check_content, contradiction, find, open, read_manifest, save_manifest,
+    Found, MANIFEST, at, broken, check_content, contradiction, find, is_manifest, open, read_manifest,
+    save_manifest,
 };
 pub(crate) use seal::{Order, manifest, seal, threads, wrapped_data_key};
-pub(crate) use sign::{check_keys, keys_statement, sign, signed, unsigned};
+pub(crate) use sign::{check_keys, keys_statement, sign, signed, statement, unsigned};

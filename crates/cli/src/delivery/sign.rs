@@ -10,7 +10,11 @@ use protected_evidence::{
     verify::{self, Expected},
 };
 use protected_http::Client;
-use protected_model::{digest::Sha256, time::whole_seconds};
+use protected_model::{
+    api::evidence::{BUNDLE_TYPE, Document},
+    digest::Sha256,
+    time::whole_seconds,
+};
 
 use super::place::broken;
 use crate::{
@@ -23,6 +27,20 @@ use crate::{
 pub(crate) fn signed(bundle: &Delivery) -> Vec<&'static str> {
     let signed = Part::ALL.into_iter().filter(|part| bundle.manifests().signatures.of(*part).is_some());
     signed.map(Part::name).collect()
+}
+
+/// Returns the signed statement over a bundle as a document of evidence, where it is signed.
+///
+/// # Errors
+/// When it cannot be read.
+pub(crate) fn statement(bundle: &Delivery, place: &Path) -> Result<Option<Document>, CommandError> {
+    let signature = bundle.unverified_signature(Part::Bundle).map_err(|error| broken(place, &error))?;
+    Ok(signature.map(|bytes| Document {
+        kind: "sigstore-bundle".to_owned(),
+        media_type: BUNDLE_TYPE.to_owned(),
+        sha256: Sha256::of(&bytes),
+        inline: String::from_utf8_lossy(&bytes).into_owned(),
+    }))
 }
 
 /// Returns the parts of a delivery that nobody signed yet.

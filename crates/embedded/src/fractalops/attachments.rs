@@ -8,6 +8,7 @@ use axum::{
     extract::State,
     http::{HeaderMap, StatusCode},
 };
+use protected_evidence::{delivery::Delivered, verify::unverified_delivered};
 use protected_model::{
     api::{
         evidence::{
@@ -18,6 +19,7 @@ use protected_model::{
     },
     build,
     claims::Publisher,
+    delivery::DeliveryManifest,
     digest::{Integrity, Sha256},
     integrity,
 };
@@ -26,7 +28,7 @@ use serde::Deserialize;
 
 use super::{
     builds::{self, Build, check_digests, is_name, producer, store_documents},
-    decide,
+    decide, delivery,
     evidence::{self, About, NewDocument, PER_VERSION, add},
     posted,
 };
@@ -48,13 +50,17 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("sbom", &["application/vnd.cyclonedx+json", "application/spdx+json"]),
     ("provenance", &[STATEMENT_TYPE]),
     ("vsa", &[STATEMENT_TYPE]),
-    ("sigstore-bundle", &[BUNDLE_TYPE]),
+    (SIGNED, &[BUNDLE_TYPE]),
     ("integrity-manifest", &[integrity::MEDIA_TYPE]),
     ("protected-build", &[build::MEDIA_TYPE]),
     ("native-artifacts", &["application/vnd.protected-registry.native-artifacts.v1+json"]),
 ];
 /// The most documents of one request.
 const MOST: usize = 64;
+/// The type of a signed statement.
+const SIGNED: &str = "sigstore-bundle";
+/// The largest signed statement over a delivery. One has about ten kilobytes. Attack: a publisher that fills the disk.
+const STATEMENT_BYTES: u64 = 256 << 10;
 /// The largest document: the software bill of materials of some ten thousand components.
 const DOCUMENT_BYTES: usize = 16 << 20;
 
@@ -97,12 +103,23 @@ async fn attached(
     event.0.target.build_id.clone_from(&wanted.build_id);
     let (tenant, project) = (wanted.tenant_id.as_ref(), &wanted.project_slug);
     decide::may_publish(app, &session, tenant, project, &wanted.package_name, event)?;
-    let (subject, build) = subject(app, &session, &wanted)?;
-    check(&wanted.documents, &subject)?;
+    let (subject, build_id) = match &wanted.bundle_id {
+        None => {
+            let (subject, build) = subject(app, &session, &wanted)?;
+            check(&wanted.documents, |document| {
+                about(&document.kind, &document.media_type, &document.inline, &subject)
+            })?;
+            (subject.into(), build.map(|build| build.id))
+        }
+        Some(id) => {
+            event.0.target.bundle_id = Some(id.to_string());
+            of_delivery(&delivery::manifest(app, &session, id)?, &wanted)?
+        }
+    };
     let new = Attachments {
         session,
-        subject: subject.into(),
-        build_id: build.map(|build| build.id),
+        subject,
+        build_id,
         documents: store_documents(app, wanted.documents.clone()).await?,
         producer: producer(headers),
         base_url: app.public_url.join(PATH).to_string(),
@@ -169,13 +186,65 @@ fn subject(app: &App, session: &Session, wanted: &AttachmentRequest) -> Answer<(
     Ok((Artifact { purl: package.purl(version), sha256, sha512 }, build))
 }
 
-/// Checks that each document is of a type that is kept, small enough, and about the version.
-fn check(documents: &[Document], subject: &Artifact) -> Answer<()> {
+/// Checks documents about a delivery, and returns what they are about, with its build.
+///
+/// Attack: the statement over another delivery, filed under this one, or one that says something else of it.
+fn of_delivery(manifest: &DeliveryManifest, wanted: &AttachmentRequest) -> Answer<(Subject, Option<String>)> {
+    let refused = |message: String| Refusal::new(Code::INVALID_DOCUMENT, message);
+    let DeliveryManifest { bundle_id, package_name, version, .. } = manifest;
+    if (package_name, version, &manifest.project_slug)
+        != (&wanted.package_name, &wanted.version, &wanted.project_slug)
+    {
+        return Err(refused(format!(
+            "the delivery `{bundle_id}` is of {package_name}@{version}, and these documents are said to be of another version"
+        )));
+    }
+    if wanted.integrity.is_some()
+        || wanted.build_id.as_ref().is_some_and(|it| Some(it) != manifest.build_id.as_ref())
+    {
+        return Err(refused(format!(
+            "documents about the delivery `{bundle_id}` name no tarball, and no build but its own"
+        )));
+    }
+    let Some(expected) = Delivered::of_manifest(manifest) else {
+        return Err(refused(format!("the manifest of the delivery `{bundle_id}` names no descriptor")));
+    };
+    check(&wanted.documents, |document| {
+        let Document { kind, media_type, inline, .. } = document;
+        if media_type != BUNDLE_TYPE || kind != SIGNED {
+            return Err(refused(format!(
+                "of a delivery the signed statement over its bundle is kept, `{SIGNED}` of type `{BUNDLE_TYPE}`, and this is `{kind}`"
+            )));
+        }
+        if inline.len() as u64 > STATEMENT_BYTES {
+            let bytes = inline.len();
+            let message = format!("the statement has {bytes} bytes, and at most {STATEMENT_BYTES} are kept");
+            return Err(Refusal::new(Code::TOO_LARGE, message));
+        }
+        unverified_delivered(inline.as_bytes(), &expected, &manifest.bundle.sha256).map_err(|error| {
+            refused(format!(
+                "this is not the signed statement over the delivery `{bundle_id}`: {}",
+                shown(&error.to_string())
+            ))
+        })
+    })?;
+    let subject = Subject { purl: package_name.purl(version), sha256: manifest.bundle.sha256, sha512: None };
+    Ok((subject, manifest.build_id.clone()))
+}
+
+/// Returns the beginning of what a document says, fit to be repeated.
+fn shown(text: &str) -> String {
+    text.chars().take(512).flat_map(char::escape_debug).collect()
+}
+
+/// Checks that each document is of a type that is kept, small enough, and `about` what it has to be about.
+fn check(documents: &[Document], about: impl Fn(&Document) -> Answer<()>) -> Answer<()> {
     let refuse = |message: String| Err(Refusal::new(Code::INVALID_DOCUMENT, message));
     if documents.is_empty() || documents.len() > MOST {
         return refuse(format!("expected 1 to {MOST} documents, and there are {}", documents.len()));
     }
-    for Document { kind, media_type, inline, .. } in documents {
+    for document in documents {
+        let Document { kind, media_type, inline, .. } = document;
         if !is_name(kind) || !is_name(media_type) {
             return refuse(
                 "a document's type or media type is not 1 to 128 visible ASCII characters".to_owned(),
@@ -201,7 +270,7 @@ fn check(documents: &[Document], subject: &Artifact) -> Answer<()> {
                 format!("the document `{kind}` has {bytes} bytes, and at most {DOCUMENT_BYTES} are kept"),
             ));
         }
-        about(kind, media_type, inline, subject)?;
+        about(document)?;
     }
     check_digests(documents)
 }
@@ -343,7 +412,10 @@ impl Attachments {
             base_url: &self.base_url,
         };
         let evidence = documents.into_iter().map(|document| add(txn, document, &about));
-        let evidence = evidence.collect::<Result<_, StoreError>>()?;
+        let evidence = evidence.collect::<Result<Vec<_>, StoreError>>()?;
+        if let Some(id) = &wanted.bundle_id {
+            delivery::add_evidence(txn, tenant, id, &evidence)?;
+        }
         Ok(Inserted::New(AttachmentResponse { evidence, audit_event_id: event.id }))
     }
 }

@@ -16,13 +16,16 @@ use protected_model::{
     api::{
         delivery::{
             BUNDLES_PATH, Bundle, DeliveryView, GRANTS_PATH, Grant, GrantRequest, GrantStatus, VIEW_PATH,
+            Wrapping,
         },
         evidence::{EvidenceRecord, PATH as EVIDENCE_PATH, Subject},
         problem::Code,
     },
     delivery::{DeliveryError, DeliveryManifest, MANIFEST, no_key_material},
+    digest::Sha256,
     integrity::canonical,
-    name::{BundleId, CustomerSlug, PackageName, ProjectSlug},
+    key_ref::KeyRef,
+    name::{BundleId, CustomerSlug, PackageName, ProjectSlug, TenantId},
     time::whole_seconds,
 };
 use redb::{ReadTransaction, ReadableTable, TableDefinition, WriteTransaction};
@@ -52,7 +55,8 @@ const BUNDLES: TableDefinition<(&str, &str), &[u8]> = TableDefinition::new("deli
 const BY_TIME: TableDefinition<&str, (&str, &str)> = TableDefinition::new("delivery_bundles_by_time");
 /// Every grant by its id, which is a ULID.
 const GRANTS: TableDefinition<&str, &[u8]> = TableDefinition::new("delivery_grants");
-/// The grant of a grantee: tenant, delivery, grantee. One, until it is revoked.
+/// The grants of a delivery: tenant, delivery, and `<grantee> <key>`; of a release that knew one key the grantee alone.
+/// One for each grantee and key, until it is revoked.
 const BY_GRANTEE: TableDefinition<(&str, &str, &str), &str> =
     TableDefinition::new("delivery_grants_by_grantee");
 
@@ -60,6 +64,10 @@ const BY_GRANTEE: TableDefinition<(&str, &str, &str), &str> =
 const PAGE: usize = 100;
 /// The most grants of one delivery. Attack: a page that takes the whole memory.
 const MOST_GRANTS: usize = 1_000;
+/// The most wrappings of one delivery that are kept. Attack: the same.
+const MOST_WRAPPINGS: usize = 1_000;
+/// The type of a manifest as evidence.
+const DOCUMENT: &str = "delivery-manifest";
 /// The denied action of a read in the audit trail.
 const READ: &str = "delivery.read";
 
@@ -67,6 +75,9 @@ const READ: &str = "delivery.read";
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Stored {
     manifest: DeliveryManifest,
+    /// Oldest first; none in a row of a release that kept them in the manifests alone.
+    #[serde(default)]
+    wrappings: Vec<Wrapping>,
     /// Its place in the order of time.
     at: String,
     evidence: Vec<EvidenceRecord>,
@@ -83,7 +94,7 @@ pub(super) fn endpoints() -> Vec<Endpoint> {
             .answers::<Bundle>(201, "It is on record")
             .answers::<Bundle>(
                 200,
-                "It was on record; a data key that was wrapped anew is the one on record now",
+                "It was on record; a data key that was wrapped anew, with the same key or another, is the one on record now",
             ),
         Endpoint::get(&format!("{BUNDLES_PATH}/{{bundle_id}}"), "Get a delivery", one)
             .credential(Credential::SessionOrOperator)
@@ -137,6 +148,7 @@ async fn registered(
     event.0.target.package_name = Some(manifest.package_name.clone());
     event.0.target.version = Some(manifest.version.clone());
     event.0.target.bundle_id = Some(manifest.bundle_id.to_string());
+    event.0.target.key_ref = Some(manifest.key_ref.clone());
     allowed(app, &session, &manifest, event)?;
     manifest.check().map_err(refused)?;
     of_its_build(app, &manifest)?;
@@ -149,7 +161,7 @@ async fn registered(
     let new = NewBundle {
         manifest,
         document: NewDocument {
-            kind: "delivery-manifest".to_owned(),
+            kind: DOCUMENT.to_owned(),
             media_type: MANIFEST.to_owned(),
             sha256,
             size: document.len() as u64,
@@ -164,6 +176,13 @@ async fn registered(
     match status {
         Inserted::New => Ok((StatusCode::CREATED, shown(stored, grants, now))),
         Inserted::Same => Ok((StatusCode::OK, shown(stored, grants, now))),
+        Inserted::Other if is_full(&stored) && is_rewrapped(&stored.manifest, &sent) => {
+            let message = format!(
+                "the delivery `{}` was wrapped anew {MOST_WRAPPINGS} times already",
+                stored.manifest.bundle_id
+            );
+            Err(Refusal::new(Code::TOO_LARGE, message).hint("seal a new delivery"))
+        }
         Inserted::Other if is_rewrapped(&stored.manifest, &sent) => {
             let message = format!(
                 "the delivery `{}` was wrapped anew since, and the newer wrapping is on record",
@@ -208,12 +227,18 @@ fn of_its_build(app: &App, manifest: &DeliveryManifest) -> Answer<()> {
     Err(Refusal::new(Code::INVALID_DOCUMENT, message))
 }
 
-/// Returns whether two manifests are of one delivery whose data key was wrapped anew by the same key.
+/// Returns whether two manifests are of one delivery whose data key was wrapped anew, by the same key or another.
 fn is_rewrapped(former: &DeliveryManifest, new: &DeliveryManifest) -> bool {
     let mut as_former = new.clone();
+    as_former.key_ref.clone_from(&former.key_ref);
+    as_former.key_provider.provider = former.key_provider.provider;
     as_former.key_provider.wrapped_key.clone_from(&former.key_provider.wrapped_key);
     as_former.key_provider.wrapped_key_sha256 = former.key_provider.wrapped_key_sha256;
     as_former == *former
+}
+
+fn is_full(stored: &Stored) -> bool {
+    stored.wrappings.len() >= MOST_WRAPPINGS
 }
 
 fn refused(error: DeliveryError) -> Refusal {
@@ -254,16 +279,17 @@ impl NewBundle {
             Some(stored) if !is_rewrapped(&stored.manifest, &manifest) => {
                 return Ok((Inserted::Other, stored, grants));
             }
-            // Attack: an old job repeats itself, and the record is of the wrapping that a rotation has ended.
-            Some(stored) if stored.evidence.iter().any(|record| record.sha256 == document.sha256) => {
+            Some(stored) if is_full(&stored) || stored.had(&manifest, &document.sha256) => {
                 return Ok((Inserted::Other, stored, grants));
             }
             former => former,
         };
-        if former.is_some() {
+        if let Some(former) = &former {
             event.0.action = "bundle.rewrap".to_owned();
+            name_keys(txn, key, &former.manifest.key_ref)?;
         }
         let event = audit::append(txn, event)?;
+        let wrapping = wrapping(&manifest, event.ts, &event.id);
         let about = About {
             tenant_id: &manifest.tenant_id,
             project_slug: &manifest.project_slug,
@@ -284,37 +310,98 @@ impl NewBundle {
         };
         let document = add(txn, document, &about)?;
         if let Some(mut stored) = former {
+            stored.wrappings = stored.wrappings();
+            stored.wrappings.push(wrapping);
             stored.manifest = manifest;
             stored.evidence.push(document);
             bundles.insert(key, written(&stored)?.as_slice())?;
+            let grants = grants_of(&txn.open_table(BY_GRANTEE)?, &txn.open_table(GRANTS)?, key)?;
             return Ok((Inserted::Same, stored, grants));
         }
-        let evidence = vec![document];
         let at = ulid::Ulid::generate().to_string();
-        let stored =
-            Stored { manifest, at: at.clone(), evidence, created_at: event.ts, audit_event_id: event.id };
+        let stored = Stored {
+            manifest,
+            wrappings: vec![wrapping],
+            at: at.clone(),
+            evidence: vec![document],
+            created_at: event.ts,
+            audit_event_id: event.id,
+        };
         bundles.insert(key, written(&stored)?.as_slice())?;
         txn.open_table(BY_TIME)?.insert(at.as_str(), key)?;
         Ok((Inserted::New, stored, Vec::new()))
     }
 }
 
+impl Stored {
+    /// Returns how it was wrapped: of a row without that, how it is.
+    fn wrappings(&self) -> Vec<Wrapping> {
+        match self.wrappings.as_slice() {
+            [] => {
+                let last = self.evidence.iter().rfind(|record| record.kind == DOCUMENT);
+                let (at, event) = last.map_or((self.created_at, &self.audit_event_id), |record| {
+                    (record.created_at, &record.audit_event_id)
+                });
+                vec![wrapping(&self.manifest, at, event)]
+            }
+            wrappings => wrappings.to_vec(),
+        }
+    }
+
+    /// Returns whether the wrapping of a manifest is or was on record, under whatever version of a key.
+    ///
+    /// Attack: an old job repeats itself, and the record is of the wrapping that a rotation has ended.
+    fn had(&self, manifest: &DeliveryManifest, document: &Sha256) -> bool {
+        let wrapped = manifest.key_provider.wrapped_key_sha256;
+        self.evidence.iter().any(|record| record.sha256 == *document)
+            || self.wrappings().iter().any(|it| it.wrapped_key_sha256 == wrapped)
+    }
+}
+
+fn wrapping(manifest: &DeliveryManifest, recorded_at: Timestamp, audit_event_id: &str) -> Wrapping {
+    Wrapping {
+        key_ref: manifest.key_ref.clone(),
+        wrapped_key_sha256: manifest.key_provider.wrapped_key_sha256,
+        recorded_at,
+        audit_event_id: audit_event_id.to_owned(),
+    }
+}
+
+/// Writes into the grants of a release that knew one key that they are on `key`, before there is another.
+fn name_keys(txn: &WriteTransaction, bundle: (&str, &str), key: &KeyRef) -> Result<(), StoreError> {
+    let mut grants = txn.open_table(GRANTS)?;
+    for mut grant in grants_of(&txn.open_table(BY_GRANTEE)?, &grants, bundle)? {
+        if grant.key_ref.is_none() {
+            grant.key_ref = Some(key.clone());
+            grants.insert(grant.id.as_str(), written(&grant)?.as_slice())?;
+        }
+    }
+    Ok(())
+}
+
 fn shown(stored: Stored, grants: Vec<Grant>, now: Timestamp) -> Bundle {
+    let key = &stored.manifest.key_ref;
     Bundle {
+        grants: grants.into_iter().map(|grant| as_of(grant, key, now)).collect(),
+        wrappings: stored.wrappings(),
         manifest: stored.manifest,
         status: "recorded".to_owned(),
-        grants: grants.into_iter().map(|grant| as_of(grant, now)).collect(),
         evidence: stored.evidence,
         created_at: stored.created_at,
         audit_event_id: stored.audit_event_id,
     }
 }
 
-/// Returns a grant with the status that it has now.
-fn as_of(mut grant: Grant, now: Timestamp) -> Grant {
-    if grant.status != GrantStatus::Revoked && grant.expires_at.is_some_and(|end| end <= now) {
-        grant.status = GrantStatus::Expired;
-    }
+/// Returns a grant with the status that it has now, where `key` is the one on record.
+fn as_of(mut grant: Grant, key: &KeyRef, now: Timestamp) -> Grant {
+    let own = grant.key_ref.get_or_insert_with(|| key.clone());
+    grant.status = match grant.status {
+        GrantStatus::Revoked => GrantStatus::Revoked,
+        _ if grant.expires_at.is_some_and(|end| end <= now) => GrantStatus::Expired,
+        // Attack: whoever reads that somebody may open it takes that for the delivery as it is wrapped now.
+        _ if !own.is_same_key(key) => GrantStatus::OtherKey,
+        status => status,
+    };
     grant
 }
 
@@ -375,20 +462,31 @@ fn grants(txn: &ReadTransaction, bundle: (&str, &str)) -> Result<Vec<Grant>, Sto
 fn grants_of(
     by_grantee: &impl ReadableTable<(&'static str, &'static str, &'static str), &'static str>,
     grants: &impl ReadableTable<&'static str, &'static [u8]>,
-    (tenant, bundle): (&str, &str),
+    bundle: (&str, &str),
 ) -> Result<Vec<Grant>, StoreError> {
-    let mut found: Vec<Grant> = Vec::new();
+    let rows = rows_of(by_grantee, grants, bundle)?;
+    let mut found: Vec<Grant> = rows.into_iter().map(|(_, grant)| grant).collect();
+    found.sort_by(|a, b| a.id.cmp(&b.id));
+    Ok(found)
+}
+
+/// Returns the grants of a delivery, each with what it is found by.
+fn rows_of(
+    by_grantee: &impl ReadableTable<(&'static str, &'static str, &'static str), &'static str>,
+    grants: &impl ReadableTable<&'static str, &'static [u8]>,
+    (tenant, bundle): (&str, &str),
+) -> Result<Vec<(String, Grant)>, StoreError> {
+    let mut found = Vec::new();
     for row in by_grantee.range((tenant, bundle, "")..)? {
         let (key, id) = row?;
-        let (its_tenant, its_bundle, _) = key.value();
+        let (its_tenant, its_bundle, slot) = key.value();
         if (its_tenant, its_bundle) != (tenant, bundle) {
             break;
         }
         if let Some(json) = grants.get(id.value())? {
-            found.push(parse(id.value(), json.value())?);
+            found.push((slot.to_owned(), parse(id.value(), json.value())?));
         }
     }
-    found.sort_by(|a, b| a.id.cmp(&b.id));
     Ok(found)
 }
 
@@ -489,10 +587,12 @@ async fn granted(
             format!("the delivery `{}` is not one for `{}`", wanted.bundle_id, wanted.customer_slug);
         return Err(Refusal::new(Code::CUSTOMER_MISMATCH, message));
     }
-    let provider = bundle.manifest.key_provider.provider;
+    let key = wanted.key_ref.as_ref().unwrap_or(&bundle.manifest.key_ref).clone();
+    event.0.target.key_ref = Some(key.clone());
+    let provider = key.provider();
     if let Some(done) = wanted.grant_materialization.as_ref().filter(|done| done.provider != provider) {
         let message = format!(
-            "the delivery's key is in {}, and the grant was made in {}",
+            "the key is in {}, and the grant was made in {}",
             provider.scheme(),
             done.provider.scheme()
         );
@@ -508,10 +608,12 @@ async fn granted(
     }
     let tenant = session.tenant_id.to_string();
     let event = event.clone();
-    let inserted = app.store.write(move |txn| insert_grant(txn, &tenant, wanted, event)).await?;
+    let on_record = bundle.manifest.key_ref;
+    let keys = (key, on_record.clone());
+    let inserted = app.store.write(move |txn| insert_grant(txn, &tenant, wanted, keys, event)).await?;
     match inserted {
-        (Inserted::New, grant) => Ok((StatusCode::CREATED, as_of(grant, now))),
-        (Inserted::Same, grant) => Ok((StatusCode::OK, as_of(grant, now))),
+        (Inserted::New, grant) => Ok((StatusCode::CREATED, as_of(grant, &on_record, now))),
+        (Inserted::Same, grant) => Ok((StatusCode::OK, as_of(grant, &on_record, now))),
         (Inserted::Other, grant) => {
             let message = format!("`{}` has a grant with other terms: {}", grant.grantee, grant.id);
             Err(Refusal::new(Code::GRANT_CONFLICT, message).hint("revoke it first, then grant anew"))
@@ -519,11 +621,14 @@ async fn granted(
     }
 }
 
+/// Finds what is of the caller's tenant and projects.
+fn of(app: &App, session: &Session) -> Filter {
+    Filter { tenant: Some(session.tenant_id.clone()), projects: Some(decide::projects(app, session)) }
+}
+
 /// Returns a delivery of the caller's, whose package the caller may publish.
 fn own(app: &App, session: &Session, id: &BundleId, event: &mut NewEvent) -> Answer<Bundle> {
-    let filter =
-        Filter { tenant: Some(session.tenant_id.clone()), projects: Some(decide::projects(app, session)) };
-    let bundle = find(app, &filter, id.as_str())?;
+    let bundle = find(app, &of(app, session), id.as_str())?;
     event.0.project_slug = Some(bundle.manifest.project_slug.clone());
     event.0.target.package_name = Some(bundle.manifest.package_name.clone());
     event.0.target.version = Some(bundle.manifest.version.clone());
@@ -531,21 +636,51 @@ fn own(app: &App, session: &Session, id: &BundleId, event: &mut NewEvent) -> Ans
     Ok(bundle)
 }
 
+/// Returns the manifest on record of a delivery of the caller's.
+pub(super) fn manifest(app: &App, session: &Session, id: &BundleId) -> Answer<DeliveryManifest> {
+    Ok(find(app, &of(app, session), id.as_str())?.manifest)
+}
+
+/// Adds documents to those about a delivery, within `txn`.
+pub(super) fn add_evidence(
+    txn: &WriteTransaction,
+    tenant: &TenantId,
+    id: &BundleId,
+    evidence: &[EvidenceRecord],
+) -> Result<(), StoreError> {
+    let key = (tenant.as_str(), id.as_str());
+    let mut bundles = txn.open_table(BUNDLES)?;
+    let stored = bundles.get(key)?.map(|json| json.value().to_owned());
+    let stored = stored.ok_or_else(|| StoreError::Corrupt(format!("no delivery {id}")))?;
+    let mut stored: Stored = parse(id.as_str(), &stored)?;
+    let new = evidence.iter().filter(|new| !stored.evidence.iter().any(|there| there.id == new.id));
+    let new: Vec<EvidenceRecord> = new.cloned().collect();
+    stored.evidence.extend(new);
+    bundles.insert(key, written(&stored)?.as_slice())?;
+    Ok(())
+}
+
+/// Records a grant on `key`: one that is there already is the same on the same key alone, which is the one `on_record` where it
+/// does not say.
 fn insert_grant(
     txn: &WriteTransaction,
     tenant: &str,
     wanted: GrantRequest,
+    (key, on_record): (KeyRef, KeyRef),
     event: NewEvent,
 ) -> Result<(Inserted, Grant), StoreError> {
-    let (bundle, grantee) = (wanted.bundle_id.to_string(), wanted.grantee.to_string());
-    let key = (tenant, bundle.as_str(), grantee.as_str());
+    let bundle = wanted.bundle_id.to_string();
     let mut by_grantee = txn.open_table(BY_GRANTEE)?;
     let mut grants = txn.open_table(GRANTS)?;
-    let there: Option<Grant> = match by_grantee.get(key)? {
-        Some(id) => grants.get(id.value())?.map(|json| parse(id.value(), json.value())).transpose()?,
-        None => None,
+    let rows = rows_of(&by_grantee, &grants, (tenant, &bundle))?;
+    let there = rows.into_iter().find(|(_, grant)| {
+        grant.grantee == wanted.grantee && grant.key_ref.as_ref().unwrap_or(&on_record).is_same_key(&key)
+    });
+    let (slot, there) = match there {
+        Some((slot, grant)) => (slot, Some(grant)),
+        None => (format!("{} {key}", wanted.grantee), None),
     };
-    let held = there.filter(|grant| as_of(grant.clone(), event.0.ts).status != GrantStatus::Expired);
+    let held = there.filter(|grant| as_of(grant.clone(), &key, event.0.ts).status != GrantStatus::Expired);
     if let Some(mut grant) = held.filter(|grant| grant.status != GrantStatus::Revoked) {
         if grant.expires_at != wanted.expires_at {
             return Ok((Inserted::Other, grant));
@@ -570,6 +705,7 @@ fn insert_grant(
         bundle_id: wanted.bundle_id.clone(),
         customer_slug: wanted.customer_slug,
         grantee: wanted.grantee,
+        key_ref: Some(key),
         status: if materialized { GrantStatus::Materialized } else { GrantStatus::Recorded },
         key_grant_ref: wanted.key_grant_ref,
         grant_materialization: wanted.grant_materialization,
@@ -579,7 +715,7 @@ fn insert_grant(
         audit_event_id: event.id,
     };
     grants.insert(grant.id.as_str(), written(&grant)?.as_slice())?;
-    by_grantee.insert(key, grant.id.as_str())?;
+    by_grantee.insert((tenant, bundle.as_str(), slot.as_str()), grant.id.as_str())?;
     Ok((Inserted::New, grant))
 }
 
@@ -618,7 +754,9 @@ async fn revoked(app: &App, headers: &HeaderMap, id: &str, event: &mut NewEvent)
     if !bundle.grants.iter().any(|it| it.id == grant.id) {
         return Err(not_found());
     }
-    let (id, event) = (grant.id.clone(), event.clone());
+    let key = bundle.manifest.key_ref;
+    event.0.target.key_ref = Some(grant.key_ref.clone().unwrap_or_else(|| key.clone()));
+    let (id, event, now) = (grant.id.clone(), event.clone(), app.now());
     Ok(app
         .store
         .write(move |txn| {
@@ -635,7 +773,7 @@ async fn revoked(app: &App, headers: &HeaderMap, id: &str, event: &mut NewEvent)
                 grant.audit_event_id = event.id;
                 grants.insert(id.as_str(), written(&grant)?.as_slice())?;
             }
-            Ok(grant)
+            Ok(as_of(grant, &key, now))
         })
         .await?)
 }

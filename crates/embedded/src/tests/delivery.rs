@@ -1,12 +1,19 @@
 //! Deliveries and grants: what is taken, what is refused, and who sees it.
 
+use std::path::Path;
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use protected_http::Response;
 use protected_model::{
-    api::delivery::{Bundle, DeliveryView, Grant, GrantStatus},
-    digest::Sha256,
+    api::{
+        delivery::{Bundle, DeliveryView, Grant, GrantStatus},
+        evidence::AttachmentResponse,
+    },
+    digest::{Integrity, Sha256},
     integrity::canonical,
     secret::AccessToken,
 };
+use redb::{Database, ReadableTable as _, TableDefinition};
 use serde_json::{Value, json};
 
 use super::service::{Service, refused};
@@ -42,6 +49,9 @@ fn manifest(id: &str, customer: &str) -> Value {
         "created_at": "2026-01-02T03:04:05Z",
     })
 }
+
+/// A change of a document that makes it another.
+type Change<'a> = &'a dyn Fn(&mut Value);
 
 fn grant(id: &str, customer: &str, grantee: &str) -> Value {
     json!({"bundle_id": id, "customer_slug": customer, "grantee": grantee})
@@ -94,9 +104,12 @@ async fn a_delivery_is_registered_granted_revoked_and_shown() {
     refused(&service.post(BUNDLES, &session, &body).await, 409, "bundle_conflict");
     let again: Bundle = read(&service.post(BUNDLES, &session, &rewrapped).await, 200);
     assert_eq!(again, newer);
-    let mut other = rewrapped.clone();
-    other["key_ref"] = "openbao://transit/other".into();
-    refused(&service.post(BUNDLES, &session, &other).await, 409, "bundle_conflict");
+    // Attack: the wrapping of now or of before, under another name of its key.
+    for former in [&rewrapped, &body] {
+        let mut other = former.clone();
+        other["key_ref"] = "openbao://transit/other".into();
+        refused(&service.post(BUNDLES, &session, &other).await, 409, "bundle_conflict");
+    }
 
     // Recorded first, then said to be done, then once more: one grant.
     let first: Grant = read(&service.post(GRANTS, &session, &grant("01JA", "globex", "ops")).await, 201);
@@ -139,11 +152,352 @@ async fn a_delivery_is_registered_granted_revoked_and_shown() {
 
     let actions: Vec<String> = service.events().await.into_iter().map(|event| event.action).collect();
     let count = |action: &str| actions.iter().filter(|it| it.as_str() == action).count();
-    // One delivery was refused as another one of the name, and one as a former wrapping.
-    assert_eq!((count("bundle.create"), count("bundle.rewrap")), (3, 1));
+    // Three were refused as a former wrapping.
+    assert_eq!((count("bundle.create"), count("bundle.rewrap")), (4, 1));
     assert_eq!((count("grant.create"), count("grant.revoke")), (6, 2));
     let event = service.last_event().await;
     assert_eq!(event.target.bundle_id.as_deref(), Some("01JA"));
+}
+
+/// The manifest with another wrapping, by the key of this reference.
+fn wrapped_by(mut body: Value, key: &str, fill: &str) -> Value {
+    let wrapped = fill.repeat(15);
+    body["key_ref"] = key.into();
+    body["key_provider"]["provider"] = key.split("://").next().into();
+    body["key_provider"]["wrapped_key"] = wrapped.as_str().into();
+    body["key_provider"]["wrapped_key_sha256"] = Sha256::of(&wrapped).to_string().into();
+    body
+}
+
+const AWS: &str = "aws-kms://arn:aws:kms:eu-central-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab";
+
+/// A grant says what opens the delivery as it is on record, and is kept when that is another key.
+#[tokio::test]
+async fn a_delivery_that_another_service_wrapped_keeps_what_was_before() {
+    let service = Service::start().await;
+    let session = service.session("release").await;
+    let (bao, google) = (
+        "openbao://transit/globex",
+        "gcp-kms://projects/acme-prod/locations/global/keyRings/r/cryptoKeys/globex",
+    );
+    let body = manifest("01JW", "globex");
+    read::<Bundle>(&service.post(BUNDLES, &session, &body).await, 201);
+    let asked = materialized(grant("01JW", "globex", "ops"));
+    let older: Grant = read(&service.post(GRANTS, &session, &asked).await, 201);
+    let given = older.key_ref.as_ref().map(ToString::to_string);
+    assert_eq!((given.as_deref(), older.status), (Some(bao), GrantStatus::Materialized));
+
+    // What is no reference, or is of another service than it says, stays out, and so does any other change.
+    let newer = wrapped_by(body.clone(), google, "newer");
+    let changes: [(&str, Change<'_>); 7] = [
+        ("raw_key_material", &|it| {
+            it["key_ref"] = "q83vASNFZ4mrze8BI0VniavN7wEjRWeJq83vASNFZ4k=".into();
+        }),
+        ("raw_key_material", &|it| {
+            let key = "q83vASNFZ4mrze8BI0VniavN7wEjRWeJq83vASNFZ4k=";
+            it["key_provider"]["wrapped_key"] = key.into();
+            it["key_provider"]["wrapped_key_sha256"] = Sha256::of(key).to_string().into();
+        }),
+        ("invalid_document", &|it| it["key_provider"]["provider"] = "openbao".into()),
+        ("invalid_document", &|it| it["key_provider"]["policy"] = "raw".into()),
+        ("bundle_conflict", &|it| {
+            it["key_provider"]["context"]["descriptor_sha256"] = Sha256::of("other").to_string().into();
+        }),
+        ("bundle_conflict", &|it| it["bundle"]["sha256"] = Sha256::of("other").to_string().into()),
+        ("bundle_conflict", &|it| it["bundle"]["uri"] = "deliveries/elsewhere/01JW".into()),
+    ];
+    for (code, change) in changes {
+        let mut bad = newer.clone();
+        change(&mut bad);
+        let status = if code == "bundle_conflict" { 409 } else { 422 };
+        refused(&service.post(BUNDLES, &session, &bad).await, status, code);
+    }
+    let shown: Bundle = read(&service.get(&format!("{BUNDLES}/01JW"), &session).await, 200);
+    assert_eq!((shown.wrappings.len(), &shown.grants[0]), (1, &older));
+
+    // A grant may come before the wrapping that it opens.
+    let mut early = materialized(grant("01JW", "globex", "serviceAccount:ops@acme.example"));
+    early["grant_materialization"]["provider"] = "gcp-kms".into();
+    refused(&service.post(GRANTS, &session, &early).await, 422, "invalid_document");
+    early["key_ref"] = google.into();
+    let early: Grant = read(&service.post(GRANTS, &session, &early).await, 201);
+    assert_eq!(early.status, GrantStatus::OtherKey);
+
+    let bundle: Bundle = read(&service.post(BUNDLES, &session, &newer).await, 200);
+    assert_eq!(serde_json::to_value(&bundle.manifest).expect("json"), newer);
+    let statuses = |bundle: &Bundle| bundle.grants.iter().map(|it| it.status).collect::<Vec<_>>();
+    assert_eq!(statuses(&bundle), [GrantStatus::OtherKey, GrantStatus::Materialized]);
+    let keys = |bundle: &Bundle| -> Vec<String> {
+        bundle.wrappings.iter().map(|it| it.key_ref.to_string()).collect()
+    };
+    assert_eq!((keys(&bundle), bundle.evidence.len()), (vec![bao.to_owned(), google.to_owned()], 2));
+    let event = service.last_event().await;
+    assert_eq!(event.action, "bundle.rewrap");
+    assert_eq!(event.target.key_ref.map(|key| key.to_string()).as_deref(), Some(google));
+    assert_eq!(bundle.wrappings[1].audit_event_id, event.id);
+    // Another version of a key is the same key: what was granted holds.
+    let version = wrapped_by(body.clone(), &format!("{google}/cryptoKeyVersions/2"), "third");
+    let bundle: Bundle = read(&service.post(BUNDLES, &session, &version).await, 200);
+    assert_eq!(statuses(&bundle), [GrantStatus::OtherKey, GrantStatus::Materialized]);
+    // Attack: each wrapping that was on record before, also under another version of its key.
+    refused(&service.post(BUNDLES, &session, &body).await, 409, "bundle_conflict");
+    refused(&service.post(BUNDLES, &session, &newer).await, 409, "bundle_conflict");
+    let mut renamed = newer.clone();
+    renamed["key_ref"] = format!("{google}/cryptoKeyVersions/1").into();
+    refused(&service.post(BUNDLES, &session, &renamed).await, 409, "bundle_conflict");
+
+    // The same grantee on another key is another grant, and neither is lost.
+    let second = wrapped_by(body.clone(), "openbao://transit/second", "fourth");
+    read::<Bundle>(&service.post(BUNDLES, &session, &second).await, 200);
+    let anew: Grant = read(&service.post(GRANTS, &session, &asked).await, 201);
+    assert_ne!(anew.id, older.id);
+    let again: Grant = read(&service.post(GRANTS, &session, &asked).await, 200);
+    assert_eq!(again, anew);
+    let gone: Grant = read(&delete(&service, &format!("{GRANTS}/{}", older.id), &session).await, 200);
+    assert_eq!(gone.status, GrantStatus::Revoked);
+    let event = service.last_event().await;
+    assert_eq!(event.target.key_ref.map(|key| key.to_string()).as_deref(), Some(bao));
+
+    // It is all there after a restart, and wrapped with the first key once more it is granted as it was.
+    let service = service.restart().await;
+    let session = service.session("release").await;
+    let first = wrapped_by(body, bao, "fifths");
+    let bundle: Bundle = read(&service.post(BUNDLES, &session, &first).await, 200);
+    let expected = [GrantStatus::Revoked, GrantStatus::OtherKey, GrantStatus::OtherKey];
+    assert_eq!((statuses(&bundle), bundle.wrappings.len()), (expected.to_vec(), 5));
+    let mut elsewhere = asked.clone();
+    elsewhere["key_ref"] = AWS.into();
+    refused(&service.post(GRANTS, &session, &elsewhere).await, 422, "invalid_document");
+    let view: DeliveryView = read(&service.get(VIEW, &session).await, 200);
+    assert_eq!(view.items[0], bundle);
+}
+
+/// Makes of what is stored what an older release would have left: no list of wrappings, and grants without a key.
+fn age(data: &Path) {
+    const BUNDLES: TableDefinition<'_, (&str, &str), &[u8]> = TableDefinition::new("delivery_bundles");
+    const GRANTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("delivery_grants");
+    const BY_GRANTEE: TableDefinition<'_, (&str, &str, &str), &str> =
+        TableDefinition::new("delivery_grants_by_grantee");
+    let without = |json: &[u8], member: &str| {
+        let mut value: Value = serde_json::from_slice(json).expect("json");
+        value.as_object_mut().expect("object").remove(member).expect(member);
+        serde_json::to_vec(&value).expect("json")
+    };
+    let database = Database::open(data.join("state.redb")).expect("database");
+    let txn = database.begin_write().expect("transaction");
+    {
+        let mut bundles = txn.open_table(BUNDLES).expect("table");
+        let older = without(bundles.get(("acme", "01JO")).expect("read").expect("row").value(), "wrappings");
+        bundles.insert(("acme", "01JO"), older.as_slice()).expect("written");
+        let mut by_grantee = txn.open_table(BY_GRANTEE).expect("table");
+        let slot = ("acme", "01JO", "ops openbao://transit/globex");
+        let id = by_grantee.remove(slot).expect("read").expect("row").value().to_owned();
+        by_grantee.insert(("acme", "01JO", "ops"), id.as_str()).expect("written");
+        let mut grants = txn.open_table(GRANTS).expect("table");
+        let older = without(grants.get(id.as_str()).expect("read").expect("row").value(), "key_ref");
+        grants.insert(id.as_str(), older.as_slice()).expect("written");
+    }
+    txn.commit().expect("committed");
+}
+
+#[tokio::test]
+async fn what_an_older_release_left_is_on_the_key_of_then() {
+    let service = Service::start().await;
+    let session = service.session("release").await;
+    let body = manifest("01JO", "globex");
+    read::<Bundle>(&service.post(BUNDLES, &session, &body).await, 201);
+    let bao = "openbao://transit/globex";
+    let newer = wrapped_by(body.clone(), bao, "newer");
+    let before: Bundle = read(&service.post(BUNDLES, &session, &newer).await, 200);
+    let asked = materialized(grant("01JO", "globex", "ops"));
+    let given: Grant = read(&service.post(GRANTS, &session, &asked).await, 201);
+    let service = service.restart_after(age).await;
+    let session = service.session("release").await;
+    let shown: Bundle = read(&service.get(&format!("{BUNDLES}/01JO"), &session).await, 200);
+    assert_eq!(shown.wrappings, before.wrappings[1..], "what it is, since when");
+    assert_eq!(shown.grants, std::slice::from_ref(&given));
+    let again: Grant = read(&service.post(GRANTS, &session, &asked).await, 200);
+    assert_eq!(again, given);
+    let mut early = materialized(grant("01JO", "globex", "ops"));
+    early["key_ref"] = "openbao://transit/next".into();
+    let early: Grant = read(&service.post(GRANTS, &session, &early).await, 201);
+    assert_ne!(early.id, given.id, "one on another key");
+    // With another key it is known which one that was.
+    let other = wrapped_by(body.clone(), AWS, "other");
+    let moved: Bundle = read(&service.post(BUNDLES, &session, &other).await, 200);
+    let grant = &moved.grants[0];
+    assert_eq!((&grant.id, &grant.key_ref, grant.status), (&given.id, &given.key_ref, GrantStatus::OtherKey));
+    for former in [&body, &newer] {
+        refused(&service.post(BUNDLES, &session, former).await, 409, "bundle_conflict");
+    }
+    let mut on_former = asked;
+    on_former["key_ref"] = bao.into();
+    let again: Grant = read(&service.post(GRANTS, &session, &on_former).await, 200);
+    assert_eq!(again.id, given.id);
+}
+
+const ATTACHMENTS: &str = "v1/evidence/attachments";
+const BUNDLE_TYPE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
+
+/// What is signed of the delivery of a manifest.
+fn statement(manifest: &Value) -> Value {
+    let mut predicate = json!({
+        "created_at": manifest["created_at"],
+        "descriptor_sha256": manifest["key_provider"]["context"]["descriptor_sha256"],
+    });
+    for member in ["bundle_id", "tenant_id", "project_slug", "customer_slug", "package_name", "version"] {
+        predicate[member] = manifest[member].clone();
+    }
+    json!({
+        "_type": "https://in-toto.io/Statement/v1",
+        "subject": [{"name": manifest["bundle_id"], "digest": {"sha256": manifest["bundle"]["sha256"]}}],
+        "predicateType": "https://protected-registry.dev/statements/delivery/v1",
+        "predicate": predicate,
+    })
+}
+
+/// A Sigstore bundle of a statement. Who signed it is for its readers to verify.
+fn bundle_of(statement: &Value) -> Value {
+    json!({
+        "mediaType": BUNDLE_TYPE,
+        "verificationMaterial": {"publicKey": {"hint": "one"}, "tlogEntries": []},
+        "dsseEnvelope": {
+            "payload": STANDARD.encode(statement.to_string()),
+            "payloadType": "application/vnd.in-toto+json",
+            "signatures": [{"sig": STANDARD.encode("signature")}],
+        },
+    })
+}
+
+fn attachment(manifest: &Value, bundle: &Value) -> Value {
+    let inline = bundle.to_string();
+    json!({
+        "project_slug": manifest["project_slug"], "package_name": manifest["package_name"],
+        "version": manifest["version"], "bundle_id": manifest["bundle_id"],
+        "documents": [{
+            "type": "sigstore-bundle", "media_type": BUNDLE_TYPE, "sha256": Sha256::of(&inline), "inline": inline,
+        }],
+    })
+}
+
+/// The signed statement over a delivery is evidence of it, once, and of no other.
+#[tokio::test]
+async fn the_signed_statement_is_evidence_of_its_delivery() {
+    let service = Service::start().await;
+    let session = service.session("release").await;
+    let body = manifest("01JS", "globex");
+    let wanted = attachment(&body, &bundle_of(&statement(&body)));
+    // Neither published nor built here: the delivery is what it is about, once it is on record.
+    refused(&service.post(ATTACHMENTS, &session, &wanted).await, 404, "not_found");
+    read::<Bundle>(&service.post(BUNDLES, &session, &body).await, 201);
+    let mut other = manifest("01JT", "globex");
+    other["bundle"]["sha256"] = Sha256::of("other").to_string().into();
+    read::<Bundle>(&service.post(BUNDLES, &session, &other).await, 201);
+
+    let said: [(&str, Change<'_>); 15] = [
+        ("subject", &|it| it["subject"] = statement(&other)["subject"].clone()),
+        ("subject", &|it| it["subject"][0]["name"] = "01JT".into()),
+        ("subject", &|it| it["subject"][0]["digest"]["sha256"] = Sha256::of("other").to_string().into()),
+        ("subject", &|it| it["subject"][0]["digest"] = json!({})),
+        ("subject", &|it| it["subject"][0]["digest"]["sha512"] = "00".repeat(64).into()),
+        ("subject", &|it| it["subject"] = json!([it["subject"][0], it["subject"][0]])),
+        ("subject", &|it| it["subject"] = json!([])),
+        ("format", &|it| it["_type"] = "https://in-toto.io/Statement/v2".into()),
+        ("format", &|it| it["more"] = 1.into()),
+        ("predicate", &|it| {
+            it["predicateType"] = "https://protected-registry.dev/statements/delivery-keys/v1".into();
+        }),
+        ("customer_slug", &|it| it["predicate"]["customer_slug"] = "initech".into()),
+        ("descriptor_sha256", &|it| {
+            it["predicate"]["descriptor_sha256"] = Sha256::of("other").to_string().into();
+        }),
+        ("created_at", &|it| it["predicate"]["created_at"] = "2026-01-02T03:04:06Z".into()),
+        ("delivery", &|it| it["predicate"] = json!({})),
+        ("version", &|it| it["predicate"]["version"] = "1.0.1".into()),
+    ];
+    for (check, change) in said {
+        let mut bad = statement(&body);
+        change(&mut bad);
+        let response = service.post(ATTACHMENTS, &session, &attachment(&body, &bundle_of(&bad))).await;
+        let problem = refused(&response, 422, "invalid_document");
+        assert!(problem.message().contains(check), "{check}: {}", problem.message());
+    }
+    let built: [Change<'_>; 7] = [
+        &|it| it["mediaType"] = "application/vnd.dev.sigstore.bundle+json;version=0.2".into(),
+        &|it| it["more"] = 1.into(),
+        &|it| it["dsseEnvelope"]["payloadType"] = "text/plain".into(),
+        &|it| it["dsseEnvelope"]["payload"] = "?".into(),
+        &|it| it["dsseEnvelope"]["signatures"] = json!([]),
+        &|it| it["verificationMaterial"] = json!({}),
+        &|it| {
+            it["messageSignature"] = json!({
+                "messageDigest": {"algorithm": "SHA2_256", "digest": STANDARD.encode([0; 32])},
+                "signature": STANDARD.encode("signature"),
+            });
+            it.as_object_mut().expect("object").remove("dsseEnvelope");
+        },
+    ];
+    for (number, change) in built.into_iter().enumerate() {
+        let mut bad = bundle_of(&statement(&body));
+        change(&mut bad);
+        let response = service.post(ATTACHMENTS, &session, &attachment(&body, &bad)).await;
+        assert_eq!(response.status, 422, "{number}: {}", String::from_utf8_lossy(response.body()));
+    }
+    let inline = statement(&body).to_string();
+    let asked: [(u16, &str, Change<'_>); 9] = [
+        (422, "invalid_document", &|it| it["integrity"] = Integrity::of("tarball").to_string().into()),
+        (422, "invalid_document", &|it| it["build_id"] = "01ARZ3NDEKTSV4RRFFQ69G5FAV".into()),
+        (422, "invalid_document", &|it| it["version"] = "1.0.1".into()),
+        (422, "invalid_document", &|it| it["documents"][0]["sha256"] = Sha256::of("x").to_string().into()),
+        (422, "invalid_document", &|it| it["documents"] = json!([])),
+        (422, "invalid_document", &|it| {
+            it["documents"][0] = json!({
+                "type": "provenance", "media_type": "application/vnd.in-toto+json",
+                "sha256": Sha256::of(&inline), "inline": inline,
+            });
+        }),
+        (404, "not_found", &|it| it["bundle_id"] = "01JX".into()),
+        (422, "invalid_document", &|it| it["bundle_id"] = "01JT".into()),
+        (403, "project_not_entitled", &|it| it["tenant_id"] = "rival".into()),
+    ];
+    for (status, code, change) in asked {
+        let mut bad = wanted.clone();
+        change(&mut bad);
+        refused(&service.post(ATTACHMENTS, &session, &bad).await, status, code);
+    }
+    let mut large = bundle_of(&statement(&body));
+    large["verificationMaterial"]["publicKey"]["hint"] = "x".repeat(256 << 10).into();
+    refused(&service.post(ATTACHMENTS, &session, &attachment(&body, &large)).await, 413, "too_large");
+    refused(&service.post(ATTACHMENTS, &service.person("member").await, &wanted).await, 403, "action_denied");
+    let shown: Bundle = read(&service.get(&format!("{BUNDLES}/01JS"), &session).await, 200);
+    assert_eq!(shown.evidence.len(), 1, "nothing of that is on record");
+
+    let made: AttachmentResponse = read(&service.post(ATTACHMENTS, &session, &wanted).await, 201);
+    let event = service.last_event().await;
+    assert_eq!((event.action.as_str(), event.target.bundle_id.as_deref()), ("evidence.attach", Some("01JS")));
+    assert_eq!(made.audit_event_id, event.id);
+    let again: AttachmentResponse = read(&service.post(ATTACHMENTS, &session, &wanted).await, 200);
+    assert_eq!(again, made);
+    let record = &made.evidence[0];
+    assert_eq!(
+        (record.subject.sha256.to_string(), record.subject.sha512),
+        (body["bundle"]["sha256"].as_str().expect("digest").to_owned(), None,)
+    );
+    let service = service.restart().await;
+    let session = service.session("release").await;
+    let shown: Bundle = read(&service.get(&format!("{BUNDLES}/01JS"), &session).await, 200);
+    assert_eq!(shown.evidence[1..], made.evidence);
+    let view: DeliveryView = read(&service.get(VIEW, &session).await, 200);
+    assert_eq!(view.items[1], shown);
+    assert_eq!(view.items[0].evidence.len(), 1, "the other delivery has none");
+    let content = service.get(&format!("v1/evidence/{}/content", record.id), &session).await;
+    assert_eq!(content.json::<Value>().expect("json"), bundle_of(&statement(&body)));
+    // Wrapped anew it is the same delivery: the statement stays, and is not kept twice.
+    read::<Bundle>(&service.post(BUNDLES, &session, &wrapped_by(body, AWS, "newer")).await, 200);
+    let again: AttachmentResponse = read(&service.post(ATTACHMENTS, &session, &wanted).await, 200);
+    assert_eq!(again.evidence, made.evidence);
+    let shown: Bundle = read(&service.get(&format!("{BUNDLES}/01JS"), &session).await, 200);
+    assert_eq!(shown.evidence.len(), 3);
 }
 
 #[tokio::test]
@@ -151,7 +505,7 @@ async fn what_looks_like_a_key_is_refused_and_not_repeated() {
     let service = Service::start().await;
     let session = service.session("release").await;
     let secret = "q83vASNFZ4mrze8BI0VniavN7wEjRWeJq83vASNFZ4k=";
-    let changes: [&dyn Fn(&mut Value); 8] = [
+    let changes: [Change<'_>; 8] = [
         &|body| body["key_ref"] = secret.into(),
         &|body| body["data_key"] = "anything".into(),
         &|body| body["note"] = json!({"deep": [secret]}),

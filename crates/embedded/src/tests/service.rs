@@ -287,6 +287,15 @@ impl Service {
         Self::start_in(folder, &text, ahead).await
     }
 
+    /// Starts again after its data folder was changed.
+    pub(super) async fn restart_after(self, change: impl FnOnce(&Path)) -> Self {
+        let text = configuration(self.folder.path()).replace("127.0.0.1:0", &self.url.authority());
+        let ahead = self.ahead_seconds.load(Ordering::SeqCst);
+        let folder = self.stop().await;
+        change(&folder.path().join("data"));
+        Self::start_in(folder, &text, ahead).await
+    }
+
     /// Ends it gracefully, and returns the folder that `data` is in.
     pub(super) async fn stop(self) -> Arc<tempfile::TempDir> {
         let _ = self.stop.send(());

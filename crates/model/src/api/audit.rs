@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::problem::Code;
 use crate::{
     digest::Sha256,
+    key_ref::KeyRef,
     name::{EntitlementSnapshotId, PackageName, ProjectSlug, TenantId},
     oci::{RepositoryAction, RepositoryName},
     version::PackageVersion,
@@ -119,6 +120,9 @@ pub struct Target {
     /// The delivery.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bundle_id: Option<String>,
+    /// The key that the delivery is wrapped with, or that the grant is on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_ref: Option<KeyRef>,
     /// The repositories of a Docker registry.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub repositories: Vec<RepositoryTarget>,

@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 use super::evidence::EvidenceRecord;
 use crate::{
     delivery::DeliveryManifest,
-    key_ref::{KeyProvider, looks_like_key_material},
+    digest::Sha256,
+    key_ref::{KeyProvider, KeyRef, looks_like_key_material},
     name::{BundleId, CustomerSlug},
     text::{shown, text},
 };
@@ -28,12 +29,29 @@ pub struct Bundle {
     pub manifest: DeliveryManifest,
     /// `recorded`.
     pub status: String,
-    /// The last grant of each grantee, oldest first, one that is over as well.
+    /// How its data key was wrapped, oldest first; the last is that of the manifest.
+    #[serde(default)]
+    pub wrappings: Vec<Wrapping>,
+    /// The last grant of each grantee on each key, oldest first, one that is over as well.
     pub grants: Vec<Grant>,
     /// Documents about it.
     pub evidence: Vec<EvidenceRecord>,
     /// When it was registered.
     pub created_at: Timestamp,
+    /// The audit event of that.
+    pub audit_event_id: String,
+}
+
+/// A wrapping of a delivery's data key that is or was on record. The wrapped key stands in the manifest of that time, which is
+/// evidence.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Wrapping {
+    /// The key that wrapped it.
+    pub key_ref: KeyRef,
+    /// Digest of the wrapped key.
+    pub wrapped_key_sha256: Sha256,
+    /// When it came on record.
+    pub recorded_at: Timestamp,
     /// The audit event of that.
     pub audit_event_id: String,
 }
@@ -58,6 +76,9 @@ pub struct GrantRequest {
     pub customer_slug: CustomerSlug,
     /// Who may open it, in the words of the key service: a policy, a role's ARN, a service account, an object id.
     pub grantee: Grantee,
+    /// The key that the grant is on; the one on record when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_ref: Option<KeyRef>,
     /// What the key service calls the grant, once it is there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key_grant_ref: Option<String>,
@@ -97,6 +118,9 @@ pub struct Grant {
     pub customer_slug: CustomerSlug,
     /// Who may open it.
     pub grantee: Grantee,
+    /// The key that it is on. Absent only from a FractalOps that does not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_ref: Option<KeyRef>,
     /// Whether it holds now.
     pub status: GrantStatus,
     /// What the key service calls it.
@@ -117,6 +141,23 @@ pub struct Grant {
     pub audit_event_id: String,
 }
 
+impl Grant {
+    /// Returns whether it is on this key, in any version. Where nothing says which key it is, what the key service did tells
+    /// at least which service.
+    pub fn is_on(&self, key: &KeyRef) -> bool {
+        match (&self.key_ref, &self.grant_materialization) {
+            (Some(own), _) => own.is_same_key(key),
+            (None, Some(done)) => done.provider == key.provider(),
+            (None, None) => true,
+        }
+    }
+
+    /// Returns whether the key service was told of it.
+    pub fn is_materialized(&self) -> bool {
+        self.status == GrantStatus::Materialized || self.grant_materialization.is_some()
+    }
+}
+
 /// Whether a grant holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -125,6 +166,9 @@ pub enum GrantStatus {
     Recorded,
     /// The key service lets the grantee unwrap.
     Materialized,
+    /// It is on another key than the one that the delivery is on record with: it opens what that key wrapped, and not the
+    /// delivery as it is now.
+    OtherKey,
     /// Its time is over.
     Expired,
     /// It was taken back.

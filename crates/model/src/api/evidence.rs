@@ -7,7 +7,7 @@ use crate::{
     claims::Publisher,
     digest::{Integrity, Sha256},
     integrity::canonical,
-    name::{PackageName, ProjectSlug, TenantId},
+    name::{BundleId, PackageName, ProjectSlug, TenantId},
     version::PackageVersion,
 };
 
@@ -115,6 +115,9 @@ pub struct AttachmentRequest {
     /// The build that they are about; must be the version's when present.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub build_id: Option<String>,
+    /// The delivery of the version that the documents are about, in place of the tarball: the signed statement over its bundle.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bundle_id: Option<BundleId>,
     /// The documents.
     pub documents: Vec<Document>,
 }
