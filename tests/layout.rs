@@ -1,4 +1,5 @@
-//! The floors drawn in crates/README.md, checked against Cargo's own view.
+//! The floors drawn in crates/README.md, checked against Cargo's own view, and what the files of a crate import of each
+//! other.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -3,6 +3,9 @@
 //! It decides who may do what ([`fractalops`]), stores packages and checks each request again ([`registry`]), hands
 //! out the tokens of a Docker registry ([`oci`]), and can imitate CI platforms' issuers for demos and tests. Nothing
 //! here is a client of either service: what crosses the wire is defined in `protected-model` and pinned there.
+//!
+//! What every handler shares is in [`app`], which knows what it is made of and no handler. The handlers are above it;
+//! [`server`] and the OpenAPI document are on top, and alone know all of them.
 
 mod app;
 mod audit;
