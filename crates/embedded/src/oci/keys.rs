@@ -242,6 +242,8 @@ mod tests {
         assert_eq!(file.matches("pkcs8").count(), 2, "the root's and the one that signs");
         let third = OciKeys::load_or_create(&folder, at("2026-06-01T00:00:00Z")).expect("keys");
         assert_eq!(ids(&third, at("2026-06-01T00:00:00Z")).len(), 2, "the first one is forgotten");
+        let file = fs::read_to_string(folder.join(FILE)).expect("file");
+        assert_eq!(file.matches("\"until\"").count(), 1, "in the file too");
     }
 
     /// Otherwise a registry whose clock is a minute behind would refuse each new key.

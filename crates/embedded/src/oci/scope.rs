@@ -130,3 +130,76 @@ fn is_over(oci: &Oci, licence: &Licence, now: Timestamp) -> Answer<()> {
         _ => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: &str = "2026-01-01T00:00:00Z";
+
+    /// Two plans, of which the first lets pull and the second pull and push.
+    fn plans() -> [Plan; 2] {
+        ["[\"pull\"]", "[\"pull\", \"push\"]"].map(|actions| {
+            let text = format!(
+                "id = \"plan\"\ntenant_id = \"acme\"\nproject_slug = \"core\"\nrepositories = [{{below = \"acme/core\", actions = {actions}}}]"
+            );
+            toml::from_str(&text).expect("plan")
+        })
+    }
+
+    fn licence(id: &str, until: Option<&str>) -> Licence {
+        let until = until.map_or_else(String::new, |until| format!("until = \"{until}\""));
+        toml::from_str(&format!("id = \"{id}\"\nplan = \"plan\"\nholders = []\n{until}")).expect("licence")
+    }
+
+    /// Decides about one repository: by which licence, until when, and what is granted; or which refusal.
+    fn decided(held: &[(&Licence, &Plan)], scope: &str) -> Result<(String, Option<String>, usize), String> {
+        let oci: Oci = toml::from_str("service = \"r\"\nrevoked_licences = [\"gone\"]").expect("oci");
+        let asked = asked(scope).expect("scope");
+        let decided = decide(&oci, held, asked, NOW.parse().expect("time"));
+        let decided = decided.map_err(|refusal| refusal.code().as_str().to_owned())?;
+        let until = decided.until.map(|until| until.to_string());
+        Ok((decided.by.0.id.clone(), until, decided.repositories[0].granted.len()))
+    }
+
+    #[test]
+    fn the_first_licence_that_ends_ends_the_token_and_the_first_that_grants_is_named() {
+        let [reads, writes] = &plans();
+        let (short, long) = ("2026-01-01T00:01:00Z", "2026-01-01T00:02:00Z");
+        let (a, b, c) = (licence("a", Some(short)), licence("b", Some(long)), licence("c", None));
+        let scope = "repository:acme/core/app:pull,push";
+        for (held, by) in [
+            ([(&a, reads), (&b, writes)], "a"),
+            ([(&b, reads), (&a, writes)], "b"),
+            ([(&a, writes), (&c, reads)], "a"),
+        ] {
+            assert_eq!(decided(&held, scope), Ok((by.to_owned(), Some(short.to_owned()), 2)), "{by}");
+        }
+        // What grants nothing of it ends nothing.
+        assert_eq!(
+            decided(&[(&a, reads), (&c, writes)], "repository:acme/core/app:push"),
+            Ok(("c".to_owned(), None, 1))
+        );
+        assert_eq!(decided(&[(&a, reads)], "repository:acme/other/app:pull"), Ok(("a".to_owned(), None, 0)));
+    }
+
+    #[test]
+    fn a_licence_that_is_over_is_told_where_it_would_have_given_more() {
+        let [reads, writes] = &plans();
+        let (live, over, gone) = (licence("live", None), licence("over", Some(NOW)), licence("gone", None));
+        let (pull, push) = ("repository:acme/core/app:pull", "repository:acme/core/app:pull,push");
+        let told = |code: &str| Err(code.to_owned());
+        for (old, code) in [(&over, "licence_expired"), (&gone, "licence_revoked")] {
+            assert_eq!(decided(&[(&live, reads), (old, writes)], push), told(code));
+            assert_eq!(decided(&[(old, writes), (&live, reads)], pull), Ok(("live".to_owned(), None, 1)));
+            assert_eq!(decided(&[(old, reads)], pull), told(code));
+            // Nobody is told of a licence that would not have helped; who has no other one is.
+            assert_eq!(
+                decided(&[(&live, reads), (old, writes)], "repository:acme/x:pull"),
+                Ok(("live".to_owned(), None, 0))
+            );
+            assert_eq!(decided(&[(old, writes)], "repository:acme/x:pull"), told(code));
+        }
+        assert_eq!(decided(&[], pull), told("no_licence"));
+    }
+}
