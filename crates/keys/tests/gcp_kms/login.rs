@@ -311,6 +311,10 @@ async fn a_credential_file_sends_nothing_elsewhere() {
         key.file(EMAIL, &format!("{elsewhere}/token")),
         key.file(EMAIL, "https://oauth2.googleapis.com.evil.example/token"),
         key.file(EMAIL, "https://oauth2.googleapis.com/token@evil.example"),
+        // Where the environment says that it is, by its letters.
+        key.file(EMAIL, &format!("{}/token.evil.example", world.fake.url())),
+        key.file(EMAIL, &format!("{}/token@evil.example", world.fake.url())),
+        set("token_url", &format!("{}/v1/token/elsewhere", world.fake.url())),
         set("token_url", &format!("{elsewhere}/v1/token")),
         set("token_url", "https://sts.googleapis.com.evil.example/v1/token"),
         set("token_url", "https://sts.googleapis.com@evil.example/v1/token"),

@@ -217,6 +217,19 @@ async fn the_checksums_of_what_is_sent_are_right_and_compared() {
         assert_eq!(answer.status, 400, "{field}");
         assert!(String::from_utf8_lossy(answer.body()).contains("checksum"), "{field}");
     }
+    // That is told as what it is, and not as a delivery for another key.
+    let wrapped = service.wrap(&data_key(), &context("one")).await.expect("wrapped");
+    for (message, is_refused) in [
+        ("Decryption failed: the ciphertext is invalid.", true),
+        ("The checksum in field ciphertext_crc32c did not match the data in field ciphertext.", false),
+    ] {
+        world.fake.tamper(move |_, answer| {
+            answer.status = 400;
+            answer.body = json!({"error": {"status": "INVALID_ARGUMENT", "message": message}});
+        });
+        let error = service.unwrap(&wrapped.text, &context("one")).await.expect_err(message);
+        assert_eq!(matches!(error, KeyError::Refused(_)), is_refused, "{error}");
+    }
 }
 
 #[tokio::test]
