@@ -384,7 +384,7 @@ impl KeyService for WrappingKey {
 
     async fn grant(&self, terms: &GrantTerms<'_>) -> Result<GrantMaterialization, KeyError> {
         let entity = self.entity(terms.grantee).await?;
-        let name = grant_name(terms.bundle, terms.grantee, Some(&self.service.reference));
+        let [name, _] = self.grant_names(terms.bundle, terms.grantee, terms.context);
         self.allow(&name, terms).await?;
         let group = json!({
             "policies": [name],
@@ -395,7 +395,7 @@ impl KeyService for WrappingKey {
         Ok(materialized(&self.service.reference, "sys/policies/acl", name, terms.now))
     }
 
-    async fn grants(&self, bundle: &BundleId, _: &KeyContext) -> Result<Vec<FoundGrant>, KeyError> {
+    async fn grants(&self, bundle: &BundleId, context: &KeyContext) -> Result<Vec<FoundGrant>, KeyError> {
         #[derive(Deserialize)]
         struct Policies {
             keys: Vec<String>,
@@ -406,11 +406,11 @@ impl KeyService for WrappingKey {
         let prefix = grant_prefix(bundle);
         let mut found = Vec::new();
         for name in policies.keys.into_iter().filter(|name| name.starts_with(&prefix)) {
-            let Some(policy) = self.policy(&name).await? else { continue };
+            let Some(policy) = self.policy(&name, context).await? else { continue };
             let group: Option<Group> = self.service.find(&group_path(&name)).await?;
             let grantee = group.and_then(|group| group.metadata?.grantee?.parse().ok());
             // Another bundle may have a name that goes on where this one's ends.
-            let is_its = |grantee: &Grantee| self.grant_names(bundle, grantee).contains(&name);
+            let is_its = |grantee: &Grantee| self.grant_names(bundle, grantee, context).contains(&name);
             let other = grantee.as_ref().is_some_and(|grantee| !is_its(grantee));
             if !other {
                 found.push(FoundGrant { reference: name, grantee, expires_at: policy.expiration });
@@ -420,9 +420,9 @@ impl KeyService for WrappingKey {
     }
 
     async fn revoke(&self, terms: &GrantTerms<'_>) -> Result<Revoked, KeyError> {
-        let [name, former] = self.grant_names(terms.bundle, terms.grantee);
+        let [name, former] = self.grant_names(terms.bundle, terms.grantee, terms.context);
         let mut was = self.take_back(&name).await?;
-        if self.policy(&former).await?.is_some() {
+        if self.policy(&former, terms.context).await?.is_some() {
             was |= self.take_back(&former).await?;
         }
         // Every other grant is for another context; what other policies an entity has nobody can list.
@@ -469,29 +469,36 @@ fn grant_prefix(bundle: &BundleId) -> String {
 }
 
 /// Names policy and group of a grant. The service knows no capitals in the names of policies, so that the digest
-/// tells apart what differs in them alone. A delivery that is wrapped with another key has other grants on that one.
-fn grant_name(bundle: &BundleId, grantee: &Grantee, key: Option<&KeyRef>) -> String {
-    let key = key.map(|key| format!("\0{}", key.path())).unwrap_or_default();
-    let digest = Sha256::of(format!("{bundle}\0{grantee}{key}")).to_string();
+/// tells apart what differs in them alone.
+fn grant_name(bundle: &BundleId, grantee: &Grantee, more: &str) -> String {
+    let digest = Sha256::of(format!("{bundle}\0{grantee}{more}")).to_string();
     format!("{}{}", grant_prefix(bundle), &digest[..16])
 }
 
 impl WrappingKey {
     /// Returns what the grant of a grantee is called, and what an older release called it, which knew one key.
-    fn grant_names(&self, bundle: &BundleId, grantee: &Grantee) -> [String; 2] {
-        [Some(&self.service.reference), None].map(|key| grant_name(bundle, grantee, key))
+    ///
+    /// Attack: a delivery of another tenant that has the same id, or the same one wrapped with another key: its grant would take
+    /// the place of this one.
+    fn grant_names(&self, bundle: &BundleId, grantee: &Grantee, context: &KeyContext) -> [String; 2] {
+        let more = format!("\0{}\0{}", self.service.reference.path(), transit_context(context));
+        [&*more, ""].map(|more| grant_name(bundle, grantee, more))
     }
 
-    /// Returns what starts every policy of a grant on this key.
-    fn path_of_policy(&self) -> String {
+    /// Returns the policy that lets its holders unwrap one data key, wrapped with this key.
+    fn policy_text(&self, context: &KeyContext) -> String {
         let (mount, key) = parts(&self.service.reference);
-        format!("path \"{mount}/decrypt/{key}\" ")
+        // Attack: without `required_parameters` a request that names no context would pass the policy.
+        format!(
+            "path \"{mount}/decrypt/{key}\" {{ capabilities=[\"update\"] allowed_parameters={{\"ciphertext\"=[] \"context\"=[\"{}\"]}} required_parameters=[\"context\"] }}",
+            transit_context(context)
+        )
     }
 
-    /// Finds the policy of this name, if it is one of a grant on this key.
-    async fn policy(&self, name: &str) -> Result<Option<Policy>, KeyError> {
+    /// Finds the policy of this name, if it is one of a grant on this key and of this delivery.
+    async fn policy(&self, name: &str, context: &KeyContext) -> Result<Option<Policy>, KeyError> {
         let found: Option<Policy> = self.service.find(&policy_path(name)).await?;
-        Ok(found.filter(|policy| policy.policy.starts_with(&self.path_of_policy())))
+        Ok(found.filter(|found| found.policy == self.policy_text(context)))
     }
 
     /// Deletes what makes up a grant, and returns whether there was any of it.
@@ -520,12 +527,7 @@ impl WrappingKey {
 
     /// Writes the policy, unless it is there as it has to be.
     async fn allow(&self, name: &str, terms: &GrantTerms<'_>) -> Result<(), KeyError> {
-        // Attack: without `required_parameters` a request that names no context would pass the policy.
-        let policy = format!(
-            "{}{{ capabilities=[\"update\"] allowed_parameters={{\"ciphertext\"=[] \"context\"=[\"{}\"]}} required_parameters=[\"context\"] }}",
-            self.path_of_policy(),
-            transit_context(terms.context)
-        );
+        let policy = self.policy_text(terms.context);
         let mut again = true;
         loop {
             let found: Option<Policy> = self.service.find(&policy_path(name)).await?;

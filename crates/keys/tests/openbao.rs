@@ -326,6 +326,17 @@ async fn grants_on_two_keys_are_two() {
     assert!(former.revoke(&wanted).await.expect("revoked").was);
     assert!(globex.unwrap(&first, &one).await.is_err() && at_next.unwrap(&second, &one).await.is_ok());
 
+    // Attack: another tenant's delivery of the same id, for the same customer, takes the place of this one.
+    let other = context("two");
+    let third = former.wrap(&key, &other).await.expect("wrapped").text;
+    former.grant(&wanted).await.expect("granted");
+    former.grant(&terms(&bundle, &other, &grantee, None)).await.expect("granted");
+    assert!(globex.unwrap(&first, &one).await.is_ok() && globex.unwrap(&third, &other).await.is_ok());
+    assert_eq!(former.grants(&bundle, &one).await.expect("found").len(), 1);
+    assert!(former.revoke(&terms(&bundle, &other, &grantee, None)).await.expect("revoked").was);
+    assert!(globex.unwrap(&first, &one).await.is_ok() && globex.unwrap(&third, &other).await.is_err());
+    assert!(former.grants(&bundle, &other).await.expect("found").is_empty());
+
     // One that an older release gave, whose name tells no key: it is found and taken back on its key alone.
     let digest = Sha256::of("01JA\0globex").to_string();
     let older = format!("delivery-01ja-{}", &digest[..16]);
