@@ -8,6 +8,8 @@ use std::{
     fs,
     io::{self, Read, Write},
     path::{Path, PathBuf},
+    sync::mpsc::{self, Receiver, Sender},
+    thread,
 };
 
 use protected_model::{
@@ -68,16 +70,74 @@ fn header(content: &Content) -> [u8; RECORD as usize] {
     *header.as_bytes()
 }
 
+/// How much goes at once from the thread that reads to the one that compresses, and how often before that is waited for.
+const PIECE: usize = 1 << 17;
+const PIECES: usize = 4;
+
 /// Packs the files of a descriptor, in its order, and holds each against it.
+///
+/// A thread of its own reads and digests them, so that compressing, which is one chain, does not wait for that.
 ///
 /// # Errors
 /// When a file cannot be read or is not the one that was listed, or the archive cannot be written.
 pub fn pack<R: Read>(
     contents: &[Content],
-    mut open: impl FnMut(&ContentPath) -> io::Result<R>,
+    open: impl FnMut(&ContentPath) -> io::Result<R> + Send,
     archive: impl Write,
 ) -> Result<(), ArchiveError> {
-    let mut out = zstd::Encoder::new(archive, LEVEL).map_err(ArchiveError::Write)?;
+    let (full, filled) = mpsc::channel();
+    let (empty, emptied) = mpsc::sync_channel(PIECES);
+    let mut tar = Pieces { filling: Vec::with_capacity(PIECE), full, emptied };
+    // What ends here is dropped before the thread is waited for, which ends with it.
+    thread::scope(move |scope| {
+        let reading = scope.spawn(move || read(contents, open, &mut tar));
+        let mut out = zstd::Encoder::new(archive, LEVEL).map_err(ArchiveError::Write)?;
+        for _ in 1..PIECES {
+            let _ = empty.send(Vec::with_capacity(PIECE));
+        }
+        for mut piece in filled {
+            out.write_all(&piece).map_err(ArchiveError::Write)?;
+            piece.clear();
+            // The last are taken by nobody.
+            let _ = empty.send(piece);
+        }
+        // What ends early is no archive.
+        reading.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        out.finish().and_then(|mut archive| archive.flush()).map_err(ArchiveError::Write)
+    })
+}
+
+/// Bytes on their way to another thread.
+struct Pieces {
+    filling: Vec<u8>,
+    full: Sender<Vec<u8>>,
+    emptied: Receiver<Vec<u8>>,
+}
+
+impl Write for Pieces {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = bytes.len().min(PIECE - self.filling.len());
+        self.filling.extend_from_slice(&bytes[..count]);
+        if self.filling.len() == PIECE {
+            self.flush()?;
+        }
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        // Nobody takes it any more, and says himself why.
+        let gone = || io::Error::from(io::ErrorKind::BrokenPipe);
+        let next = self.emptied.recv().map_err(|_| gone())?;
+        self.full.send(std::mem::replace(&mut self.filling, next)).map_err(|_| gone())
+    }
+}
+
+/// Reads what is packed, as tar.
+fn read<R: Read>(
+    contents: &[Content],
+    mut open: impl FnMut(&ContentPath) -> io::Result<R>,
+    out: &mut impl Write,
+) -> Result<(), ArchiveError> {
     let mut buffer = vec![0; 1 << 16];
     for content in contents {
         let source = |error| ArchiveError::Source(content.path.clone(), error);
@@ -101,8 +161,7 @@ pub fn pack<R: Read>(
         }
         out.write_all(&[0; RECORD as usize][..padding(size)]).map_err(ArchiveError::Write)?;
     }
-    out.write_all(&[0; 2 * RECORD as usize]).map_err(ArchiveError::Write)?;
-    out.finish().and_then(|mut archive| archive.flush()).map_err(ArchiveError::Write)
+    out.write_all(&[0; 2 * RECORD as usize]).and_then(|()| out.flush()).map_err(ArchiveError::Write)
 }
 
 /// How many bytes fill the last record of a file.

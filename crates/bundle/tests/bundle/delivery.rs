@@ -17,14 +17,14 @@ use protected_bundle::{
     },
 };
 use protected_model::{
-    delivery::{ARTIFACT_TYPE, CONTENT, Content, DESCRIPTOR, DeliveryError, Descriptor, KEYS},
+    delivery::{ARTIFACT_TYPE, CONTENT, Content, ContentPath, DESCRIPTOR, DeliveryError, Descriptor, KEYS},
     digest::Sha256,
     integrity::canonical,
     key_ref::KeyProvider,
 };
 use serde_json::Value;
 
-use crate::sample::{contents, descriptor, files, key, keys, opened, packed, tree, unpacked, written};
+use crate::sample::{contents, descriptor, files, key, keys, noise, opened, packed, tree, unpacked, written};
 
 #[test]
 fn an_archive_comes_back_whole_and_is_one_for_every_tool() {
@@ -85,6 +85,32 @@ fn a_file_that_is_not_the_listed_one_is_not_packed() {
     assert!(matches!(packed(&grown, &listed), Err(ArchiveError::Changed(_))));
     let missing = archive::pack(&listed, |_| Err::<&[u8], _>(io::ErrorKind::NotFound.into()), Vec::new());
     assert!(matches!(missing, Err(ArchiveError::Source(..))));
+}
+
+/// Who reads and who compresses are two threads: the bytes are those of one, and neither waits for the other for ever.
+#[test]
+fn an_archive_is_packed_by_two_threads_as_by_one() {
+    struct Full;
+    impl io::Write for Full {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::StorageFull.into())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut files = files();
+    files.insert("core-1.2.3.tgz", noise(2_000_000));
+    let mut listed = contents(&files);
+    let archive = packed(&files, &listed).expect("packed");
+    let tar = zstd::decode_all(&archive[..]).expect("frame");
+    assert!(tar.len() > 2_000_000 && archive == zstd::encode_all(&tar[..], 3).expect("frame"));
+    let open = |path: &ContentPath| Ok(&files[path.as_str()][..]);
+    let full = archive::pack(&listed, open, Full);
+    assert!(matches!(full, Err(ArchiveError::Write(error)) if error.kind() == io::ErrorKind::StorageFull));
+    // The first file is long compressed when another turns out to be none of the listed ones.
+    listed[3].sha256 = Sha256::of("other");
+    assert!(matches!(archive::pack(&listed, open, io::sink()), Err(ArchiveError::Changed(_))));
 }
 
 /// Whatever stands in the archive but what the descriptor says: nothing appears, and nothing stays.

@@ -26,7 +26,7 @@ pub(crate) fn files() -> Files {
     ])
 }
 
-fn noise(length: usize) -> Vec<u8> {
+pub(crate) fn noise(length: usize) -> Vec<u8> {
     let numbers = std::iter::successors(Some(1_u64), |number| {
         Some(number.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407))
     });
