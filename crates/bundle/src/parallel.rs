@@ -52,6 +52,26 @@ struct Batch {
 }
 
 impl Batch {
+    /// Makes room for so many chunks. What is in it is sealed: where it lay before is not wiped.
+    fn make_room(&mut self, chunks: usize) {
+        if self.bytes.len() < chunks * SEALED {
+            self.bytes.resize(chunks * SEALED, 0);
+        }
+    }
+
+    /// Reads as many chunks as there are, and returns how many bytes they have. What is small gets by with little room.
+    fn read(&mut self, sealed: &mut impl Read) -> Result<usize, OpenError> {
+        let mut read = 0;
+        for chunks in [1, 4, BATCH] {
+            self.make_room(chunks);
+            read += fill(sealed, &mut self.bytes[read..])?;
+            if read < self.bytes.len() {
+                break;
+            }
+        }
+        Ok(read)
+    }
+
     /// The chunks, each with its number in the message.
     fn chunks(&mut self) -> impl Iterator<Item = (u64, &mut [u8])> {
         (self.number * BATCH as u64..).zip(self.bytes[..self.length].chunks_mut(SEALED))
@@ -143,10 +163,6 @@ impl Track {
         let slot = self.slot(number);
         let mut batch = self.slots[slot].batch.take()?;
         batch.number = number;
-        if batch.bytes.is_empty() {
-            // What is small gets by with one.
-            batch.bytes = Zeroizing::new(vec![0; BATCH * SEALED]);
-        }
         self.taken[step as usize] += 1;
         self.busy[step as usize] = matches!(step, Step::Digest | Step::Transfer);
         Some(batch)
@@ -352,7 +368,15 @@ impl<W: Write + Send + 'static> ParallelSealer<W> {
         let digest = Mutex::new(Sha256::new_with_prefix(header));
         let sealed = Mutex::new(Sealed { to: sealed, bytes: HEADER as u64 });
         let crew = Crew::new(Sealing { message, digest, sealed, fault: Mutex::new(None) }, threads);
-        Ok(Self { filling: crew.next(), filled: 0, plain_bytes: 0, crew })
+        let mut sealer = Self { filling: None, filled: 0, plain_bytes: 0, crew };
+        sealer.fill_next();
+        Ok(sealer)
+    }
+
+    /// Fills the next batch, once there is one. It has all its room before anything clear is in it.
+    fn fill_next(&mut self) {
+        self.filling = self.crew.next();
+        self.filling.iter_mut().for_each(|batch| batch.make_room(BATCH));
     }
 
     /// Seals the last chunk, waits for all of it, and returns the writer beneath, flushed.
@@ -394,7 +418,7 @@ impl<W: Write + Send + 'static> ParallelSealer<W> {
                 self.filled = 0;
                 if batch.length == BATCH * SEALED {
                     self.filling.take().into_iter().for_each(|full| self.crew.pass(full));
-                    self.filling = self.crew.next();
+                    self.fill_next();
                 }
             }
         }
@@ -441,7 +465,7 @@ impl Work for Opening {
             Step::Call => {}
             Step::Transfer => {
                 let Ok(mut sealed) = self.sealed.lock() else { return Then::Over };
-                let read = fill(&mut *sealed, &mut batch.bytes);
+                let read = batch.read(&mut *sealed);
                 (batch.length, batch.fault) = read.map_or_else(|error| (0, Some(error)), |read| (read, None));
                 // A full batch is never the last: the last chunk is shorter than the others.
                 if batch.length < BATCH * SEALED {
@@ -503,17 +527,15 @@ impl ParallelOpener {
         Ok(Self { crew, current: None, at: 0, plain_bytes: 0, state: State::Open })
     }
 
-    /// Returns what the whole message is, once its end was read.
+    /// Waits for the threads, and returns what the whole message is, once its end was read.
     ///
     /// # Errors
     /// [`OpenError::Truncated`] when the end was not read.
     pub fn finish(self) -> Result<Whole, OpenError> {
         let Self { crew, plain_bytes, state, .. } = self;
         // What was opened was digested before.
-        let digested = match state {
-            State::Ended => crew.end().and_then(|opening| opening.digest.into_inner().ok()),
-            _ => None,
-        };
+        let opening = crew.end().filter(|_| state == State::Ended);
+        let digested = opening.and_then(|opening| opening.digest.into_inner().ok());
         let Some(Digested { digest, bytes }) = digested else {
             return Err(OpenError::Truncated(plain_bytes / CHUNK as u64));
         };
