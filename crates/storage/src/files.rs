@@ -1,6 +1,12 @@
 //! A delivery as files in a store of files: what is written in which order, and what is believed of what is read.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    fs::File,
+    io::{self, Write as _},
+    panic::resume_unwind,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -12,7 +18,7 @@ use protected_bundle::layout::{
 };
 use protected_model::{digest::Sha256, name::BundleId};
 use sha2::Digest as _;
-use tokio::io::AsyncWriteExt as _;
+use tokio::task::JoinHandle;
 
 use crate::{Address, AreaRef, DeliveryRef, Progress, StorageError, Stored, Watch, blocking, source::Source};
 
@@ -367,15 +373,37 @@ fn lost(reference: &DeliveryRef, name: &str) -> StorageError {
     StorageError::Bad { delivery: reference.clone().into(), source: Box::new(source) }
 }
 
+/// How much of a large blob comes before it is written, while as much is being written.
+const PIECE: usize = 1 << 20;
+
 /// A large blob that comes.
 pub(crate) struct Sink<'a> {
-    file: tokio::fs::File,
-    place: std::path::PathBuf,
-    digest: sha2::Sha256,
+    /// What came and is not being written yet.
+    came: Vec<u8>,
+    /// Nothing behind a failure.
+    writing: Option<JoinHandle<io::Result<Written>>>,
+    place: PathBuf,
     pub(crate) done: u64,
     reference: &'a DeliveryRef,
     blob: &'a Blob,
     watch: Watch<'a>,
+}
+
+/// The beginning of a blob, as far as it is written.
+struct Written {
+    file: File,
+    digest: sha2::Sha256,
+    /// To be filled again: memory that goes to and fro between threads is not made anew for each piece.
+    empty: Vec<u8>,
+}
+
+impl Written {
+    fn write(mut self, mut piece: Vec<u8>) -> io::Result<Self> {
+        self.file.write_all(&piece)?;
+        self.digest.update(&piece);
+        piece.clear();
+        Ok(Self { empty: piece, ..self })
+    }
 }
 
 impl<'a> Sink<'a> {
@@ -387,8 +415,9 @@ impl<'a> Sink<'a> {
     ) -> Result<Self, StorageError> {
         let (from, wanted) = (receiver.clone(), blob.clone());
         let (file, place) = blocking(move || from.blob(&wanted)).await?;
-        let file = tokio::fs::File::from_std(file);
-        Ok(Self { file, place, digest: sha2::Sha256::new(), done: 0, reference, blob, watch })
+        let written = Written { file, digest: sha2::Sha256::new(), empty: Vec::with_capacity(PIECE) };
+        let writing = Some(tokio::task::spawn_blocking(|| Ok(written)));
+        Ok(Self { came: Vec::with_capacity(PIECE), writing, place, done: 0, reference, blob, watch })
     }
 
     /// Writes what comes, as far as it comes, and never more than the blob has.
@@ -400,13 +429,36 @@ impl<'a> Sink<'a> {
             if done > self.blob.size {
                 return Err(self.size("more"));
             }
-            let written = self.file.write_all(&piece).await;
-            written.map_err(|error| LayoutError::Write(self.place.clone(), error))?;
-            self.digest.update(&piece);
+            let mut rest = &piece[..];
+            while !rest.is_empty() {
+                let (now, later) = rest.split_at(rest.len().min(PIECE - self.came.len()));
+                self.came.extend_from_slice(now);
+                rest = later;
+                if self.came.len() == PIECE {
+                    self.write().await?;
+                }
+            }
             self.done = done;
             (self.watch)(Progress { done, total: self.blob.size });
         }
         Ok(())
+    }
+
+    /// Has what came be written, once what came before is.
+    async fn write(&mut self) -> Result<(), StorageError> {
+        let mut written = self.written().await?;
+        let piece = std::mem::replace(&mut self.came, std::mem::take(&mut written.empty));
+        self.writing = Some(tokio::task::spawn_blocking(move || written.write(piece)));
+        Ok(())
+    }
+
+    /// Waits for what is being written.
+    async fn written(&mut self) -> Result<Written, StorageError> {
+        let written = match self.writing.take() {
+            Some(writing) => writing.await.unwrap_or_else(|error| resume_unwind(error.into_panic())),
+            None => Err(io::Error::other("the writing ended before")),
+        };
+        Ok(written.map_err(|error| LayoutError::Write(self.place.clone(), error))?)
     }
 
     /// Ends a blob that came whole.
@@ -414,7 +466,9 @@ impl<'a> Sink<'a> {
         if self.done != self.blob.size {
             return Err(self.size(&format!("{} bytes", self.done)));
         }
-        let found = Digest(Sha256::from_bytes(self.digest.finalize_reset().into()));
+        self.write().await?;
+        let Written { file, digest, .. } = self.written().await?;
+        let found = Digest(Sha256::from_bytes(digest.finalize().into()));
         if found != self.blob.digest {
             let (expected, found) = (self.blob.digest.to_string(), found.to_string());
             let source = LayoutError::Digest { name: self.blob.path(), expected, found };
@@ -423,10 +477,7 @@ impl<'a> Sink<'a> {
                 source: Box::new(source),
             });
         }
-        let synced = match self.file.flush().await {
-            Ok(()) => self.file.sync_all().await,
-            Err(error) => Err(error),
-        };
+        let synced = blocking(move || file.sync_all()).await;
         Ok(synced.map_err(|error| LayoutError::Write(self.place, error))?)
     }
 

@@ -12,7 +12,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures_util::stream;
 use protected_bundle::staging::sync_folder;
 use protected_model::digest::Sha256;
@@ -217,18 +217,21 @@ impl Files for Folder {
     async fn open(&self, name: &str) -> Result<Option<Pieces>, StorageError> {
         let Some(file) = self.with(name, Place::open).await? else { return Ok(None) };
         let place = self.root.join(name);
-        let pieces = stream::try_unfold((file, place), |(mut file, place)| async {
-            blocking(move || {
-                let mut piece = vec![0; PIECE];
-                let read = file.read(&mut piece).map_err(|source| StorageError::File {
-                    action: "read",
-                    path: place.clone(),
-                    source,
-                })?;
-                piece.truncate(read);
-                Ok((read > 0).then(|| (Bytes::from(piece), (file, place))))
-            })
-            .await
+        let pieces = stream::try_unfold((file, BytesMut::new()), move |(mut file, mut buffer)| {
+            let path = place.clone();
+            async {
+                blocking(move || {
+                    // Where the piece before is gone, its memory is used again.
+                    buffer.reserve(PIECE);
+                    buffer.resize(PIECE, 0);
+                    let read = file.read(&mut buffer);
+                    let read = read.map_err(|source| StorageError::File { action: "read", path, source })?;
+                    let piece = buffer.split_to(read).freeze();
+                    buffer.clear();
+                    Ok((read > 0).then_some((piece, (file, buffer))))
+                })
+                .await
+            }
         });
         Ok(Some(Box::pin(pieces)))
     }
