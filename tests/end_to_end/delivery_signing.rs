@@ -596,6 +596,16 @@ fn the_build_of_a_delivery_is_the_one_on_record() {
             .contains(&format!("  ok       build        build {}", build.as_str().expect("id"))),
         "{screen}"
     );
+    // Source that lies beside the documents of a build is not what was built.
+    let source = world.write("raw/index.ts", "export const secret: number = 1;");
+    let evidence = built.join("evidence");
+    let mut command =
+        deliver(world, &source, "of-source", &["@acme/core", "--version", "2.0.0", "--evidence"]);
+    command.arg(evidence);
+    let screen = world.run(command);
+    let warning = "what the build manifest among the evidence was made for is not delivered: the delivery names no build";
+    assert!(screen.succeeded().stderr.contains(warning), "{screen}");
+    assert_eq!(read_json(&world.path("work/of-source/delivery-manifest.json"))["build_id"], Value::Null);
     // One that is not on record has none.
     assert_eq!(read_json(&world.path("work/sealed/delivery-manifest.json"))["build_id"], Value::Null);
 

@@ -559,6 +559,11 @@ impl ContentPath {
         &self.0
     }
 
+    /// Returns whether it is a document about what is delivered, and not delivered for itself.
+    pub fn is_evidence(&self) -> bool {
+        self.0.starts_with("evidence/")
+    }
+
     /// Returns the path in lower case: two files with the same are one on some systems.
     fn folded(&self) -> String {
         self.0.to_ascii_lowercase()

@@ -459,6 +459,13 @@ async fn build_of(
     let (Some(session), Some(manifest), None) = (session, manifests.next(), manifests.next()) else {
         return Ok(None);
     };
+    if !contents.is_of_build(manifest)? {
+        context.console.warn(
+            "Not of that build",
+            "what the build manifest among the evidence was made for is not delivered: the delivery names no build",
+        );
+        return Ok(None);
+    }
     let query = EvidenceQuery {
         package: Some(&contents.package),
         version: Some(&contents.version),

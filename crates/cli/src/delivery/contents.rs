@@ -98,6 +98,25 @@ pub(crate) struct Contents {
     pub(crate) unproven: Vec<String>,
 }
 
+impl Contents {
+    /// Returns whether the artifact that a build manifest among the documents speaks of is delivered.
+    ///
+    /// Attack: the documents of a build are laid beside raw source, which then passes as what was built.
+    ///
+    /// # Errors
+    /// When the document cannot be read any more.
+    pub(crate) fn is_of_build(&self, document: &EvidenceDigest) -> Result<bool, CommandError> {
+        let Some(file) = self.files.iter().find(|file| file.sha256 == document.sha256) else {
+            return Ok(false);
+        };
+        let Some(source) = self.sources.get(&file.path) else { return Ok(false) };
+        let bytes = fs::read(source).map_err(|error| reading(source, &error))?;
+        let Ok(BuildManifest { artifact, .. }) = serde_json::from_slice(&bytes) else { return Ok(false) };
+        let mut delivered = self.files.iter().filter(|file| !file.path.is_evidence());
+        Ok(Sha256::of(&bytes) == document.sha256 && delivered.any(|file| file.sha256 == artifact.sha256))
+    }
+}
+
 /// Lists and digests the files, and holds tarballs against what is asked for. Runs on a thread for computation.
 ///
 /// # Errors
@@ -121,7 +140,7 @@ pub(crate) fn collect(wanted: &Wanted, stop: &Arc<AtomicBool>) -> Result<Content
     if files.is_empty() {
         return Err(CommandError::usage("there is no file in what is to be delivered"));
     }
-    if files.iter().all(|file| is_evidence(&file.path)) {
+    if files.iter().all(|file| file.path.is_evidence()) {
         return Err(CommandError::usage("there is nothing to deliver but documents about it"));
     }
     let evidence = gathering.evidence(&files)?;
@@ -284,7 +303,7 @@ impl Gathering {
     /// Tells what the documents are.
     fn evidence(&self, files: &[Content]) -> Result<Vec<EvidenceDigest>, CommandError> {
         let mut found = Vec::new();
-        for file in files.iter().filter(|file| is_evidence(&file.path) && file.size <= MAX_DOCUMENT_BYTES) {
+        for file in files.iter().filter(|file| file.path.is_evidence() && file.size <= MAX_DOCUMENT_BYTES) {
             let Some(source) = self.sources.get(&file.path) else { continue };
             let bytes = fs::read(source).map_err(|error| reading(source, &error))?;
             // What is of no known kind goes along as a file.
@@ -300,10 +319,6 @@ impl Gathering {
         }
         Ok(found)
     }
-}
-
-fn is_evidence(path: &ContentPath) -> bool {
-    path.as_str().starts_with("evidence/")
 }
 
 fn joined(below: &str, name: &str) -> String {
@@ -377,7 +392,7 @@ pub(crate) fn digest(mut reader: impl Read) -> io::Result<(Sha256, u64)> {
 fn judge(contents: &mut Contents, builds: &[Build], stop: &Arc<AtomicBool>) -> Result<(), CommandError> {
     let mut packages: Vec<String> = Vec::new();
     let expected = format!("{}@{}", contents.package, contents.version);
-    for file in contents.files.iter().filter(|file| !is_evidence(&file.path)) {
+    for file in contents.files.iter().filter(|file| !file.path.is_evidence()) {
         let bad = |why: String| CommandError::new(Kind::BadInput, format!("`{}` {why}", file.path));
         if let Some(build) = builds.iter().find(|build| build.path == file.path) {
             let artifact = &build.manifest.artifact;

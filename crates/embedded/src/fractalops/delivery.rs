@@ -62,6 +62,11 @@ const BY_GRANTEE: TableDefinition<(&str, &str, &str), &str> =
 
 /// The most deliveries of one page.
 const PAGE: usize = 100;
+/// A page ends before the delivery with which it would be longer than this, in bytes as they are stored: clients take
+/// answers of 8 MiB, and the grants come on top.
+///
+/// Attack: a publisher registers manifests of ten thousand files, and one request for a page takes the whole memory.
+const PAGE_BYTES: usize = 4 << 20;
 /// The most grants of one delivery. Attack: a page that takes the whole memory.
 const MOST_GRANTS: usize = 1_000;
 /// The most wrappings of one delivery that are kept. Attack: the same.
@@ -211,14 +216,26 @@ fn allowed(app: &App, session: &Session, manifest: &DeliveryManifest, event: &mu
     decide::may_publish(app, session, Some(tenant_id), project_slug, package_name, event)
 }
 
-/// Refuses a delivery of a build that is not on record, or is another package's or version's.
+/// Refuses a delivery of a build that is not on record, is another package's or version's, or whose artifact is not
+/// delivered.
+///
+/// Attack: the build's documents are laid beside raw source, and FractalOps vouches for it as the hardened build.
 fn of_its_build(app: &App, manifest: &DeliveryManifest) -> Answer<()> {
     let DeliveryManifest { tenant_id, package_name, version, build_id, .. } = manifest;
     let Some(said) = build_id else { return Ok(()) };
     let build = builds::of_version(&app.store.read()?, tenant_id, package_name, version)?;
     let build = build.filter(|build| build.project_slug == manifest.project_slug);
-    if build.as_ref().is_some_and(|build| build.id == *said) {
-        return Ok(());
+    if let Some(build) = build.as_ref().filter(|build| build.id == *said) {
+        let artifact = &build.artifact;
+        let mut delivered = manifest.contents.iter().filter(|file| !file.path.is_evidence());
+        if delivered.any(|file| file.sha256 == artifact.sha256) {
+            return Ok(());
+        }
+        let message = format!(
+            "the delivery is said to be of build {}, and has no file with the SHA-256 of its artifact `{}`: {}",
+            build.id, artifact.filename, artifact.sha256
+        );
+        return Err(Refusal::new(Code::INVALID_DOCUMENT, message));
     }
     let said: String = said.chars().take(40).flat_map(char::escape_debug).collect();
     let has = build.map_or_else(|| "none".to_owned(), |build| build.id);
@@ -536,6 +553,7 @@ fn page(
     let limit = page_size(wanted.limit, PAGE);
     // `~` sorts after every character of a ULID.
     let last = wanted.cursor.as_deref().unwrap_or("~");
+    let mut bytes = 0;
     for row in by_time.range::<&str>(..=last)?.rev() {
         let (at, key) = row?;
         let Some(json) = bundles.get(key.value())? else { continue };
@@ -547,7 +565,8 @@ fn page(
         if !wanted {
             continue;
         }
-        if page.items.len() == limit {
+        bytes += json.value().len();
+        if page.items.len() == limit || (bytes > PAGE_BYTES && !page.items.is_empty()) {
             page.next_cursor = Some(stored.at);
             break;
         }

@@ -67,6 +67,9 @@ impl<E: Into<redb::Error>> From<E> for StoreError {
     }
 }
 
+/// What of the database stays in memory besides the system's own cache: redb would take a gigabyte.
+const CACHE_BYTES: usize = 64 << 20;
+
 /// The data folder of one running service. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Store {
@@ -82,7 +85,7 @@ impl Store {
     pub(crate) fn open(folder: &Path) -> Result<Self, StoreError> {
         create_private_folder(folder)?;
         let path = folder.join(DATABASE);
-        let database = match Database::create(&path) {
+        let database = match Database::builder().set_cache_size(CACHE_BYTES).create(&path) {
             Err(redb::DatabaseError::DatabaseAlreadyOpen) => {
                 return Err(StoreError::InUse(folder.to_owned()));
             }

@@ -6,6 +6,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use protected_http::Response;
 use protected_model::{
     api::{
+        build::{BuildRecordResponse, PATH as BUILDS},
         delivery::{Bundle, DeliveryView, Grant, GrantStatus},
         evidence::AttachmentResponse,
     },
@@ -16,7 +17,10 @@ use protected_model::{
 use redb::{Database, ReadableTable as _, TableDefinition};
 use serde_json::{Value, json};
 
-use super::service::{Service, refused};
+use super::{
+    builds::build,
+    service::{Service, refused},
+};
 
 const BUNDLES: &str = "v1/packages/delivery/bundles";
 const GRANTS: &str = "v1/packages/delivery/grants";
@@ -498,6 +502,59 @@ async fn the_signed_statement_is_evidence_of_its_delivery() {
     assert_eq!(again.evidence, made.evidence);
     let shown: Bundle = read(&service.get(&format!("{BUNDLES}/01JS"), &session).await, 200);
     assert_eq!(shown.evidence.len(), 3);
+}
+
+#[tokio::test]
+async fn a_delivery_of_a_build_has_its_artifact() {
+    let service = Service::start().await;
+    let session = service.session("release").await;
+    let response = service.post(BUILDS, &session, &build("1.0.0", b"tarball")).await;
+    let built: BuildRecordResponse = read(&response, 201);
+    let of_build = |id: &str, path: &str, bytes: &str| {
+        let mut body = manifest(id, "globex");
+        body["contents"] = json!([{"path": path, "sha256": Sha256::of(bytes), "size": 7}]);
+        body["integrity"]["sha256"] = Sha256::of(canonical(&body["contents"])).to_string().into();
+        body["build_id"] = built.build_id.as_str().into();
+        body
+    };
+    // The source itself, and the artifact among the documents that come beside it.
+    for (path, bytes) in [("src/index.ts", "source!"), ("evidence/core-1.0.0.tgz", "tarball")] {
+        let response = service.post(BUNDLES, &session, &of_build("01JS", path, bytes)).await;
+        let problem = refused(&response, 422, "invalid_document");
+        let detail = problem.error.clone();
+        assert!(detail.contains("has no file with the SHA-256 of its artifact `core-1.0.0.tgz`"), "{detail}");
+    }
+    read::<Bundle>(&service.post(BUNDLES, &session, &of_build("01JS", "renamed.tgz", "tarball")).await, 201);
+}
+
+#[tokio::test]
+async fn a_page_ends_before_it_takes_the_memory() {
+    let service = Service::start().await;
+    let session = service.session("release").await;
+    // As many files as a delivery may have.
+    let files: Vec<Value> = (0..10_000)
+        .map(|file| json!({"path": format!("lib/{}{file}.js", "component/".repeat(9)), "sha256": Sha256::of("x"), "size": 1}))
+        .collect();
+    let ids: Vec<String> = (0..6).map(|number| format!("01JP{number}")).collect();
+    for id in &ids {
+        let mut body = manifest(id, "globex");
+        body["contents"] = files.clone().into();
+        body["integrity"]["size"] = (2 * 512 + files.len() * 2 * 512).into();
+        body["integrity"]["sha256"] = Sha256::of(canonical(&body["contents"])).to_string().into();
+        read::<Bundle>(&service.post(BUNDLES, &session, &body).await, 201);
+    }
+    // The client takes no more than 8 MiB of an answer.
+    let (mut seen, mut pages, mut cursor) = (Vec::new(), 0, String::new());
+    loop {
+        let response = service.get(&format!("{VIEW}?limit=100{cursor}"), &session).await;
+        let page: DeliveryView = read(&response, 200);
+        seen.extend(page.items.into_iter().map(|item| item.manifest.bundle_id.to_string()));
+        pages += 1;
+        let Some(next) = page.next_cursor else { break };
+        cursor = format!("&cursor={next}");
+    }
+    seen.reverse();
+    assert_eq!((seen, pages), (ids, 3), "each has two megabytes");
 }
 
 #[tokio::test]
