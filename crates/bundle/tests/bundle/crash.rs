@@ -16,6 +16,7 @@ use protected_bundle::{
     ParallelOpener, ParallelSealer,
     archive::{self, ArchiveError},
     layout::{Delivery, LayoutError, Writer},
+    staging::Staging,
 };
 use protected_model::{delivery::Descriptor, digest::Sha256};
 
@@ -26,6 +27,9 @@ const STEPS: &[&str] = &["started", "in the middle", "read to the end", "made"];
 
 /// How often it is killed at any moment.
 const KILLS: u64 = 24;
+
+/// How many files a folder has that is killed while it is removed, so that this takes a while.
+const CLEAR: usize = 500;
 
 /// The names in the folder that the work is done in.
 const SEALED: &str = "delivery";
@@ -116,6 +120,28 @@ fn rewraps() {
     let mut delivery = Delivery::open(Path::new(SEALED)).expect("delivery");
     let new = keys(delivery.descriptor(), "local-file://new");
     delivery.set_keys(new, Some(b"{}"), &Default::default()).expect("keys");
+}
+
+fn write_clear(folder: &Path) {
+    for number in 0..CLEAR {
+        fs::write(folder.join(number.to_string()), "clear").expect("write");
+    }
+}
+
+#[test]
+#[ignore = "a process of its own for the tests of this file, which is killed"]
+fn gives_up() {
+    let staging = Staging::beside(Path::new(OPENED)).expect("staging");
+    write_clear(&staging.folder());
+    step("made");
+    drop(staging);
+}
+
+#[test]
+#[ignore = "a process of its own for the tests of this file, which is killed"]
+fn sweeps() {
+    step("made");
+    drop(Staging::beside(Path::new(OPENED)).expect("staging"));
 }
 
 /// A process that is killed when this goes.
@@ -235,6 +261,46 @@ fn what_is_killed_at_any_moment_is_there_whole_or_not_at_all() {
                 works_again(&place, work);
             }
         }
+    }
+}
+
+/// What is clear goes before the lock: who is killed between the two leaves nothing that nobody takes for left over.
+#[test]
+fn what_is_killed_while_it_is_removed_is_swept() {
+    for work in ["gives_up", "sweeps"] {
+        let folder = tempfile::tempdir().expect("folder");
+        let started_in = |number: u64| {
+            let place = folder.path().join(number.to_string());
+            fs::create_dir(&place).expect("folder");
+            if work == "sweeps" {
+                let new = place.join(".protected-registry-dead/new");
+                fs::create_dir_all(&new).expect("folder");
+                fs::write(new.with_file_name("lock"), "").expect("write");
+                write_clear(&new);
+            }
+            let mut child = started(&place, work, ":");
+            child.line("reached made").expect("made");
+            (place, child)
+        };
+        let (_, mut child) = started_in(KILLS);
+        let start = Instant::now();
+        child.line("test result: ok").expect("it works");
+        let takes = start.elapsed();
+        let mut cut_off = 0;
+        for kill in 0..KILLS {
+            let (place, child) = started_in(kill);
+            thread::sleep(takes * kill as u32 / KILLS as u32);
+            drop(child);
+            for entry in fs::read_dir(&place).expect("folder") {
+                let left = entry.expect("entry").path();
+                let is_clear = left.join("new").is_dir();
+                cut_off += u64::from(is_clear);
+                assert!(!is_clear || left.join("lock").is_file(), "{work}: the lock went first");
+            }
+            drop(Staging::beside(&place.join(OPENED)).expect("staging"));
+            assert_eq!(private(&place), 0, "{work}: what was left was not swept away");
+        }
+        assert!(cut_off > 0, "{work}: never killed before all was gone");
     }
 }
 

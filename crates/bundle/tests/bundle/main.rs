@@ -13,3 +13,4 @@ mod message;
 mod reference;
 mod sample;
 mod signatures;
+mod staging;
