@@ -109,11 +109,14 @@ impl Staging {
     /// When something came to be there, or it cannot be moved.
     pub fn appear(self) -> Result<(), StagingError> {
         vacant(&self.to)?;
-        let folder = self.folder();
-        sync_folders(&folder)
-            .and_then(|()| fs::rename(&folder, &self.to))
-            .and_then(|()| sync_folder(parent(&self.to)))
-            .map_err(|error| StagingError::Write(self.to, error))
+        let (folder, failed) = (self.folder(), |error| StagingError::Write(self.to.clone(), error));
+        sync_folders(&folder).map_err(failed)?;
+        if let Err(error) = fs::rename(&folder, &self.to) {
+            // Another one was faster: each system has another error for that.
+            vacant(&self.to)?;
+            return Err(failed(error));
+        }
+        sync_folder(parent(&self.to)).map_err(failed)
     }
 
     /// Moves a file of the folder to the place of the one that is there, with the permissions that this one has, all at

@@ -1,15 +1,21 @@
-//! The private folders that work is done in: what is left of them.
+//! The private folders that work is done in: what is left of them, and several at once.
 
 use std::{
     fs,
     path::{Path, PathBuf},
+    sync::Barrier,
+    thread,
 };
 
-use protected_bundle::staging::Staging;
+use protected_bundle::staging::{Staging, StagingError};
 
 /// The names in a private folder.
 const LOCK: &str = "lock";
 const INNER: &str = "new";
+
+/// How often something is done by several at once, and by how many.
+const ROUNDS: usize = 100;
+const AT_ONCE: usize = 4;
 
 fn names(folder: &Path) -> Vec<String> {
     let entries = fs::read_dir(folder).expect("folder");
@@ -67,4 +73,43 @@ fn nobody_else_enters_before_it_appears() {
     fs::create_dir(&probe).expect("folder");
     assert_eq!(mode(&to), mode(&probe));
     assert_eq!(names(folder.path()), ["probe", "to"]);
+}
+
+#[test]
+fn of_several_at_once_one_appears_and_the_others_hear_that_it_is_there() {
+    for round in 0..ROUNDS {
+        let folder = tempfile::tempdir().expect("folder");
+        let (to, together) = (folder.path().join("to"), Barrier::new(AT_ONCE));
+        let appear = |number: usize| {
+            let staging = Staging::beside(&to).expect("staging");
+            fs::write(staging.folder().join("who"), number.to_string()).expect("write");
+            together.wait();
+            match staging.appear() {
+                Ok(()) => true,
+                Err(StagingError::Exists(place)) if place == to => false,
+                Err(other) => panic!("{other}, in round {round}"),
+            }
+        };
+        let appeared: Vec<bool> = thread::scope(|scope| {
+            let appear = &appear;
+            let started: Vec<_> = (0..AT_ONCE).map(|number| scope.spawn(move || appear(number))).collect();
+            started.into_iter().map(|one| one.join().expect("thread")).collect()
+        });
+        let won: Vec<usize> = (0..AT_ONCE).filter(|number| appeared[*number]).collect();
+        assert_eq!(won.len(), 1, "{won:?}");
+        assert_eq!(fs::read_to_string(to.join("who")).expect("file"), won[0].to_string());
+        assert_eq!(names(folder.path()), ["to"]);
+    }
+}
+
+/// What stands at the place is not always a folder with something in it.
+#[test]
+fn what_came_to_be_there_meanwhile_stays() {
+    let folder = tempfile::tempdir().expect("folder");
+    let to = folder.path().join("to");
+    let staging = Staging::beside(&to).expect("staging");
+    fs::write(&to, "mine").expect("write");
+    assert!(matches!(staging.appear(), Err(StagingError::Exists(place)) if place == to));
+    assert_eq!(fs::read_to_string(&to).expect("file"), "mine");
+    assert_eq!(names(folder.path()), ["to"]);
 }
