@@ -1,6 +1,7 @@
 //! Runs the real binaries against real peers.
 
 mod areas;
+mod at_once;
 mod attach;
 mod aws;
 mod azure;

@@ -30,7 +30,7 @@ use sha2::Digest as _;
 use self::signature::{Part, Signatures, annotations, blobs_of_signature};
 use crate::{
     Whole,
-    staging::{Staging, StagingError, parent, sync_folder},
+    staging::{self, Staging, StagingError, parent, sync_folder},
 };
 
 /// The media type of an image manifest.
@@ -534,6 +534,11 @@ pub struct Delivery {
     keys: Keys,
 }
 
+/// While this is there, no other command writes the delivery: neither what it is made of, nor what stands beside it and
+/// follows from it.
+#[derive(Debug)]
+pub struct Lock(Vec<fs::File>);
+
 #[derive(Debug)]
 enum Place {
     Folder(PathBuf),
@@ -706,39 +711,41 @@ impl Delivery {
     ///
     /// In a folder the new keys are there before the index names them, and a tar file is written anew and takes the place of
     /// the one that is there, so that the delivery can be read at every moment. A signature of the former keys is never named
-    /// beside the new ones.
+    /// beside the new ones. Until what is returned goes, no other command writes it.
     ///
     /// # Errors
-    /// When the keys are of another delivery, or it cannot be written; of a tar file also when what is copied is not what
-    /// its digest says, and at `stop`.
+    /// When the keys are of another delivery, or it cannot be written, or another command wrote it since it was read; of a
+    /// tar file also when what is copied is not what its digest says, and at `stop`.
     pub fn set_keys(
         &mut self,
         keys: Keys,
         signature: Option<&[u8]>,
         stop: &AtomicBool,
-    ) -> Result<Blob, LayoutError> {
+    ) -> Result<Lock, LayoutError> {
         keys.check(&self.descriptor).map_err(|error| LayoutError::Document("keys document", error))?;
         let layer = canonical(&keys);
         let (blob, manifest) = keys_manifest(named(KEYS, &layer), &self.manifests.bundle);
         let (mut made, mut manifests) = (vec![layer, manifest], self.manifests.clone());
-        (manifests.keys, manifests.signatures.keys) = (blob.clone(), None);
+        manifests.signatures.keys = None;
         if let Some(signature) = signature {
             let (signed, documents) = signature_of(Part::Keys, signature, &blob);
             made.extend(documents);
             manifests.signatures.keys = Some(signed);
         }
+        manifests.keys = blob;
         let mut kept: Vec<Blob> = self.bundle_blobs()?.into();
         kept.extend(self.signature_blobs(Part::Bundle)?);
-        self.add(made, manifests, &kept, stop)?;
+        let lock = self.add(made, manifests, &kept, stop)?;
         self.keys = keys;
-        Ok(blob)
+        Ok(lock)
     }
 
     /// Adds signatures. In a tar file, which is written anew for that, as well as in a folder; they are there before the
     /// index names them.
     ///
     /// # Errors
-    /// When it cannot be written; of a tar file also when what is copied is not what its digest says.
+    /// When it cannot be written, or another command wrote it since it was read; of a tar file also when what is copied is
+    /// not what its digest says.
     pub fn add_signatures(&mut self, signed: &[(Part, Vec<u8>)]) -> Result<(), LayoutError> {
         let (mut manifests, mut made) = (self.manifests.clone(), Vec::new());
         for (part, bundle) in signed {
@@ -749,7 +756,7 @@ impl Delivery {
                 Part::Keys => manifests.signatures.keys = Some(blob),
             }
         }
-        self.add(made, manifests, &self.blobs()?, &AtomicBool::new(false))
+        self.add(made, manifests, &self.blobs()?, &AtomicBool::new(false)).map(drop)
     }
 
     /// Adds documents, and then has the index name them with the blobs that are `kept`.
@@ -759,8 +766,9 @@ impl Delivery {
         manifests: Manifests,
         kept: &[Blob],
         stop: &AtomicBool,
-    ) -> Result<(), LayoutError> {
+    ) -> Result<Lock, LayoutError> {
         let index = manifests.to_index(&self.descriptor.bundle_id);
+        let mut lock;
         match &self.place {
             Place::Folder(folder) => {
                 for document in made {
@@ -768,7 +776,7 @@ impl Delivery {
                 }
                 // Else a power cut leaves an index that names what is not there.
                 lasting(&folder.join(BLOBS))?;
-                self.unchanged(folder)?;
+                lock = self.lock()?;
                 save(&folder.join("index.json"), &index)?;
                 lasting(folder)?;
             }
@@ -777,22 +785,40 @@ impl Delivery {
                 let path = fs::canonicalize(path).map_err(|error| LayoutError::Write(path.clone(), error))?;
                 let staging = Staging::to_replace(&path)?;
                 let archive = self.archive(&staging.folder(), (index.clone(), made), kept, stop)?;
-                self.unchanged(&path)?;
+                lock = self.lock()?;
+                // Whoever comes after finds the new file, and waits there.
+                let file = archive.as_file().try_clone().and_then(|file| staging::lock(&file).map(|()| file));
+                lock.0.push(file.map_err(|error| LayoutError::Write(path.clone(), error))?);
                 staging.replace(archive.path())?;
                 self.place = Place::open(&path)?;
             }
         }
         (self.manifests, self.index) = (manifests, index);
-        Ok(())
+        Ok(lock)
     }
 
-    /// Refuses to write over what another command wrote since it was read.
+    /// Keeps other commands from writing it, until what is returned goes.
     ///
     /// Attack: none is needed. Two jobs at once, and the keys that the one wrapped are gone without a word once the other
-    /// has signed.
-    fn unchanged(&self, path: &Path) -> Result<(), LayoutError> {
-        let now = Place::open(path)?.document("index.json")?;
-        if now == self.index { Ok(()) } else { Err(LayoutError::Changed) }
+    /// has written or signed.
+    ///
+    /// # Errors
+    /// When another command wrote it since it was read, or is at it for long.
+    pub fn lock(&self) -> Result<Lock, LayoutError> {
+        let (path, locked) = match &self.place {
+            Place::Folder(folder) => (folder, folder.join("oci-layout")),
+            Place::Tar { path, .. } => (path, path.clone()),
+        };
+        // Over NFS only a file that may be written can be locked.
+        let file = fs::File::options().read(true).write(true).open(&locked);
+        let file = file.or_else(|_| fs::File::open(&locked));
+        let file = file.and_then(|file| staging::lock(&file).map(|()| file));
+        let file = file.map_err(|error| LayoutError::Write(locked, error))?;
+        // Of a tar file another one may have taken the place before this one was locked: then its index is another.
+        match Place::open(path)?.document("index.json")? == self.index {
+            true => Ok(Lock(vec![file])),
+            false => Err(LayoutError::Changed),
+        }
     }
 
     /// Writes the whole layout as one tar file.

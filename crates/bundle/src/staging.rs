@@ -4,9 +4,11 @@
 //! lock says whether its maker is alive.
 
 use std::{
-    fs::{self, File},
+    fs::{self, File, TryLockError},
     io,
     path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
 };
 
 /// How the folders are called; nothing else is swept.
@@ -20,6 +22,10 @@ const INNER: &str = "new";
 
 /// How often a folder is made anew when another process swept it before it was locked.
 const TRIES: usize = 5;
+
+/// How long another may hold the lock of a file that is replaced, and how often it is tried.
+const LOCKED: Duration = Duration::from_secs(10);
+const RETRY_LOCK: Duration = Duration::from_millis(20);
 
 /// A private folder, which goes when this does.
 #[derive(Debug)]
@@ -131,6 +137,24 @@ impl Staging {
             .and_then(|()| sync_folder(parent(&self.to)))
             .map_err(|error| StagingError::Write(self.to, error))
     }
+}
+
+/// Locks a file, once no other process is at work on what it stands for.
+///
+/// Attack: whoever may read the file holds its lock for ever.
+///
+/// # Errors
+/// When another holds it for long, or nothing can be locked there.
+pub fn lock(file: &File) -> io::Result<()> {
+    let since = Instant::now();
+    while let Err(error) = file.try_lock() {
+        match error {
+            TryLockError::WouldBlock if since.elapsed() < LOCKED => thread::sleep(RETRY_LOCK),
+            TryLockError::WouldBlock => return Err(io::Error::other("another holds its lock")),
+            TryLockError::Error(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 /// The folder that `place` is in.

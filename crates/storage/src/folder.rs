@@ -4,17 +4,16 @@
 //! what a killed process left is swept.
 
 use std::{
-    fs::{self, File, TryLockError},
+    fs::{self, File},
     io::{self, ErrorKind, Read, Write},
     path::{Path, PathBuf},
-    thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
 use futures_util::stream;
-use protected_bundle::staging::sync_folder;
+use protected_bundle::staging::{self, sync_folder};
 use protected_model::digest::Sha256;
 use tempfile::NamedTempFile;
 
@@ -32,10 +31,6 @@ const NEW: &str = ".new-";
 
 /// How old what is swept is at least.
 const SWEPT_AFTER: Duration = Duration::from_secs(60);
-
-/// How long another may hold the lock of a delivery, and how often it is tried.
-const LOCKED: Duration = Duration::from_secs(10);
-const RETRY_LOCK: Duration = Duration::from_millis(20);
 
 pub(crate) struct Folder {
     root: PathBuf,
@@ -281,17 +276,7 @@ impl Files for Folder {
             // No rename asks what is there: whoever replaces does so alone, by the lock of a file that stays.
             let lock = Place { root: place.root.clone(), path: place.folder().join("oci-layout") };
             let Some(lock) = lock.open()? else { return Ok(false) };
-            // Attack: whoever may read the file holds its lock for ever.
-            let since = Instant::now();
-            while let Err(error) = lock.try_lock() {
-                match error {
-                    TryLockError::WouldBlock if since.elapsed() < LOCKED => thread::sleep(RETRY_LOCK),
-                    TryLockError::WouldBlock => {
-                        return Err(failed(io::Error::other("another holds its lock")));
-                    }
-                    TryLockError::Error(error) => return Err(failed(error)),
-                }
-            }
+            staging::lock(&lock).map_err(&failed)?;
             let mut there = Vec::new();
             let Some(mut file) = place.open()? else { return Ok(false) };
             file.read_to_end(&mut there).map_err(&failed)?;

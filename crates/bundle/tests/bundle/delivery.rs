@@ -6,6 +6,12 @@ use std::{
     io::{self, Read, Write},
     path::Path,
     process::{Command, Stdio},
+    sync::{
+        Barrier,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::Duration,
 };
 
 use protected_bundle::{
@@ -24,7 +30,10 @@ use protected_model::{
 };
 use serde_json::Value;
 
-use crate::sample::{contents, descriptor, files, key, keys, noise, opened, packed, tree, unpacked, written};
+use crate::sample::{
+    contents, descriptor, files, key, keys, noise, opened, packed, small_files, tree, unpacked, written,
+    written_of,
+};
 
 #[test]
 fn an_archive_comes_back_whole_and_is_one_for_every_tool() {
@@ -265,10 +274,10 @@ fn keys_are_wrapped_anew_and_the_content_stays() {
     let (descriptor, written) = written(&place);
     let before = fs::read(place.join(format!("blobs/sha256/{}", written.content.digest.0))).expect("content");
     let mut delivery = Delivery::open(&place).expect("delivery");
-    let blob = delivery
+    delivery
         .set_keys(keys(&descriptor, "openbao://transit/globex"), None, &Default::default())
         .expect("keys");
-    assert_ne!(blob.digest, written.keys.digest);
+    assert_ne!(delivery.manifests().keys.digest, written.keys.digest);
     assert_eq!(delivery.keys().keys[0].provider, KeyProvider::OpenBao, "what it says of itself");
     let delivery = Delivery::open(&place).expect("delivery");
     assert_eq!(delivery.bundle(), &written.bundle, "the bundle is the one that was signed");
@@ -295,19 +304,90 @@ fn what_another_wrote_meanwhile_is_not_overwritten() {
         let open = || Delivery::open(path).expect("delivery");
         let (mut first, mut second, mut third) = (open(), open(), open());
         let new = keys(&descriptor, "openbao://transit/globex");
-        let blob = first.set_keys(new, None, &Default::default()).expect("keys");
+        first.set_keys(new, None, &Default::default()).expect("keys");
         let other = keys(&descriptor, "openbao://transit/other");
         let late = second.set_keys(other, None, &Default::default());
         assert!(matches!(late, Err(LayoutError::Changed)), "{late:?}");
         let late = third.add_signatures(&[(Part::Bundle, b"{}".to_vec())]);
         assert!(matches!(late, Err(LayoutError::Changed)), "{late:?}");
-        assert_eq!(open().manifests().keys, blob, "what the first wrote");
+        assert_eq!(open().manifests(), first.manifests(), "what the first wrote");
         let mut content = Vec::new();
         second.unverified_content().expect("content").read_to_end(&mut content).expect("read");
         assert_eq!(Sha256::of(&content), second.content().digest.0, "read at the places of another file");
         // Whoever wrote it goes on.
         first.add_signatures(&[(Part::Bundle, b"{}".to_vec())]).expect("signed");
         assert_eq!(fs::read_dir(folder.path()).expect("folder").count(), 2, "something was left");
+    }
+}
+
+/// How often keys are wrapped by several at once, and by how many.
+const ROUNDS: usize = 25;
+const AT_ONCE: usize = 4;
+
+#[test]
+fn of_several_at_once_one_wraps_the_keys_anew() {
+    for round in 0..ROUNDS {
+        let folder = tempfile::tempdir().expect("folder");
+        let (place, mail) = (folder.path().join("delivery"), folder.path().join("delivery.tar"));
+        let (descriptor, _) = written_of(&small_files(), &place);
+        Delivery::open(&place).expect("delivery").to_tar(&mail, &Default::default()).expect("tar");
+        for path in [&place, &mail] {
+            let together = Barrier::new(AT_ONCE);
+            let wrap = |number: usize| {
+                let mut delivery = Delivery::open(path).expect("delivery");
+                let new = keys(&descriptor, &format!("openbao://transit/globex-{number}"));
+                together.wait();
+                match delivery.set_keys(new, None, &Default::default()) {
+                    Ok(lock) => {
+                        // What follows from the keys is written before the next one looks.
+                        assert_eq!(Delivery::open(path).expect("delivery").manifests(), delivery.manifests());
+                        drop(lock);
+                        Some(number)
+                    }
+                    Err(LayoutError::Changed) => None,
+                    Err(other) => panic!("{other}, in round {round}"),
+                }
+            };
+            let wrapped: Vec<usize> = thread::scope(|scope| {
+                let wrap = &wrap;
+                let started: Vec<_> = (0..AT_ONCE).map(|number| scope.spawn(move || wrap(number))).collect();
+                started.into_iter().filter_map(|one| one.join().expect("thread")).collect()
+            });
+            assert_eq!(wrapped.len(), 1, "{wrapped:?}, in round {round}");
+            let found = Delivery::open(path).expect("delivery").keys().keys[0].key_ref.to_string();
+            assert_eq!(found, format!("openbao://transit/globex-{}", wrapped[0]));
+        }
+    }
+}
+
+/// Until the first is done, with what it writes beside the delivery too, the next one waits; also where the file that it
+/// opened is not the one that is there then.
+#[test]
+fn the_next_one_waits_until_the_lock_goes() {
+    let folder = tempfile::tempdir().expect("folder");
+    let (place, mail) = (folder.path().join("delivery"), folder.path().join("delivery.tar"));
+    let (descriptor, _) = written(&place);
+    Delivery::open(&place).expect("delivery").to_tar(&mail, &Default::default()).expect("tar");
+    for path in [&place, &mail] {
+        let open = || Delivery::open(path).expect("delivery");
+        let (mut first, before) = (open(), open());
+        let new = keys(&descriptor, "openbao://transit/globex");
+        let lock = first.set_keys(new, None, &Default::default()).expect("keys");
+        let after = open();
+        let is_done = AtomicBool::new(false);
+        let waits = |delivery: Delivery| {
+            let lock = delivery.lock();
+            assert!(is_done.load(Ordering::SeqCst), "it did not wait");
+            lock.map(drop)
+        };
+        thread::scope(|scope| {
+            let (before, after) = (scope.spawn(|| waits(before)), scope.spawn(|| waits(after)));
+            thread::sleep(Duration::from_millis(200));
+            is_done.store(true, Ordering::SeqCst);
+            drop(lock);
+            assert!(matches!(before.join().expect("thread"), Err(LayoutError::Changed)));
+            after.join().expect("thread").expect("what was read after it was written");
+        });
     }
 }
 

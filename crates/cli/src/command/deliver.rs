@@ -5,7 +5,7 @@ use std::{
     time::Instant,
 };
 
-use protected_bundle::layout;
+use protected_bundle::layout::{self, LayoutError};
 use protected_fractalops::EvidenceQuery;
 use protected_http::Client;
 use protected_keys::KeyService;
@@ -351,13 +351,17 @@ impl<'a> Delivering<'a> {
         bundle: &layout::Delivery,
         uri: Option<String>,
     ) -> Result<DeliveryManifest, CommandError> {
-        let Some(place) = &found.manifest else {
+        // Nobody else writes one meanwhile, or has the keys wrapped anew that it is to name.
+        let failed = |error: LayoutError| delivery::broken(&found.bundle, &error);
+        let lock = found.manifest.is_none().then(|| bundle.lock().map_err(failed)).transpose()?;
+        let Some(place) = delivery::find(&self.out)?.manifest else {
             let (key_ref, build_id) = (&self.settled.key_ref, self.build_id.clone());
             let manifest = delivery::manifest(bundle, &self.contents, key_ref, uri, build_id)?;
             delivery::save_manifest(&self.out.join(MANIFEST), &manifest)?;
             return Ok(manifest);
         };
-        let manifest = delivery::read_manifest(place)?;
+        drop(lock);
+        let manifest = delivery::read_manifest(&place)?;
         if let Some(field) = delivery::contradiction(&manifest, bundle) {
             return Err(self.another(&format!("`{field}` of its manifest is not what its bundle says")));
         }

@@ -91,14 +91,14 @@ pub(crate) async fn run(context: &Context, arguments: Rewrap) -> Result<(), Comm
         if place.is_dir() && !is_away {
             delivery::check_content(&bundle, &place, &stop)?;
         }
-        bundle
+        let lock = bundle
             .set_keys(made, signature.as_deref(), &stop)
             .map_err(|error| delivery::broken(&place, &error))?;
-        Ok(bundle)
+        Ok((bundle, lock))
     });
     let written = written.await;
     context.cancel.check()?;
-    let bundle = written?;
+    let (bundle, lock) = written?;
     if let Some(area) = area {
         let area = storage::connect(context, &area)?;
         let replaced = context.cancel.or(area.replace_keys(&path, &read)).await?;
@@ -110,6 +110,8 @@ pub(crate) async fn run(context: &Context, arguments: Rewrap) -> Result<(), Comm
         None => None,
         Some((place, manifest)) => update(place, manifest, now)?,
     };
+    // The manifest is of the keys that are there: whoever comes after writes both.
+    drop(lock);
     let shown = |keys: &[WrappedDataKey]| {
         let shown = keys.iter().map(|key| match &key.key_version {
             Some(version) => format!("{} (version {version})", key.key_ref),
