@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use protected_evidence::verify::Pattern;
 use protected_model::{
-    name::{BundleId, CustomerSlug, DeliveryLabel, PackageName, ProjectSlug, TenantId},
+    name::{DeliveryLabel, PackageName, ProjectSlug, TenantId},
     service_url::ServiceUrl,
     version::{DistTag, PackageVersion},
 };
@@ -287,7 +287,7 @@ pub(crate) struct Deliver {
     pub(crate) project: Option<ProjectSlug>,
     /// Customer who gets it
     #[arg(long, value_name = "SLUG")]
-    pub(crate) customer: Option<CustomerSlug>,
+    pub(crate) customer: Option<Unrepeated>,
     /// Version that is delivered; what the build says when not given
     #[arg(long)]
     pub(crate) version: Option<PackageVersion>,
@@ -311,7 +311,7 @@ pub(crate) struct Deliver {
     pub(crate) one_file: bool,
     /// Name of the delivery; a new one when not given
     #[arg(long, value_name = "ID")]
-    pub(crate) bundle_id: Option<BundleId>,
+    pub(crate) bundle_id: Option<Unrepeated>,
     /// Seal only: no identity is needed and FractalOps is not asked
     #[arg(long)]
     pub(crate) no_submit: bool,
@@ -327,7 +327,7 @@ pub(crate) struct Deliver {
 pub(crate) struct SubmitBundle {
     /// Manifest of the delivery
     #[arg(long, value_name = "FILE")]
-    pub(crate) manifest: Option<PathBuf>,
+    pub(crate) manifest: Option<Unrepeated>,
 }
 
 /// Open a delivery with a granted key
@@ -382,10 +382,10 @@ pub(crate) struct Rewrap {
 pub(crate) struct GrantDelivery {
     /// Delivery
     #[arg(long, value_name = "ID")]
-    pub(crate) bundle_id: Option<BundleId>,
+    pub(crate) bundle_id: Option<Unrepeated>,
     /// Customer that the delivery is for
     #[arg(long, value_name = "SLUG")]
-    pub(crate) customer: Option<CustomerSlug>,
+    pub(crate) customer: Option<Unrepeated>,
     /// Who may open it, in the words of the key service: an entity, a role's ARN, a service account, an object id
     #[arg(long, value_name = "SUBJECT")]
     pub(crate) grantee: Option<Unrepeated>,
@@ -405,7 +405,7 @@ pub(crate) struct GrantDelivery {
 pub(crate) struct ListGrants {
     /// Delivery
     #[arg(long, value_name = "ID")]
-    pub(crate) bundle_id: Option<BundleId>,
+    pub(crate) bundle_id: Option<Unrepeated>,
     /// Key to ask for alone; each that the delivery is or was on record with when not given
     #[arg(long, value_name = "KEY_REF")]
     pub(crate) key_ref: Option<Unrepeated>,
@@ -416,7 +416,7 @@ pub(crate) struct ListGrants {
 pub(crate) struct RevokeGrant {
     /// Delivery
     #[arg(long, value_name = "ID")]
-    pub(crate) bundle_id: Option<BundleId>,
+    pub(crate) bundle_id: Option<Unrepeated>,
     /// Who may no longer open it
     #[arg(long, value_name = "SUBJECT")]
     pub(crate) grantee: Option<Unrepeated>,

@@ -1,6 +1,7 @@
 //! From arguments, environment and configuration file to settled values: flag, then environment, then file.
 
 use std::{
+    fmt::Display,
     fs,
     path::{Path, PathBuf},
     str::FromStr,
@@ -8,7 +9,7 @@ use std::{
 
 use protected_model::{
     environment::Environment,
-    key_ref::KeyRef,
+    key_ref::{KeyRef, looks_like_key_material, path_looks_like_key_material},
     name::{PackageName, ProjectSlug},
     service_url::ServiceUrl,
 };
@@ -269,6 +270,45 @@ impl Settings {
             AreaRef::Folder(folder) => AreaRef::Folder(base.join(folder)),
             other => other,
         }))
+    }
+
+    /// Settles a name that is shown, sent and recorded: the flag, else the variable, else what the file says.
+    ///
+    /// Attack: a token pasted where a name belongs. It is judged before it is repeated, also by the words of its parser.
+    ///
+    /// # Errors
+    /// When it looks like a key or a token, or is no such name.
+    pub(crate) fn name<T: FromStr + Display>(
+        &self,
+        what: &str,
+        flag: Option<Unrepeated>,
+        name: &str,
+        file: Option<T>,
+    ) -> Result<Option<T>, CommandError>
+    where
+        T::Err: Display,
+    {
+        let file = file.map(|value| Unrepeated(value.to_string()));
+        let Some(Unrepeated(text)) = self.value(flag, name, file)? else { return Ok(None) };
+        if looks_like_key_material(&text) {
+            let message = format!("the {what} looks like a key or a token, and is refused");
+            return Err(CommandError::usage(message));
+        }
+        parse(&format!("the {what}"), &text).map(Some)
+    }
+
+    /// Returns the path that a text names. Where nothing is, a text that looks like a token is not repeated.
+    ///
+    /// # Errors
+    /// When it looks like one, and nothing is there.
+    pub(crate) fn path(&self, text: &str) -> Result<PathBuf, CommandError> {
+        let path = self.working_directory.join(text);
+        if path_looks_like_key_material(text) && path.symlink_metadata().is_err() {
+            return Err(CommandError::usage(
+                "there is nothing at the path that is named, which looks like a key or a token and is not repeated",
+            ));
+        }
+        Ok(path)
     }
 
     /// Settles paths that may be several: the flags, else the variable, which holds one a line.

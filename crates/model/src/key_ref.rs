@@ -220,6 +220,14 @@ pub fn looks_like_key_material(text: &str) -> bool {
         || STARTS.iter().any(|start| bare.starts_with(start))
 }
 
+/// Returns whether a path, or a part of it, looks like a key or a token.
+///
+/// Attack: a token pasted where a path belongs. A key in base64 may hold slashes, and so look like folders.
+pub fn path_looks_like_key_material(path: &str) -> bool {
+    path.ends_with('=') && looks_like_key_material(path)
+        || path.split(['/', '\\', ':']).any(looks_like_key_material)
+}
+
 fn is(text: &str, shortest: usize, longest: usize, fits: impl Fn(char) -> bool) -> bool {
     (shortest..=longest).contains(&text.len()) && text.chars().all(fits)
 }

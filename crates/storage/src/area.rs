@@ -3,7 +3,11 @@
 use std::{fmt, path::PathBuf, str::FromStr};
 
 use protected_bundle::layout::Digest;
-use protected_model::{key_ref::looks_like_key_material, name::BundleId, oci::RepositoryName};
+use protected_model::{
+    key_ref::{looks_like_key_material, path_looks_like_key_material},
+    name::BundleId,
+    oci::RepositoryName,
+};
 
 /// The delivery area of a project.
 ///
@@ -217,9 +221,7 @@ impl fmt::Display for DeliveryRef {
 
 /// A folder of this machine. It may be anywhere: whoever names it may write there.
 fn folder(text: &str) -> Result<AreaRef, AreaRefError> {
-    // A key in base64 may hold slashes, and so look like folders.
-    let whole = text.ends_with('=') && looks_like_key_material(text);
-    if whole || text.split(['/', '\\']).any(looks_like_key_material) {
+    if path_looks_like_key_material(text) {
         return Err(AreaRefError::KeyMaterial);
     }
     // `s3:bucket` is a slip, and not a folder; `C:\deliveries` is one.
@@ -238,11 +240,11 @@ fn plain(rest: &str) -> Result<Vec<&str>, AreaRefError> {
     if rest.contains(['?', '#']) {
         return Err(AreaRefError::Query);
     }
-    let parts: Vec<&str> = rest.split('/').collect();
-    if parts.iter().copied().any(looks_like_key_material) {
+    // The name of a delivery in a registry stands behind a colon.
+    if rest.split(['/', ':']).any(looks_like_key_material) {
         return Err(AreaRefError::KeyMaterial);
     }
-    Ok(parts)
+    Ok(rest.split('/').collect())
 }
 
 fn is_bucket(name: &str, between: &str, longest: usize) -> bool {

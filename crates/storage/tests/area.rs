@@ -154,5 +154,12 @@ fn what_looks_like_a_key_is_refused_and_not_repeated() {
             assert_eq!(error, AreaRefError::KeyMaterial, "{bad}");
             assert!(!error.to_string().contains(key));
         }
+        for bad in [
+            format!("s3://acme-deliveries/{key}"),
+            format!("oci://registry.example/acme/core:{key}"),
+            format!("oci://registry.example:5000/acme/core:{key}"),
+        ] {
+            assert_eq!(bad.parse::<DeliveryRef>(), Err(AreaRefError::KeyMaterial), "{bad}");
+        }
     }
 }

@@ -12,7 +12,7 @@ use protected_keys::KeyService;
 use protected_model::{
     api::oci_token,
     delivery::DeliveryManifest,
-    key_ref::{KeyRef, looks_like_key_material},
+    key_ref::KeyRef,
     name::{BundleId, CustomerSlug, ProjectSlug, TenantId},
 };
 use protected_storage::{Area, TokenService};
@@ -80,7 +80,7 @@ impl Settled {
         let submits = !settings.switch(arguments.no_submit, "NO_SUBMIT")?;
         let one_file = settings.switch(arguments.one_file, "ONE_FILE")?;
         let project = settings.project(arguments.project)?;
-        let customer = settings.value(arguments.customer, "CUSTOMER", section.customer.clone())?;
+        let customer = settings.name("customer", arguments.customer, "CUSTOMER", section.customer.clone())?;
         let customer: CustomerSlug = customer.ok_or_else(|| {
             CommandError::usage("nothing says which customer gets the delivery").advise("give --customer")
         })?;
@@ -99,16 +99,7 @@ impl Settled {
             return Err(CommandError::usage("nothing says which tenant of FractalOps the project is of")
                 .advise("give --tenant, for FractalOps is not asked with --no-submit"));
         }
-        let bundle_id: Option<BundleId> = settings.value(arguments.bundle_id, "BUNDLE_ID", None)?;
-        for (what, name) in
-            [("customer", Some(customer.as_str())), ("bundle id", bundle_id.as_ref().map(BundleId::as_str))]
-        {
-            if name.is_some_and(looks_like_key_material) {
-                return Err(CommandError::usage(format!(
-                    "the {what} looks like a key or a token, and is refused"
-                )));
-            }
-        }
+        let bundle_id = settings.name("bundle id", arguments.bundle_id, "BUNDLE_ID", None)?;
         let wanted = Wanted {
             package: settings.package(arguments.package)?,
             version: settings.value(arguments.version, "VERSION", None)?,

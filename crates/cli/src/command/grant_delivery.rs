@@ -37,7 +37,8 @@ pub(crate) async fn run(context: &Context, arguments: GrantDelivery) -> Result<(
     let materializes = settings.switch(arguments.materialize_grant, "MATERIALIZE_GRANT")?;
     let id = bundle_id(settings, arguments.bundle_id)?;
     let grantee = grantee(settings, arguments.grantee)?;
-    let customer = settings.value(arguments.customer, "CUSTOMER", settings.file.deliver.customer.clone())?;
+    let customer =
+        settings.name("customer", arguments.customer, "CUSTOMER", settings.file.deliver.customer.clone())?;
     let customer = customer.ok_or_else(|| {
         CommandError::usage("nothing says which customer the delivery is for").advise("give --customer")
     })?;
@@ -185,8 +186,8 @@ pub(super) fn sealed_under(
 }
 
 /// Settles which delivery it is about.
-pub(super) fn bundle_id(settings: &Settings, flag: Option<BundleId>) -> Result<BundleId, CommandError> {
-    settings.value(flag, "BUNDLE_ID", None)?.ok_or_else(|| {
+pub(super) fn bundle_id(settings: &Settings, flag: Option<Unrepeated>) -> Result<BundleId, CommandError> {
+    settings.name("bundle id", flag, "BUNDLE_ID", None)?.ok_or_else(|| {
         CommandError::usage("no delivery is named").advise("give --bundle-id, as `deliver` printed it")
     })
 }

@@ -56,7 +56,7 @@ pub(crate) async fn run(context: &Context, arguments: OpenBundle) -> Result<(), 
     policy.parts()?;
     // What was fetched goes with this.
     let mut fetched = None;
-    let path = match storage::locate(&text.0, &settings.working_directory)? {
+    let path = match storage::locate(context, &text.0)? {
         Place::Here(found) => found.bundle,
         Place::Away(delivery, expected) => {
             let beside = out.parent().unwrap_or(&settings.working_directory);

@@ -35,7 +35,7 @@ pub(crate) async fn run(context: &Context, arguments: Rewrap) -> Result<(), Comm
     let new = settings.key_ref("the key to wrap with", arguments.key_ref, "KEY_REF", None)?;
     let plan = Plan::of(settings, &arguments.sign)?;
     // What was fetched goes with this.
-    let (path, beside, area, _fetched) = match storage::locate(&text.0, &settings.working_directory)? {
+    let (path, beside, area, _fetched) = match storage::locate(context, &text.0)? {
         Place::Here(found) => (found.bundle, found.manifest, None, None),
         Place::Away(place, expected) => {
             let named = Some(settings.working_directory.join(&text.0)).filter(|it| delivery::is_manifest(it));

@@ -1,6 +1,6 @@
 //! `submit-bundle`: a delivery that was sealed before, put on record.
 
-use std::{path::PathBuf, time::Instant};
+use std::time::Instant;
 
 use protected_model::{
     api::{
@@ -12,7 +12,7 @@ use protected_model::{
 use serde_json::json;
 
 use crate::{
-    args::SubmitBundle,
+    args::{SubmitBundle, Unrepeated},
     context::{Context, Session},
     delivery::{self, MANIFEST},
     error::{CommandError, Kind},
@@ -27,12 +27,12 @@ use crate::{
 pub(crate) async fn run(context: &Context, arguments: SubmitBundle) -> Result<(), CommandError> {
     let settings = &context.settings;
     settings.no_dry_run("submit-bundle")?;
-    let path: Option<PathBuf> = settings.value(arguments.manifest, "MANIFEST", None)?;
+    let path: Option<Unrepeated> = settings.value(arguments.manifest, "MANIFEST", None)?;
     let path = path.ok_or_else(|| {
         CommandError::usage("no manifest is named")
             .advise(format!("name it with --manifest: `{MANIFEST}` in the folder of the delivery"))
     })?;
-    let path = settings.working_directory.join(path);
+    let path = settings.path(&path.0)?;
     let path = if path.is_dir() { path.join(MANIFEST) } else { path };
     let manifest = delivery::read_manifest(&path)?;
     // Where the bundle is not at hand, what FractalOps has on record names it by digest all the same.

@@ -28,7 +28,7 @@ pub(crate) enum Place {
 ///
 /// # Errors
 /// When there is none. A text that is no path is not repeated: it may be a token.
-pub(crate) fn locate(text: &str, working_directory: &Path) -> Result<Place, CommandError> {
+pub(crate) fn locate(context: &Context, text: &str) -> Result<Place, CommandError> {
     let away = |text: &str| {
         text.parse()
             .map_err(|error: AreaRefError| CommandError::usage(format!("where the delivery lies: {error}")))
@@ -36,7 +36,7 @@ pub(crate) fn locate(text: &str, working_directory: &Path) -> Result<Place, Comm
     if text.contains("://") {
         return Ok(Place::Away(away(text)?, None));
     }
-    let path = working_directory.join(text);
+    let path = context.settings.path(text)?;
     if !is_manifest(&path) {
         return find(&path).map(Place::Here);
     }

@@ -122,8 +122,12 @@ pub(crate) async fn run(context: &Context, arguments: Verify) -> Result<(), Comm
         CommandError::new(Kind::Failed, format!("cannot make a folder to work in: {error}"))
     })?;
     let download: Option<PathBuf> = settings.value(arguments.download, "DOWNLOAD", None)?;
-    let path = settings.working_directory.join(&given);
-    let path = match version_of(&given).filter(|_| !path.exists()) {
+    let version = version_of(&given);
+    let path = match version {
+        Some(_) => settings.working_directory.join(&given),
+        None => settings.path(&given)?,
+    };
+    let path = match version.filter(|_| !path.exists()) {
         Some((name, version)) => {
             if offline {
                 let message = format!("`{given}` is in a registry, and nothing is fetched offline");
