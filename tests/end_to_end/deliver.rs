@@ -445,6 +445,18 @@ fn what_no_customer_gets_is_never_sealed() {
     tar.current_dir(world.path("work"));
     world.run(tar).succeeded();
     world.run(named(&world.path("work/leaky.tgz"))).failed(7, &["a source map, which no customer gets"]);
+    // Under another name of a tarball, and whatever else no customer gets.
+    for name in ["leaky.TGZ", "leaky.tar.gz"] {
+        fs::copy(world.path("work/leaky.tgz"), world.path("work").join(name)).expect("copy");
+        world.run(named(&world.path("work").join(name))).failed(7, &["a source map, which no customer gets"]);
+    }
+    for (file, why) in [("package/lib/.env", "may hold a secret"), ("package/.git/config", "a repository")] {
+        world.write(file, "x");
+        let mut tar = world.bare("tar", &["-czf", "other.tgz", "package/package.json", file]);
+        tar.current_dir(world.path("work"));
+        world.run(tar).succeeded();
+        world.run(named(&world.path("work/other.tgz"))).failed(7, &["it holds `package/", why]);
+    }
     // In a second member of the gzip file, which npm and tar read on.
     let members =
         [("package/package.json", 1024), ("package/index.js.map", usize::MAX)].map(|(name, most)| {

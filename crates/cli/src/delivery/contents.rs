@@ -325,11 +325,16 @@ fn joined(below: &str, name: &str) -> String {
     if below.is_empty() { name.to_owned() } else { format!("{below}/{name}") }
 }
 
-fn withheld(name: &str, path: &Path) -> Result<(), CommandError> {
+/// Returns what is called so, if no customer gets it.
+fn kept_back(name: &str) -> Option<&'static str> {
     let folded = name.to_ascii_lowercase();
-    match WITHHELD.iter().find(|(named, _)| named.is(&folded)) {
+    WITHHELD.iter().find(|(named, _)| named.is(&folded)).map(|(_, what)| *what)
+}
+
+fn withheld(name: &str, path: &Path) -> Result<(), CommandError> {
+    match kept_back(name) {
         None => Ok(()),
-        Some((_, what)) => {
+        Some(what) => {
             let message = format!("`{}` is {what}, which no customer gets", path.display());
             Err(CommandError::new(Kind::BadInput, message)
                 .advise("name what is to be delivered file by file, or the build that protect-build made"))
@@ -413,7 +418,8 @@ fn judge(contents: &mut Contents, builds: &[Build], stop: &Arc<AtomicBool>) -> R
         contents.protection.obfuscated = false;
         contents.unproven.push(file.path.to_string());
         let Some(source) = contents.sources.get(&file.path) else { continue };
-        if file.path.as_str().ends_with(".tgz") {
+        let folded = file.path.as_str().to_ascii_lowercase();
+        if [".tgz", ".tar.gz"].iter().any(|end| folded.ends_with(end)) {
             match tarball(source, stop) {
                 Ok(Some(package)) => packages.push(package),
                 Ok(None) => {}
@@ -428,7 +434,7 @@ fn judge(contents: &mut Contents, builds: &[Build], stop: &Arc<AtomicBool>) -> R
     Ok(())
 }
 
-/// Reads which package a tarball is of, and refuses one with source maps. Memory holds none of it.
+/// Reads which package a tarball is of, and refuses one with anything in it that no customer gets. Memory holds none of it.
 fn tarball(path: &Path, stop: &Arc<AtomicBool>) -> io::Result<Option<String>> {
     #[derive(Deserialize)]
     struct Named {
@@ -442,11 +448,9 @@ fn tarball(path: &Path, stop: &Arc<AtomicBool>) -> io::Result<Option<String>> {
     for entry in archive.entries()? {
         let entry = entry?;
         let path = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
-        if path.to_ascii_lowercase().ends_with(".map") {
+        if let Some(what) = path.split('/').find_map(kept_back) {
             let shown = path.escape_debug();
-            return Err(io::Error::other(format!(
-                "it holds `{shown}`, a source map, which no customer gets"
-            )));
+            return Err(io::Error::other(format!("it holds `{shown}`, {what}, which no customer gets")));
         }
         if path == "package/package.json" {
             let mut json = Vec::new();
