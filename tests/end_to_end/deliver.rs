@@ -578,6 +578,45 @@ fn a_raw_key_is_refused_wherever_it_stands_and_never_repeated() {
     }
 }
 
+/// Attack: none is needed. A pipe is named by mistake, and the command hangs for ever, deaf to the signals of its job.
+#[test]
+fn a_pipe_that_nobody_writes_to_is_not_waited_for() {
+    let world = World::new();
+    key(&world, "keys", "globex", "00");
+    world.run(deliver(&world, &small(&world), "sealed", &[])).succeeded();
+    let pipe = world.path("work/pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().expect("mkfifo").success());
+    let mut started: Vec<Child> = [
+        vendor(&world, &["submit-bundle", "--manifest", "pipe"]),
+        customer(&world, "keys", &["open-bundle", "sealed", "--out", "opened", "--policy", "pipe"]),
+        customer(&world, "keys", &["open-bundle", "sealed", "--out", "opened", "--ca-file", "pipe"]),
+    ]
+    .into_iter()
+    .map(|mut command| command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("start"))
+    .collect();
+    let since = Instant::now();
+    for (child, code) in started.iter_mut().zip([7, 2, 2]) {
+        let mut ended = child.try_wait().expect("wait");
+        while ended.is_none() && since.elapsed() < Duration::from_secs(60) {
+            thread::sleep(Duration::from_millis(50));
+            ended = child.try_wait().expect("wait");
+        }
+        let _ = child.kill();
+        assert_eq!(ended.expect("it waits for the pipe").code(), Some(code));
+    }
+    nothing_left(&world, "opened");
+    // One that somebody writes to is read.
+    let manifest = fs::read(world.path("work/sealed/delivery-manifest.json")).expect("read");
+    let writer = thread::spawn({
+        let pipe = pipe.clone();
+        move || fs::write(pipe, manifest)
+    });
+    world.run(vendor(&world, &["submit-bundle", "--manifest", "pipe"])).succeeded();
+    writer.join().expect("thread").expect("write");
+    // The world looks for tokens in every file, and would wait for this one.
+    fs::remove_file(pipe).expect("remove");
+}
+
 /// Returns the places of all texts of a document.
 fn texts(value: &Value, at: String) -> Vec<String> {
     match value {

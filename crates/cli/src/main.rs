@@ -18,6 +18,7 @@ mod hardening;
 mod key_service;
 mod package;
 mod provenance;
+mod read;
 mod sbom;
 mod settings;
 mod signing;

@@ -19,6 +19,7 @@ use crate::{
     args::{Build, Format, Global, Unrepeated},
     config_file::{ConfigFile, FILE_NAME},
     error::CommandError,
+    read,
 };
 
 /// Everything that settings come from.
@@ -61,7 +62,7 @@ impl Settings {
             None => search(&settings.working_directory),
         };
         if let Some(path) = found {
-            settings.file = read(&path)?;
+            settings.file = read_file(&path)?;
             settings.base = path.parent().map_or_else(|| settings.working_directory.clone(), Path::to_owned);
         }
         settings.format = match (global.format, settings.variable("FORMAT")) {
@@ -131,7 +132,7 @@ impl Settings {
     pub(crate) fn ca_pem(&self) -> Result<Option<Vec<u8>>, CommandError> {
         let Some(path) = &self.ca_file else { return Ok(None) };
         let path = self.working_directory.join(path);
-        fs::read(&path).map(Some).map_err(|error| {
+        read::whole(&path).map(Some).map_err(|error| {
             CommandError::usage(format!(
                 "cannot read the certificate authorities `{}`: {error}",
                 path.display()
@@ -411,7 +412,7 @@ fn search(folder: &Path) -> Option<PathBuf> {
     inside.map(|folder| folder.join(FILE_NAME)).find(|path| path.is_file())
 }
 
-fn read(path: &Path) -> Result<ConfigFile, CommandError> {
+fn read_file(path: &Path) -> Result<ConfigFile, CommandError> {
     let text = fs::read_to_string(path)
         .map_err(|error| CommandError::usage(format!("cannot read `{}`: {error}", path.display())))?;
     toml::from_str(&text)

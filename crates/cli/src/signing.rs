@@ -1,7 +1,7 @@
 //! How what is built is signed: which services vouch for whom, settled before anything runs; and the signer, which is
 //! asked for while the package is built.
 
-use std::{fs, time::Instant};
+use std::time::Instant;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -26,7 +26,7 @@ use crate::{
     console::Console,
     context::{Context, Session},
     error::{CommandError, Kind},
-    key_service, provenance,
+    key_service, provenance, read,
     settings::Settings,
 };
 
@@ -679,7 +679,7 @@ fn missing(what: &str, how: &str) -> CommandError {
 fn read_root(path: &std::path::Path) -> Result<Vec<u8>, CommandError> {
     let doing = format!("the trusted root `{}`", path.display());
     let json =
-        fs::read(path).map_err(|error| CommandError::usage(format!("cannot read {doing}: {error}")))?;
+        read::whole(path).map_err(|error| CommandError::usage(format!("cannot read {doing}: {error}")))?;
     check_root(&json).map_err(|error| CommandError::from_error(Kind::Usage, &doing, &error))?;
     Ok(json)
 }

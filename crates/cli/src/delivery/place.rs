@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::{self, Read, Write},
+    io::{self, Write},
     path::{Path, PathBuf},
     sync::{Arc, atomic::AtomicBool},
 };
@@ -17,7 +17,10 @@ use protected_model::{
 };
 
 use super::contents::{Stoppable, digest};
-use crate::error::{CommandError, Kind};
+use crate::{
+    error::{CommandError, Kind},
+    read,
+};
 
 /// The manifest of a delivery, in its folder.
 pub(crate) const MANIFEST: &str = "delivery-manifest.json";
@@ -135,9 +138,8 @@ pub(crate) fn read_manifest(path: &Path) -> Result<DeliveryManifest, CommandErro
     let bad = |reason: String| {
         CommandError::new(Kind::BadInput, format!("the delivery manifest `{}` {reason}", path.display()))
     };
-    let mut json = Vec::new();
-    let read = fs::File::open(path).and_then(|file| file.take(MAX_MANIFEST_BYTES + 1).read_to_end(&mut json));
-    read.map_err(|error| bad(format!("cannot be read: {error}")))?;
+    let json = read::at_most(path, MAX_MANIFEST_BYTES);
+    let json = json.map_err(|error| bad(format!("cannot be read: {error}")))?;
     if json.len() as u64 > MAX_MANIFEST_BYTES {
         return Err(bad(format!("is larger than {MAX_MANIFEST_BYTES} bytes")));
     }

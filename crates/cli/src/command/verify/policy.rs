@@ -1,9 +1,6 @@
 //! Who has to have signed, what has to have been built, and whom to believe: `--policy`, and flags.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use protected_bundle::layout::signature::Part;
 use protected_evidence::{
@@ -18,6 +15,7 @@ use crate::{
     args::Trust as Arguments,
     context::Context,
     error::{CommandError, Kind},
+    read,
 };
 
 /// What the flags are called where a policy is named in a verification summary.
@@ -304,11 +302,12 @@ fn read(path: &Path) -> Result<(PolicyFile, Sha256), CommandError> {
 }
 
 fn text(path: &Path) -> Result<String, CommandError> {
-    fs::read_to_string(path).map_err(|error| cannot_read(path, &error))
+    let text = String::from_utf8(bytes(path)?);
+    text.map_err(|_| cannot_read(path, &std::io::Error::other("it is no UTF-8")))
 }
 
 fn bytes(path: &Path) -> Result<Vec<u8>, CommandError> {
-    fs::read(path).map_err(|error| cannot_read(path, &error))
+    read::whole(path).map_err(|error| cannot_read(path, &error))
 }
 
 fn cannot_read(path: &Path, error: &std::io::Error) -> CommandError {
