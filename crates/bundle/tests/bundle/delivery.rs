@@ -969,6 +969,21 @@ fn a_customer_opens_it_without_our_software() {
         assert_eq!(opened_by(program, &script, &place, wrong), None, "{name} with another key");
         assert_eq!(opened_by(program, &script, &place, "AAAA"), None, "{name} with no key");
     }
+    // What the key service is asked with, by who has nothing but the bundle.
+    let script = folder.path().join("wrapped.py");
+    fs::write(&script, from_the_page("py")).expect("write");
+    let shown = opened_by(&python, &script, &place, "").expect("wrapped.py");
+    let shown = String::from_utf8(shown).expect("text");
+    let [key_ref, wrapped_key, context] = shown.split_whitespace().collect::<Vec<_>>()[..] else {
+        panic!("{shown}")
+    };
+    let keys = Delivery::open(&place).expect("delivery").keys().keys.clone();
+    assert_eq!((key_ref, wrapped_key), (&*keys[0].key_ref.to_string(), &*keys[0].wrapped_key));
+    fs::write(folder.path().join("context"), context).expect("write");
+    let decoded =
+        Command::new("base64").arg("-d").arg(folder.path().join("context")).output().expect("base64");
+    let expected = Sha256::of(canonical(&descriptor.key_context()));
+    assert_eq!(decoded.stdout, expected.as_bytes());
     // Changed, with a digest that fits: the chunk is what tells.
     let path = place.join(format!("blobs/sha256/{}", written.content.digest.0));
     let mut bytes = fs::read(&path).expect("content");
