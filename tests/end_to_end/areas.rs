@@ -853,3 +853,54 @@ fn what_was_killed_while_it_was_stored_goes_on() {
     assert_eq!(world.count("bundle.create", "allow", None), 1);
     fs::remove_dir_all(world.path("work")).expect("remove");
 }
+
+/// What a killed process fetched it cannot remove: the next one does, beside what is opened and in the temporary folder.
+#[test]
+fn what_was_killed_while_it_was_fetched_is_swept() {
+    let store = Store::oci();
+    let world = World::new();
+    let delivery = Delivery::of(&world, &store);
+    delivery.deliver().succeeded();
+    fs::create_dir(world.path("temporary")).expect("folder");
+    let uri = store.uri();
+    for (place, args) in
+        [("work", &["open-bundle", &uri, "--out", "opened"] as &[&str]), ("temporary", &["rewrap", &uri])]
+    {
+        let command = || {
+            let mut command = store.with(customer(&world, "keys", args));
+            command.env("TMPDIR", world.path("temporary"));
+            command
+        };
+        let left = || {
+            let names =
+                fs::read_dir(world.path(place)).expect("folder").map(|it| it.expect("entry").file_name());
+            names.filter(|name| name.as_encoded_bytes().starts_with(b".")).count()
+        };
+        assert_eq!(left(), 0);
+        store.wire.decide(
+            |_, target, _| {
+                if target.contains("/blobs/") { Fault::StallMs(10_000) } else { Fault::None }
+            },
+        );
+        for _ in 0..2 {
+            let before = store.wire.exchanges().len();
+            let mut child = command().stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("start");
+            let since = Instant::now();
+            let asks_for_a_blob = || {
+                let asked = store.wire.exchanges().split_off(before);
+                asked.iter().any(|it| String::from_utf8_lossy(&it.request).contains("/blobs/"))
+            };
+            while !asks_for_a_blob() {
+                assert!(since.elapsed() < Duration::from_secs(60), "nothing is fetched");
+                thread::sleep(Duration::from_millis(5));
+            }
+            child.kill().expect("kill");
+            child.wait().expect("wait");
+            assert_eq!(left(), 1, "in {place}: its own, and what was left before it is swept");
+        }
+        store.wire.decide(|_, _, _| Fault::None);
+        delivery.run(command()).succeeded();
+        assert_eq!(left(), 0, "in {place}");
+    }
+    delivery.same("opened");
+}

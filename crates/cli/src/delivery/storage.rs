@@ -5,14 +5,14 @@ use std::{
     time::Instant,
 };
 
+use protected_bundle::staging::Private;
 use protected_model::digest::Sha256;
 use protected_storage::{Area, AreaRef, AreaRefError, DeliveryRef, Settings, StorageError, Stored};
-use tempfile::TempDir;
 
 use super::place::{Found, find, is_manifest, read_manifest};
 use crate::{
     console::human_size,
-    context::Context,
+    context::{self, Context},
     error::{CommandError, Kind},
 };
 
@@ -76,7 +76,8 @@ pub(crate) async fn store(context: &Context, area: &Area, bundle: &Path) -> Resu
     Ok(stored)
 }
 
-/// Fetches a delivery into a private folder in `parent`, which goes when what is returned does.
+/// Fetches a delivery into a private folder in `parent`, which goes when what is returned does. Where it cannot, because the
+/// process is killed, the next one there sweeps it away.
 ///
 /// # Errors
 /// When it is not there, or is not what its digests say.
@@ -85,15 +86,20 @@ pub(crate) async fn fetch(
     delivery: &DeliveryRef,
     expected: Option<&Sha256>,
     parent: &Path,
-) -> Result<(TempDir, PathBuf), CommandError> {
+) -> Result<(Private, PathBuf), CommandError> {
     let area = connect(context, &delivery.area)?;
-    let folder = tempfile::Builder::new().prefix(".fetching-").tempdir_in(parent).map_err(|error| {
-        CommandError::new(
-            Kind::Failed,
-            format!("cannot make a folder to fetch into in `{}`: {error}", parent.display()),
-        )
-    })?;
-    let into = folder.path().join("bundle");
+    let parent = parent.to_owned();
+    let folder = context::compute(move || {
+        Private::within(&parent).map_err(|error| {
+            let place = parent.display();
+            CommandError::new(
+                Kind::Failed,
+                format!("cannot make a folder to fetch into in `{place}`: {error}"),
+            )
+        })
+    });
+    let folder = folder.await?;
+    let into = folder.folder().join("bundle");
     let started = Instant::now();
     let fetched = context.cancel.or(area.fetch(&delivery.address, expected, &into, &|_| {})).await?;
     fetched.map_err(|error| failed("fetching the delivery", &error))?;
