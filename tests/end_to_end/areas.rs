@@ -432,7 +432,9 @@ fn holds(store: &Store) {
 
     // Wrapped anew where it lies: the keys are others, and the content is not touched.
     let before = store.wire.exchanges().len();
-    let rewrap = customer(&world, "keys", &["rewrap", &store.uri(), "--key-ref", "local-file://new"]);
+    let by_hand = ["--sign", "off", "--accept-unproven"];
+    let rewrap = ["rewrap", &store.uri(), "--key-ref", "local-file://new"];
+    let rewrap = customer(&world, "keys", &[&rewrap[..], &by_hand].concat());
     let screen = delivery.run(store.with(rewrap));
     let unchanged = format!("content   unchanged: sha256:{digest}");
     assert!(screen.succeeded().stderr.contains(&unchanged), "{screen}");
@@ -676,7 +678,8 @@ fn a_job_delivers_to_a_registry_with_no_credential_and_its_customer_opens() {
     assert!(world.path("work/opened/acme-core-1.0.0.tgz").is_file());
     // It pulls, and no more: new keys are not stored.
     let place = format!("{}:{BUNDLE}", trusting.area(HERS));
-    let rewrap = customer(world, "keys", &["rewrap", &place, "--key-ref", "local-file://new"]);
+    let rewrap = ["rewrap", &place, "--key-ref", "local-file://new", "--sign", "off", "--accept-unproven"];
+    let rewrap = customer(world, "keys", &rewrap);
     trusting.with(rewrap, &world.id_token("globex", "generic")).failed(
         4,
         &["does not let these credentials `pull,push`", "have whoever runs the registry allow it"],

@@ -759,19 +759,27 @@ fn a_delivery_is_rewrapped_and_verified_without_its_key() {
     let beside = copy(&world, "sealed", "beside");
     fs::write(beside.join("acme-core-1.0.0.tgz"), "junk").expect("write");
     assert_ne!(world.run(customer(&world, "nobody", &["verify", "beside"])).code, 0);
-    world.run(customer(&world, "keys", &["rewrap", "sealed"])).succeeded();
-    let screen = world.run(customer(&world, "keys", &["rewrap", "sealed", "--key-ref", "local-file://new"]));
+    let by_hand = ["rewrap", "sealed", "--sign", "off", "--accept-unproven"];
+    world.run(customer(&world, "keys", &by_hand)).succeeded();
+    let screen =
+        world.run(customer(&world, "keys", &[&by_hand[..], &["--key-ref", "local-file://new"]].concat()));
     assert!(screen.succeeded().stderr.contains("unchanged: sha256:"), "{screen}");
     let after = index(&world);
     assert_eq!(before[0]["digest"], after[0]["digest"]);
     assert_ne!(before[1]["digest"], after[1]["digest"]);
-    // Verified without any key: the manifest names the key of before, which is told and no fault.
+    // Verified without any key: the manifest names the key of now. One of before is told, and no fault.
     let screen = world.run(customer(&world, "nobody", &["verify", "sealed"]));
+    assert!(
+        screen.succeeded().stderr.contains("ok       wrapped key  wrapped with local-file://new"),
+        "{screen}"
+    );
+    fs::copy(world.path("work/alone.json"), world.path("work/sealed/former.json")).expect("copy");
+    let screen = world.run(customer(&world, "nobody", &["verify", "sealed/former.json"]));
     assert!(screen.succeeded().stderr.contains("note     wrapped key"), "{screen}");
     open(&world, "keys", "sealed", "opened").succeeded();
     fs::remove_file(world.path("keys/new.key")).expect("remove");
     open(&world, "keys", "sealed", "again").failed(2, &["local-file://new"]);
-    world.run(customer(&world, "keys", &["rewrap", "sealed"])).failed(2, &["local-file://new"]);
+    world.run(customer(&world, "keys", &by_hand)).failed(2, &["local-file://new"]);
     assert_eq!(index(&world), after);
 
     // What was changed is not verified.

@@ -2,18 +2,25 @@
 
 use std::{
     fs,
+    io::Write as _,
     path::Path,
     process::{Child, Command},
+    sync::atomic::AtomicBool,
 };
 
-use protected_bundle::layout::{Delivery, signature::Part};
+use protected_bundle::{
+    DataKey,
+    layout::{Delivery, Writer, signature::Part},
+    seal,
+};
+use protected_model::{delivery::WrappedDataKey, digest::Sha256};
 use serde_json::{Value, json};
 
 use crate::{
     deliver::{
         begun, content, copy, customer, deliver, key, large, nothing_left, open, read_json, small, vendor,
     },
-    harness::{Screen, World},
+    harness::{CLI, Screen, Setup, World, github_run},
     proxy::Fault,
     signing::{asked, build_of, identity, issuer, javascript, key_pair, python, statement_of, trust},
 };
@@ -156,14 +163,15 @@ fn a_delivery_is_signed_once_by_whoever_delivers() {
         |event: &&Value| event["action"] == "evidence.attach" && event["target"]["bundle_id"] == id;
     assert_eq!(world.audit().iter().filter(attached).count(), 1);
 
-    // Again: nothing is signed anew, and nobody is asked for a certificate.
+    // Again: nothing is signed anew. A certificate says whose signatures these have to be.
     let before = fs::read(bundle.join("index.json")).expect("read");
     let again = world.run(deliver(&world, &built, "sealed", &["--format", "json"]));
     let told: Value = serde_json::from_str(&again.succeeded().stdout).expect("JSON");
     assert_eq!((&told["signed"], &told["status"]), (&json!(["bundle", "keys"]), &json!("already-sealed")));
-    assert!(!again.stderr.contains("certify") && !again.stderr.contains("  sign  "), "{again}");
+    assert!(!again.stderr.contains("  sign  ") && !again.stderr.contains("not looked at"), "{again}");
     assert_eq!(fs::read(bundle.join("index.json")).expect("read"), before);
-    assert_eq!(asked(&world, "/signingCert"), 1);
+    assert_eq!(asked(&world, "/signingCert"), 2);
+    assert_eq!(asked(&world, "/log/entries"), 2, "one of each, of the first time");
     assert!(!again.stderr.contains("  attach  "), "{again}");
     assert_eq!(kept(), [record]);
 
@@ -253,7 +261,10 @@ struct Story {
 
 impl Story {
     fn new() -> Self {
-        let world = World::new();
+        Self::of(World::new())
+    }
+
+    fn of(world: World) -> Self {
         key(&world, "keys", "globex", "00");
         let built = small(&world);
         world.run(deliver(&world, &built, "sealed", &[])).succeeded();
@@ -376,11 +387,6 @@ fn whoever_looks_is_told_who_signed() {
     let wrong = story.world.write("wrong.toml", "token = \"hunter2hunter2\"\n");
     let screen = story.open("sealed", &["--policy", wrong.to_str().expect("path")]);
     assert!(!screen.failed(2, &["is not one at line 1"]).stderr.contains("hunter2"), "{screen}");
-    for of_build in ["require = [\"provenance\"]", "require = [\"delivery\"]\n[build]\nsource = \"x\""] {
-        let policy = policy(of_build);
-        story.open("sealed", &["--policy", &policy]).failed(2, &["nothing about its build"]);
-        story.verify("sealed", &["--policy", &policy]).failed(2, &["nothing about its build"]);
-    }
 }
 
 #[test]
@@ -532,11 +538,18 @@ fn new_keys_are_signed_anew_and_old_ones_are_told() {
     world.run(vendor(world, &["rewrap", "mixed"])).failed(8, &["the keys are not signed anew"]);
     assert_eq!(fs::read(forged.join("index.json")).expect("read"), index);
 
-    // By hand, where nobody signs: told, and no signature of former keys stays.
-    let screen = world.run(customer(world, "keys", &["rewrap", "sealed"]));
+    // By hand, where nobody signs: not unless it is asked for, before any key is; and no signature of former keys stays.
+    let index = fs::read(story.bundle("sealed").join("index.json")).expect("read");
+    world
+        .run(customer(world, "nobody", &["rewrap", "sealed"]))
+        .failed(2, &["the keys are signed, and nobody signs the new ones: there is no CI run", "--sign off"]);
+    assert_eq!(fs::read(story.bundle("sealed").join("index.json")).expect("read"), index);
+    let off = [&["rewrap", "sealed", "--sign", "off", "--format", "json"], &known[..]].concat();
+    let screen = world.run(customer(world, "keys", &off));
     let said = &screen.succeeded().stderr;
-    assert!(said.contains("nothing is signed: there is no CI run"), "{screen}");
     assert!(said.contains("the former keys were signed, and these are not"), "{screen}");
+    let told: Value = serde_json::from_str(&screen.stdout).expect("JSON");
+    assert_eq!((&told["signed"], &told["unchecked"]), (&json!(["bundle"]), &json!([])));
     assert!(signature(&story.bundle("sealed"), KEYS).is_none());
     assert_eq!(signed(&story.bundle("sealed"), Part::Bundle), of_bundle);
     story.refused("sealed", &known, &["expected a signature over its keys, found none"]);
@@ -546,8 +559,13 @@ fn new_keys_are_signed_anew_and_old_ones_are_told() {
     // With a key of one's own, and nothing else.
     let (_, public) = key_pair(&world.path("keys"), "trial");
     let public = public.to_str().expect("path").to_owned();
-    let sign = ["rewrap", "sealed", "--sign-key", "local-file://trial"];
-    world.run(customer(world, "keys", &sign)).succeeded();
+    let sign = ["rewrap", "sealed", "--sign-key", "local-file://trial", "--accept-unproven"];
+    // Its bundle is signed, by somebody whom this run does not know.
+    world
+        .run(customer(world, "keys", &sign))
+        .failed(8, &["the signature over the bundle is not by who signs here"]);
+    let named = [&sign[..], &known[..]].concat();
+    world.run(customer(world, "keys", &named)).succeeded();
     // Who names a key believes no certificate, whatever root stands beside it, and whatever else a policy lists.
     let both = ["--key", &public, "--trusted-root", &story.root];
     story.refused("sealed", &both, &["expected a "]);
@@ -632,4 +650,385 @@ fn the_build_of_a_delivery_is_the_one_on_record() {
         screen.failed(4, &[&format!("is said to be of build {foreign}")]);
     }
     assert_eq!(world.operator_get(&format!("/v1/packages/delivery/bundles/{id}"))["manifest"], manifest);
+}
+
+/// A key under another name.
+fn strange(key: &WrappedDataKey) -> WrappedDataKey {
+    WrappedDataKey { key_ref: "local-file://strange".parse().expect("reference"), ..key.clone() }
+}
+
+/// The run of a branch: the same repository, and another identity.
+const BRANCH: &str = "acme/core/.github/workflows/release.yml@refs/heads/feature";
+
+impl Story {
+    /// One in which a run of another branch delivers too.
+    fn with_a_branch() -> Self {
+        let changes = [("workflow_ref", BRANCH), ("job_workflow_ref", BRANCH), ("ref", "refs/heads/feature")];
+        Self::of(World::with(Setup { more: github_run("branch", &changes), ..Setup::default() }))
+    }
+
+    /// The command in the job of that branch.
+    fn branch(&self, args: &[&str]) -> Command {
+        let mut command = self.world.github("branch", CLI, args);
+        command
+            .env("PROTECTED_REGISTRY_KEY_FOLDER", self.world.path("keys"))
+            .env("PROTECTED_REGISTRY_ALLOW_LOCAL_KEY", "true");
+        command
+    }
+
+    /// A delivery of that branch at `branch`.
+    fn of_branch(&self, built: &Path) {
+        let artifact = built.to_str().expect("path");
+        let deliver =
+            ["deliver", "--customer", "globex", "--key-ref", "local-file://globex", "--out", "branch"];
+        self.world.run(self.branch(&[&deliver[..], &["--artifact", artifact]].concat())).succeeded();
+    }
+
+    /// Runs `rewrap`, which is refused with everything left as it was. There is no key of the delivery in `keys`: that no
+    /// key service was asked for one is what the exit code says.
+    #[track_caller]
+    fn not_rewrapped(&self, what: &str, more: &[&str], messages: &[&str]) {
+        let place = self.bundle(what).join("index.json");
+        let before = fs::read(&place).expect("read");
+        let screen = self.world.run(customer(&self.world, "signers", &[&["rewrap", what], more].concat()));
+        screen.failed(8, messages);
+        assert_eq!(fs::read(place).expect("read"), before);
+    }
+}
+
+#[test]
+fn no_signature_is_lent_to_keys_that_nobody_signed() {
+    let story = Story::new();
+    let world = &story.world;
+    fs::create_dir(world.path("signers")).expect("folder");
+    let pair = |name: &str| {
+        let (secret, public) = key_pair(&world.path("signers"), name);
+        let here = world.path(&format!("keys/{name}.pem"));
+        fs::copy(&secret, &here).expect("copy");
+        public.to_str().expect("path").to_owned()
+    };
+    let (own, other) = (pair("own"), pair("other"));
+    let built = small(world);
+    let sign = ["--sign-key", "local-file://own"];
+    world.run(deliver(world, &built, "own", &sign)).succeeded();
+
+    // Nothing of it is signed.
+    strip(&copy(world, "own", "bare").join("bundle"), &[BUNDLE, KEYS]);
+    let lent =
+        ["nobody signed the keys of the delivery", "no signature is lent to them", "--accept-unproven"];
+    story.not_rewrapped("bare", &sign, &lent);
+    let to_globex = [&sign[..], &["--key-ref", "local-file://globex"]].concat();
+    story.not_rewrapped("bare", &to_globex, &lent);
+    let named = [&sign[..], &["--key", &own]].concat();
+    story.not_rewrapped("bare", &named, &["expected a signature over its bundle, found none"]);
+    // As it was where nobody asks for a signature; and with one where somebody vouches for it.
+    world.run(customer(world, "keys", &["rewrap", "bare"])).succeeded();
+    assert!(signature(&story.bundle("bare"), KEYS).is_none());
+    let accepted = [&["rewrap", "bare", "--accept-unproven"], &sign[..]].concat();
+    world.run(customer(world, "keys", &accepted)).succeeded();
+    assert!(signature(&story.bundle("bare"), KEYS).is_some());
+
+    // Its bundle is signed by who signs here: keys as they are not, and new ones under a key that is named.
+    for what in ["half", "several"] {
+        strip(&copy(world, "own", what).join("bundle"), &[KEYS]);
+    }
+    story.not_rewrapped("half", &sign, &lent);
+    story.not_rewrapped("half", &[&sign[..], &["--key-ref", "local-file://another"]].concat(), &lent);
+    let screen = world.run(customer(world, "keys", &[&["rewrap", "half"], &to_globex[..]].concat()));
+    screen.succeeded();
+    story.open("half", &["--key", &own]).succeeded();
+    story.refused("half", &["--key", &other], &["of the signer over this content"]);
+    // Not beside a key that somebody added.
+    let mut several = Delivery::open(&story.bundle("several")).expect("delivery");
+    let mut keys = several.keys().clone();
+    keys.keys.push(strange(&keys.keys[0]));
+    several.set_keys(keys, None, &AtomicBool::new(false)).expect("set");
+    story.not_rewrapped("several", &to_globex, &lent);
+
+    // Signed by another key: neither its keys nor its bundle is who signs here, unless that is who is named.
+    let foreign = ["--sign-key", "local-file://other"];
+    for more in [&foreign[..], &[&foreign[..], &["--accept-unproven"]].concat()] {
+        story.not_rewrapped("own", more, &["the keys are not signed anew", "not by who signs here"]);
+    }
+    strip(&copy(world, "own", "foreign").join("bundle"), &[KEYS]);
+    let to_globex = [&foreign[..], &["--key-ref", "local-file://globex"]].concat();
+    for more in [&to_globex[..], &[&foreign[..], &["--accept-unproven"]].concat()] {
+        story.not_rewrapped("foreign", more, &["the signature over the bundle is not by who signs here"]);
+    }
+    story.not_rewrapped("own", &[&foreign[..], &["--key", &other]].concat(), &["is not proven: signature: "]);
+    let named = [&["rewrap", "own", "--key", &own], &foreign[..]].concat();
+    world.run(customer(world, "keys", &named)).succeeded();
+}
+
+/// Attack: an unsigned delivery with a content of the attacker's, sealed under a key of theirs for the same descriptor.
+#[test]
+fn a_key_that_does_not_open_the_content_is_not_wrapped_anew() {
+    let world = World::new();
+    key(&world, "keys", "globex", "00");
+    key(&world, "keys", "new", "ff");
+    world.run(deliver(&world, &small(&world), "sealed", &[])).succeeded();
+    let delivery = Delivery::open(&world.path("work/sealed/bundle")).expect("delivery");
+    let forged = world.path("work/forged");
+    let writer = Writer::new(&forged).expect("writer");
+    let (stranger, mut sealed) = (DataKey::generate().expect("key"), Vec::new());
+    seal(&stranger, &delivery.descriptor().binding(), &b"other content"[..], &mut sealed).expect("sealed");
+    writer.content().expect("content").write_all(&sealed).expect("write");
+    let content = (Sha256::of(&sealed), sealed.len() as u64);
+    writer.end(delivery.descriptor(), delivery.keys(), content).expect("written");
+    let before = fs::read(forged.join("index.json")).expect("read");
+    let rewrap = ["rewrap", "forged", "--key-ref", "local-file://new"];
+    world.run(customer(&world, "keys", &rewrap)).failed(7, &["with another"]);
+    assert_eq!(fs::read(forged.join("index.json")).expect("read"), before);
+}
+
+#[test]
+fn what_another_identity_signed_is_not_signed_for() {
+    let story = Story::with_a_branch();
+    let world = &story.world;
+    let built = small(world);
+    story.of_branch(&built);
+    let place = story.bundle("branch").join("index.json");
+    let before = fs::read(&place).expect("read");
+    let unlike =
+        format!("not by who signs here: identity: expected {} (issuer {})", story.identity, story.issuer);
+    let found = format!("found {}/{BRANCH} (issuer", world.base());
+
+    // Its keys are not signed anew, by a run whose certificate comes from the same authority.
+    let screen = world.run(vendor(world, &["rewrap", "branch"]));
+    screen.failed(8, &["the keys are not signed anew", &unlike, &found, "--policy"]);
+    assert!(!screen.stderr.contains("  rewrap  "), "{screen}");
+    // It is not told as signed, and what is missing of it is not added.
+    let again = |out: &str, more: &[&str]| world.run(deliver(world, &built, out, more));
+    again("branch", &[]).failed(8, &["the signature over the bundle", &unlike, &found, "--out"]);
+    strip(&copy(world, "branch", "half").join("bundle"), &[KEYS]);
+    again("half", &[]).failed(8, &["the signature over the bundle", &unlike]);
+    assert!(signature(&story.bundle("half"), KEYS).is_none());
+    again("branch", &["--sign-key", "local-file://globex"]).failed(2, &[]);
+    let screen = again("branch", &["--sign", "off", "--format", "json"]);
+    let told: Value = serde_json::from_str(&screen.succeeded().stdout).expect("JSON");
+    assert_eq!((&told["signed"], &told["unchecked"]), (&json!([]), &json!(["bundle", "keys"])));
+    assert!(screen.stderr.contains("bundle, keys: by whom was not looked at"), "{screen}");
+    assert_eq!(fs::read(&place).expect("read"), before);
+    // A signature of something else is no better for being one's own.
+    again("mine", &[]).succeeded();
+    let mine = |to: &str| copy(world, "mine", to).join("bundle");
+    let crossed = mine("crossed");
+    let older = signed(&crossed, Part::Keys);
+    add(&crossed, Part::Bundle, older);
+    again("crossed", &[]).failed(8, &["the signature over the bundle"]);
+    // Nor is a delivery that is signed as one of no build, and has a manifest that says one.
+    let relabelled = mine("relabelled").with_file_name("delivery-manifest.json");
+    let mut manifest = read_json(&relabelled);
+    manifest["build_id"] = json!("01ARZ3NDEKTSV4RRFFQ69G5FAV");
+    fs::write(&relabelled, manifest.to_string()).expect("write");
+    again("relabelled", &[])
+        .failed(8, &["is signed as one of no build, and is one of build 01ARZ3NDEKTSV4RRFFQ69G5FAV"]);
+    // A key that was added to what nobody signed yet.
+    let added = mine("added");
+    strip(&added, &[BUNDLE, KEYS]);
+    let mut delivery = Delivery::open(&added).expect("delivery");
+    let mut keys = delivery.keys().clone();
+    keys.keys.push(strange(&keys.keys[0]));
+    delivery.set_keys(keys, None, &AtomicBool::new(false)).expect("set");
+    again("added", &[]).failed(6, &["it has `local-file://globex`, `local-file://strange`"]);
+
+    // Whoever may have signed is named: then they are signed anew, and another is not.
+    let by = format!("{}/acme/core/.github/workflows/release.yml@*", world.base());
+    let named = |identity: &str| {
+        world.run(vendor(world, &["rewrap", "branch", "--identity", identity, "--issuer", &story.issuer]))
+    };
+    named(&story.identity).failed(8, &["is not proven: signature: expected subject"]);
+    let screen = named(&by);
+    assert!(screen.succeeded().stderr.contains("  signed keys ok "), "{screen}");
+    story.open("branch", &["--trusted-root", &story.root, "--identity", &by]).succeeded();
+}
+
+fn off<'a>(more: &[&'a str]) -> Vec<&'a str> {
+    [&["--sign", "off"], more].concat()
+}
+
+#[test]
+fn no_key_is_touched_before_it_is_known_whose_it_is() {
+    let story = Story::new();
+    let (world, known) = (&story.world, story.known());
+    fs::create_dir(world.path("signers")).expect("folder");
+    // Signed, and nobody is named.
+    let unnamed = ["is signed, and nothing says by whom it has to be", "--accept-unproven"];
+    story.not_rewrapped("sealed", &off(&[]), &unnamed);
+    story.not_rewrapped("sealed", &off(&["--trusted-root", &story.root]), &unnamed);
+    // Somebody else is, or its signatures are those of other keys, or are gone.
+    let other = ["--trusted-root", &story.root, "--identity", "https://github.example/other/*"];
+    story.not_rewrapped("sealed", &off(&other), &["is not proven: signature: expected subject"]);
+    let swapped = story.copy("swapped");
+    let older = signed(&swapped, Part::Keys);
+    let mut delivery = Delivery::open(&swapped).expect("delivery");
+    let mut keys = delivery.keys().clone();
+    keys.keys[0] = strange(&keys.keys[0]);
+    delivery.set_keys(keys, Some(&older), &AtomicBool::new(false)).expect("set");
+    story.not_rewrapped("swapped", &off(&known), &["is not proven: signed keys: expected sha256"]);
+    for (name, gone) in [("no-keys", &[KEYS] as &[&str]), ("nothing", &[BUNDLE, KEYS])] {
+        strip(&story.copy(name), gone);
+        story.not_rewrapped(name, &off(&known), &["found none"]);
+        story.not_rewrapped(name, &known, &["found none"]);
+    }
+    // Who knows better says so; and who is told by a signature is believed.
+    world.run(customer(world, "keys", &[&["rewrap", "sealed"], &off(&known)[..]].concat())).succeeded();
+    let accepted = [&["rewrap", "nothing", "--accept-unproven"], &off(&[])[..]].concat();
+    world.run(customer(world, "keys", &accepted)).succeeded();
+}
+
+#[test]
+fn one_policy_speaks_of_packages_and_of_deliveries() {
+    let story = Story::new();
+    let world = &story.world;
+    let folder = world.package("@acme/core", "2.0.0");
+    world.cli_in(&folder, &["protect-build"]).succeeded();
+    let built = build_of(world, "2.0.0");
+    world.run(deliver(world, &built, "built", &[])).succeeded();
+    let policy = |name: &str, source: &str, require: &str| {
+        let text = format!(
+            "require = [{require}]\ntrusted-root = \"{}\"\n[identity]\nsubject = \"{}\"\nissuer = \"{}\"\n[build]\nsource = \"{source}\"\n",
+            story.root, story.identity, story.issuer
+        );
+        world.write(name, &text).to_str().expect("path").to_owned()
+    };
+    let (own, other) = (format!("{}/acme/core", world.base()), format!("{}/acme/other", world.base()));
+    let all = "\"provenance\", \"cyclonedx\", \"delivery\", \"delivery-keys\"";
+    let good = policy("good.toml", &own, all);
+
+    let screen = story.verify("built", &["--policy", &good]);
+    let demanded = "  note     package      expected provenance, cyclonedx, what [build] says, found sealed: `open-bundle`";
+    assert!(screen.succeeded().stderr.contains(demanded), "{screen}");
+    let opened = customer(
+        world,
+        "keys",
+        &["open-bundle", "built", "--out", "opened", "--policy", &good, "--format", "json"],
+    );
+    let screen = world.run(opened);
+    let told: Value = serde_json::from_str(&screen.succeeded().stdout).expect("JSON");
+    let checks = told["checks"].as_array().expect("checks");
+    let outcomes: Vec<&str> = checks.iter().filter_map(|check| check["outcome"].as_str()).collect();
+    assert!(outcomes.iter().all(|outcome| *outcome == "ok"), "{told}");
+    for name in
+        ["signature", "signed keys", "package", "artifact", "integrity", "provenance", "identity", "sbom"]
+    {
+        assert!(checks.iter().any(|check| check["check"] == name), "{name}: {told}");
+    }
+    story.verify("opened", &["--policy", &good]).succeeded();
+    story.verify(built.to_str().expect("path"), &["--policy", &good]).succeeded();
+
+    // Another source: nothing appears, and where it is sealed nobody can tell.
+    let wrong = ["is not proven: provenance: expected", &other];
+    let other = policy("other.toml", &other, all);
+    story.verify("built", &["--policy", &other]).succeeded();
+    story.open("built", &["--policy", &other]).failed(8, &wrong);
+    world.run(customer(world, "keys", &["verify", "opened", "--policy", &other])).failed(8, &["provenance"]);
+    // Documents that nobody signed, and none at all.
+    let unsigned = "expected a signed https://slsa.dev/provenance/v1";
+    story.open("sealed", &["--policy", &good]).failed(8, &[unsigned]);
+    // No list takes the provenance away from who demands a build, nor either side from a list of the other.
+    for (name, require) in [("none.toml", ""), ("parts.toml", "\"delivery\""), ("sbom.toml", "\"cyclonedx\"")]
+    {
+        let policy = policy(name, &own, require);
+        story.open("sealed", &["--policy", &policy]).failed(8, &[unsigned]);
+        story.open("built", &["--policy", &policy]).succeeded();
+    }
+    strip(&copy(world, "built", "half").join("bundle"), &[KEYS]);
+    story.refused(
+        "half",
+        &["--policy", &policy("package.toml", &own, "\"provenance\"")],
+        &["over its keys, found none"],
+    );
+    // Files beside the package have no documents: they are told. No package at all is none that was built.
+    let (folder, file) = (built.to_str().expect("path"), world.write("tool.bin", "tool"));
+    let file = file.to_str().expect("path");
+    let beside = ["deliver", "--customer", "globex", "--key-ref", "local-file://globex", "--artifact"];
+    let both = [&beside[..], &[folder, "--artifact", file, "--out", "both"]].concat();
+    world.run(vendor(world, &both)).succeeded();
+    let screen = story.open("both", &["--policy", &good]);
+    let line = "  files       note   1 other files, for which the signature over the bundle alone speaks";
+    assert!(screen.succeeded().stderr.contains(line), "{screen}");
+    let alone = [&beside[..], &[file, "@acme/core", "--version", "2.0.0", "--out", "alone"]].concat();
+    world.run(vendor(world, &alone)).succeeded();
+    story
+        .open("alone", &["--policy", &good])
+        .failed(8, &["is not proven: package: expected @acme/core@2.0.0, of which", "found no package"]);
+    // Several builds, each with its own documents.
+    let second = world.package("@acme/core", "2.0.1");
+    world.cli_in(&second, &["protect-build"]).succeeded();
+    let second = build_of(world, "2.0.1");
+    let several = [
+        &beside[..],
+        &[
+            folder,
+            "--artifact",
+            second.to_str().expect("path"),
+            "@acme/core",
+            "--version",
+            "2.0.0",
+            "--out",
+            "several",
+        ],
+    ]
+    .concat();
+    world.run(vendor(world, &several)).succeeded();
+    story.open("several", &["--policy", &good]).succeeded();
+}
+
+#[test]
+fn every_copy_of_a_delivery_is_wrapped_anew() {
+    let story = Story::new();
+    let (world, known) = (&story.world, story.known());
+    key(world, "keys", "new", "ff");
+    fs::create_dir(world.path("work/area")).expect("folder");
+    let built = small(world);
+    world.run(deliver(world, &built, "stored", &["--to", "area", "--one-file"])).succeeded();
+    let id = read_json(&world.path("work/stored/delivery-manifest.json"))["bundle_id"].clone();
+    let stored = format!("area/{}", id.as_str().expect("id"));
+    let keys = |place: &str| {
+        let delivery = Delivery::open(&world.path("work").join(place)).expect("delivery");
+        (delivery.manifests().keys.clone(), delivery.manifests().signatures.keys.clone())
+    };
+    let before = keys("stored/bundle.tar");
+    let all = ["rewrap", "stored", &stored, "--key-ref", "local-file://new"];
+    // Another delivery among them, and one whose content is not what it was: none is written.
+    world
+        .run(vendor(world, &[&all[..], &["sealed"]].concat()))
+        .failed(2, &["is another delivery: expected the bundle"]);
+    let place = content(&world.path("work").join(&stored));
+    let good = fs::read(&place).expect("read");
+    fs::write(&place, [&good[..good.len() - 1], b"x"].concat()).expect("write");
+    world.run(vendor(world, &all)).failed(7, &["blobs/sha256/"]);
+    assert_eq!(keys("stored/bundle.tar"), before);
+    fs::write(&place, &good).expect("write");
+
+    let screen = world.run(vendor(world, &[&all[..], &["--format", "json"]].concat()));
+    let told: Value = serde_json::from_str(&screen.succeeded().stdout).expect("JSON");
+    assert_eq!(told["places"].as_array().map(Vec::len), Some(2), "{told}");
+    assert!(
+        keys("stored/bundle.tar") != before && keys("stored/bundle.tar") == keys(&stored),
+        "the same in both"
+    );
+    fs::remove_file(world.path("keys/globex.key")).expect("remove");
+    for place in ["stored", &stored] {
+        story.open(place, &known).succeeded();
+    }
+
+    // One of them cannot be written: it is told which, and the same command again does both.
+    let tar = world.path("work/stored/bundle.tar");
+    let whole = fs::read(&tar).expect("read");
+    let sealed = whole.windows(good.len()).position(|part| part == good).expect("the content");
+    let mut broken = whole.clone();
+    broken[sealed + good.len() / 2] ^= 1;
+    fs::write(&tar, &broken).expect("write");
+    let again = ["rewrap", &stored, "stored"];
+    let screen = world.run(vendor(world, &again));
+    screen.failed(7, &["the new keys are in `", "and not in `", "bundle.tar`", "the same command again"]);
+    fs::write(&tar, &whole).expect("write");
+    assert_ne!(keys("stored/bundle.tar"), keys(&stored));
+    world.run(vendor(world, &again)).succeeded();
+    assert_eq!(keys("stored/bundle.tar"), keys(&stored));
+    for place in ["stored", &stored] {
+        story.open(place, &known).succeeded();
+    }
 }

@@ -20,7 +20,8 @@ fn rewrap(world: &World, bundle: &str, new: Option<&str>) -> Screen {
 }
 
 fn rewrapping(world: &World, bundle: &str, new: Option<&str>) -> Command {
-    let mut command = customer(world, "keys", &["rewrap", bundle]);
+    let by_hand = ["rewrap", bundle, "--sign", "off", "--accept-unproven"];
+    let mut command = customer(world, "keys", &by_hand);
     if let Some(new) = new {
         command.args(["--key-ref", &format!("local-file://{new}")]);
     }

@@ -174,6 +174,11 @@ fn padding(size: u64) -> usize {
 pub struct Staged(Staging);
 
 impl Staged {
+    /// Returns the folder that appears, for whoever looks at the files before that.
+    pub fn folder(&self) -> std::path::PathBuf {
+        self.0.folder()
+    }
+
     /// Moves the files to their place, all at once.
     ///
     /// # Errors

@@ -523,7 +523,7 @@ fn lasting(folder: &Path) -> Result<(), LayoutError> {
 }
 
 /// A delivery that is read, from a folder or a tar file. Nothing in it is believed before its digest was seen.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Delivery {
     place: Place,
     /// The index as it was read.
@@ -539,7 +539,7 @@ pub struct Delivery {
 #[derive(Debug)]
 pub struct Lock(Vec<fs::File>);
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Place {
     Folder(PathBuf),
     /// Each file's place in the archive, by its name. The archive stays open: where another one takes its place, these

@@ -368,11 +368,16 @@ pub(crate) struct Trust {
 /// Wrap the data key of a delivery anew, and leave what is sealed as it is
 #[derive(Debug, Args)]
 pub(crate) struct Rewrap {
-    /// Folder of the delivery, its bundle, or where it lies: s3://, gs://, az://, oci://
-    pub(crate) bundle: Option<Unrepeated>,
+    /// Folder of the delivery, its bundle, or where it lies: s3://, gs://, az://, oci://; once for each place where it lies
+    pub(crate) bundle: Vec<Unrepeated>,
     /// Another key to wrap with; each key as it is now when not given
     #[arg(long, value_name = "KEY_REF")]
     pub(crate) key_ref: Option<Unrepeated>,
+    #[command(flatten)]
+    pub(crate) trust: Trust,
+    /// Take keys as they are that nobody who is named signed, and sign for them where signing is asked for
+    #[arg(long)]
+    pub(crate) accept_unproven: bool,
     #[command(flatten)]
     pub(crate) sign: Sign,
 }

@@ -11,7 +11,7 @@ use protected_evidence::{
         KeyFailure, LogVersion, Services, SignError, Signed, Signer, StatementKey, StatementToSign,
         TransparencyLog,
     },
-    verify::{Expected, Refused, Trust, Verified},
+    verify::{self, Refused, Trust},
 };
 use protected_http::Client;
 use protected_keys::SigningKey;
@@ -111,8 +111,6 @@ pub(crate) enum Unsigned {
     DryRun,
     /// Nobody said who signs what was verified.
     NotAsked,
-    /// It was signed before.
-    Before,
     /// What it takes the place of was not signed.
     NotBefore,
     /// There is no run of CI that an authority would know.
@@ -139,7 +137,6 @@ impl Unsigned {
             Self::NoRun => {
                 "there is no CI run that the authority of FractalOps would know, and nothing else is configured"
             }
-            Self::Before => "it was signed before",
             Self::NotAsked => "nobody said who signs the summary, with --sign or --sign-key",
         }
     }
@@ -589,12 +586,22 @@ impl Signing {
         String::from_utf8(bundle.clone()).ok()
     }
 
-    /// Verifies what was signed before, with what vouches for this signer.
+    /// Returns what vouches for this signer.
+    pub(crate) fn trust(&self) -> &Trust {
+        self.signer.trust()
+    }
+
+    /// Returns what vouches for the signers that an authority certifies, where one certifies this signer.
+    pub(crate) fn authority(&self) -> Option<&Trust> {
+        self.signer.issuer().map(|_| self.signer.trust())
+    }
+
+    /// Refuses who signed something, unless it is who signs here.
     ///
     /// # Errors
-    /// The first check that failed.
-    pub(crate) fn verify(&self, bundle: &[u8], expected: &Expected<'_>) -> Result<Verified, Refused> {
-        self.signer.verify(bundle, expected)
+    /// With both.
+    pub(crate) fn check_own(&self, by: &verify::Signer) -> Result<(), Refused> {
+        self.signer.check_own(by)
     }
 
     /// Signs `statements`, with the signer that is there while it is good, else with a new one.

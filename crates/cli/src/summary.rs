@@ -71,10 +71,19 @@ pub(crate) fn published(published: &Published<'_>) -> String {
     text
 }
 
+/// Tells which parts of a delivery are signed: those whose signatures were checked, or else those that have one.
+pub(crate) fn signatures(checked: &[&str], unchecked: &[&str]) -> String {
+    match (checked, unchecked) {
+        ([], []) => "no".to_owned(),
+        ([], unchecked) => format!("{}: by whom was not looked at", unchecked.join(", ")),
+        (checked, _) => checked.join(", "),
+    }
+}
+
 /// Tells what was delivered, and to whom.
 pub(crate) fn delivered(
     manifest: &DeliveryManifest,
-    signed: Option<&[&str]>,
+    signed: &str,
     audit_event_id: Option<&str>,
     correlation_id: &str,
 ) -> String {
@@ -82,18 +91,13 @@ pub(crate) fn delivered(
     let mut text = format!("### {}\n\n| | |\n|---|---|\n", cell(&heading));
     let sealed = format!("{} in {} files", human_size(manifest.bundle.size), manifest.contents.len());
     let recorded = audit_event_id.map_or_else(|| "no".to_owned(), |id| format!("audit event {}", code(id)));
-    let signed = match signed {
-        None => "not looked at: the bundle is elsewhere".to_owned(),
-        Some([]) => "no".to_owned(),
-        Some(parts) => parts.join(", "),
-    };
     for (name, value) in [
         ("delivery", code(manifest.bundle_id.as_str())),
         ("project", code(&format!("{}/{}", manifest.tenant_id, manifest.project_slug))),
         ("sealed", sealed),
         ("under the key", code(&manifest.key_ref.to_string())),
         ("bundle", code(&format!("sha256:{}", manifest.bundle.sha256))),
-        ("signed", signed),
+        ("signed", signed.to_owned()),
         ("on record", recorded),
         ("correlation id", code(correlation_id)),
     ] {

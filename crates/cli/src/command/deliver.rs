@@ -165,22 +165,17 @@ impl Settled {
         Ok(default_folder(context)?.join(self.customer.as_str()).join(name))
     }
 
-    /// Logs in where a record is made, and has somebody to sign with where anything is to be signed.
+    /// Logs in where a record is made, and has somebody to sign with: also where all is signed, for nobody else knows whose
+    /// signatures these should be.
     async fn enter(
         &self,
         context: &Context,
-        is_signed: bool,
     ) -> Result<(Option<Session>, Result<Signing, Unsigned>), CommandError> {
-        let (http, plan) = (&self.http, &self.plan);
-        match (self.submits, is_signed) {
-            (true, false) => {
-                let Entered { session, signing } = signing::enter(context, http, plan, false).await?;
-                Ok((Some(session), signing))
-            }
-            (true, true) => Ok((Some(context.log_in(http).await?), Err(Unsigned::Before))),
-            (false, false) => Ok((None, signing::alone(context, http, plan).await?)),
-            (false, true) => Ok((None, Err(Unsigned::Before))),
+        if !self.submits {
+            return Ok((None, signing::alone(context, &self.http, &self.plan).await?));
         }
+        let Entered { session, signing } = signing::enter(context, &self.http, &self.plan, false).await?;
+        Ok((Some(session), signing))
     }
 
     /// Settles whose project it is: the tenant that is named, which is the session's where there is one.
@@ -221,11 +216,7 @@ impl<'a> Delivering<'a> {
     ) -> Result<Self, CommandError> {
         let out = settled.out(context, &contents)?;
         let before = before(&out)?;
-        let is_signed = match &before {
-            Some(found) => delivery::unsigned(&delivery::open(&found.bundle)?).is_empty(),
-            None => false,
-        };
-        let (session, signing) = settled.enter(context, is_signed).await?;
+        let (session, signing) = settled.enter(context).await?;
         if let (Some(area), Some(session)) = (&mut settled.area, &session) {
             let url = context.settings.fractalops_url()?.join(oci_token::PATH);
             area.set_token_service(TokenService { url, session: session.token.clone() });
@@ -267,7 +258,12 @@ impl<'a> Delivering<'a> {
             self.tell_sealed(&bundle, "before, under");
             signed = self.sign(&mut bundle, &found.bundle).await;
         }
-        signed.map_err(|error| error.advise("the delivery is sealed: the same command again signs it"))?;
+        signed.map_err(|error| match error.kind {
+            Kind::NotProven => error.advise(
+                "whoever signed it delivered it: go on there, give another --out, or --sign off to leave its signatures as they are",
+            ),
+            _ => error.advise("the delivery is sealed: the same command again signs it"),
+        })?;
         self.is_new = is_own;
         Ok((found, bundle))
     }
@@ -314,10 +310,9 @@ impl<'a> Delivering<'a> {
         expect("the customer", asked.customer.as_str(), found.customer_slug.as_str())?;
         expect("the package", contents.package.as_str(), found.package_name.as_str())?;
         expect("the version", &contents.version.to_string(), &found.version.to_string())?;
+        // Attack: a key of a stranger's beside the one that is asked for, which would be signed with it.
         let keys: Vec<String> = bundle.keys().keys.iter().map(|key| key.key_ref.to_string()).collect();
-        if !keys.contains(&asked.key_ref.to_string()) {
-            expect("the key", &asked.key_ref.to_string(), &keys.join("`, `"))?;
-        }
+        expect("the key", &asked.key_ref.to_string(), &keys.join("`, `"))?;
         if found.contents != contents.files {
             return Err(self.another("its files are others"));
         }
@@ -401,9 +396,18 @@ impl<'a> Delivering<'a> {
         manifest: &DeliveryManifest,
         event: Option<&str>,
     ) {
-        let (console, names) = (&self.context.console, delivery::signed(bundle));
-        let correlation_id = &self.context.correlation_id;
-        console.summary(&summary::delivered(manifest, Some(&names), event, correlation_id));
+        let console = &self.context.console;
+        let names = delivery::signed(bundle);
+        // Where nobody signs, nobody knows whose signatures are there.
+        let (signed, unchecked) = match &self.signing {
+            Ok(_) => (names, Vec::new()),
+            Err(_) => (Vec::new(), names),
+        };
+        let told = summary::signatures(&signed, &unchecked);
+        if !unchecked.is_empty() {
+            console.say(format!("  note      signed before: {told}"));
+        }
+        console.summary(&summary::delivered(manifest, &told, event, &self.context.correlation_id));
         let document = json!({
             "bundle_id": manifest.bundle_id,
             "package": manifest.package_name,
@@ -420,8 +424,9 @@ impl<'a> Delivering<'a> {
             "status": if self.is_new { "sealed" } else { "already-sealed" },
             "submitted": event.is_some(),
             "build_id": manifest.build_id,
-            "signed": names,
-            "unsigned": self.signing.as_ref().err().filter(|_| names.is_empty()).map(|why| why.reason()),
+            "signed": signed,
+            "unchecked": unchecked,
+            "unsigned": self.signing.as_ref().err().map(|why| why.reason()),
         });
         console.result(&format!("{}\n{}", self.out.display(), manifest.bundle_id), &document);
     }

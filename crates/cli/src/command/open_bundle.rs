@@ -10,7 +10,7 @@ use protected_bundle::{
 use protected_model::{digest::Sha256, key_ref::KeyRef};
 use serde_json::json;
 
-use super::verify::{self, Policy};
+use super::verify::{self, Asked, Policy};
 use crate::{
     args::OpenBundle,
     console::human_size,
@@ -52,8 +52,7 @@ pub(crate) async fn run(context: &Context, arguments: OpenBundle) -> Result<(), 
     }
     let wanted = settings.key_ref("the key to open with", arguments.key_ref, "KEY_REF", None)?;
     let policy = Policy::settle(context, &arguments.trust, [&None, &None])?;
-    // Before anything is fetched.
-    policy.parts()?;
+    let demanded = policy.parts();
     // What was fetched goes with this.
     let mut fetched = None;
     let path = match storage::locate(context, &text.0)? {
@@ -67,11 +66,16 @@ pub(crate) async fn run(context: &Context, arguments: OpenBundle) -> Result<(), 
     };
     let bundle = delivery::open(&path)?;
     // Before any key is asked for.
-    let signed = verify::check(context, &bundle, None, &policy, false).await?;
+    let asked = Asked { policy: &policy, demanded, trust: None, kept: None, offline: false };
+    let mut signed = verify::check(context, &bundle, &asked).await?;
     for (name, line) in signed.lines() {
         context.console.say(format!("  {name:<11} {line}"));
     }
     signed.proven(&format!("the delivery `{}`", bundle.descriptor().bundle_id))?;
+    let inside = match policy.of_package() {
+        None => None,
+        Some(demanded) => Some((policy.believed(context, false).await?, demanded)),
+    };
     let started = Instant::now();
     let (key, key_ref) = data_key(context, &bundle, wanted.as_ref()).await?;
     context.console.step("key", key_ref.to_string(), started);
@@ -79,21 +83,21 @@ pub(crate) async fn run(context: &Context, arguments: OpenBundle) -> Result<(), 
     let started = Instant::now();
     let descriptor = bundle.descriptor().clone();
     let stop = context.cancel.shared_flag();
-    let (to, shown) = (out.clone(), path.display().to_string());
+    let (to, opening) = (out.clone(), format!("opening `{}`", path.display()));
     let opened = context::compute(move || {
         let broken = |error: layout::LayoutError| delivery::broken(&path, &error);
         let sealed = bundle.unverified_content().map_err(broken)?;
         let sealed = Stoppable { inner: sealed, stop: stop.clone() };
         let descriptor = bundle.descriptor();
         let mut opener = ParallelOpener::new(&key, &descriptor.binding(), sealed, delivery::threads())
-            .map_err(|error| changed(&shown, &error))?;
+            .map_err(|error| changed(&opening, &error))?;
         let staged =
-            archive::extract(descriptor, &mut opener, &to).map_err(|error| extracting(&shown, &error))?;
-        let whole = opener.finish().map_err(|error| changed(&shown, &error))?;
+            archive::extract(descriptor, &mut opener, &to).map_err(|error| extracting(&opening, &error))?;
+        let whole = opener.finish().map_err(|error| changed(&opening, &error))?;
         let (content, found) = (bundle.content(), Sha256::from_bytes(whole.sha256));
         if (found, whole.sealed_bytes) != (content.digest.0, content.size) {
             let message = format!(
-                "opening `{shown}`: its sealed content has SHA-256 {found}, where {} was expected",
+                "{opening}: its sealed content has SHA-256 {found}, where {} was expected",
                 content.digest.0
             );
             return Err(CommandError::new(Kind::BadInput, message));
@@ -101,13 +105,29 @@ pub(crate) async fn run(context: &Context, arguments: OpenBundle) -> Result<(), 
         if stop.load(std::sync::atomic::Ordering::SeqCst) {
             return Err(CommandError::new(Kind::Failed, "stopped"));
         }
-        staged.appear().map_err(|error| extracting(&shown, &error))
+        let inside = match &inside {
+            None => None,
+            Some((believed, demanded)) => {
+                Some(verify::opened(&staged.folder(), descriptor, (&policy, believed, demanded))?)
+            }
+        };
+        // What is not as it is demanded never appears.
+        if inside.as_ref().is_none_or(verify::Signed::is_proven) {
+            staged.appear().map_err(|error| extracting(&opening, &error))?;
+        }
+        Ok(inside)
     })
     .await;
     drop(fetched);
-    if let Err(error) = opened {
+    if opened.is_err() {
         context.cancel.check()?;
-        return Err(error);
+    }
+    if let Some(inside) = opened? {
+        for (name, line) in inside.lines() {
+            context.console.say(format!("  {name:<11} {line}"));
+        }
+        inside.proven(&format!("what is in the delivery `{}`", descriptor.bundle_id))?;
+        signed.extend(inside);
     }
     let bytes = descriptor.contents.iter().map(|file| file.size).sum();
     let console = &context.console;
@@ -184,15 +204,16 @@ pub(super) async fn data_key(
     }))
 }
 
-fn changed(bundle: &str, error: &OpenError) -> CommandError {
-    CommandError::from_error(Kind::BadInput, &format!("opening `{bundle}`"), error)
+/// Tells why a key does not open what is sealed.
+pub(super) fn changed(doing: &str, error: &OpenError) -> CommandError {
+    CommandError::from_error(Kind::BadInput, doing, error)
 }
 
-fn extracting(bundle: &str, error: &ArchiveError) -> CommandError {
+fn extracting(doing: &str, error: &ArchiveError) -> CommandError {
     let kind = match error {
         ArchiveError::Exists(_) => Kind::Usage,
         ArchiveError::Extract(..) => Kind::Failed,
         _ => Kind::BadInput,
     };
-    CommandError::from_error(kind, &format!("opening `{bundle}`"), error)
+    CommandError::from_error(kind, doing, error)
 }

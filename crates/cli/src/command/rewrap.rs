@@ -1,72 +1,100 @@
 //! `rewrap`: the data key of a delivery, wrapped with the key as it is now. What is sealed stays as it is.
 
-use std::{path::Path, time::Instant};
+use std::{
+    path::{Path, PathBuf},
+    time::Instant,
+};
 
-use protected_bundle::layout;
+use protected_bundle::{
+    Opener,
+    layout::{self, Digest, signature::Part},
+};
 use protected_model::{
     delivery::{DeliveryManifest, Keys, WrappedDataKey},
     key_ref::KeyRef,
 };
+use protected_storage::DeliveryRef;
 use serde_json::json;
+use tempfile::TempDir;
 
-use super::open_bundle::data_key;
+use super::{
+    open_bundle::{changed, data_key},
+    verify::{self, Asked, Policy},
+};
 use crate::{
-    args::Rewrap,
+    args::{Rewrap, Unrepeated},
     context::{self, Context},
     delivery::{
         self,
         storage::{self, Place},
     },
-    error::CommandError,
+    error::{CommandError, Kind},
     key_service,
-    signing::{self, Plan, Unsigned},
+    signing::{self, Plan, Signing, Unsigned},
 };
 
-/// Wraps the keys of one delivery anew, where it lies.
+/// Wraps the keys of one delivery anew, wherever it lies.
 ///
 /// # Errors
-/// When it is no delivery, when the key service does not wrap, and when it cannot be written; it stays as it was then.
+/// When it is no delivery, when nothing says whose its keys are, when nobody signs what was signed, when the key service does
+/// not wrap, and when it cannot be written; it stays as it was then, or is told where it was written.
 pub(crate) async fn run(context: &Context, arguments: Rewrap) -> Result<(), CommandError> {
     let settings = &context.settings;
     settings.no_dry_run("rewrap")?;
-    let text = settings.value(arguments.bundle, "BUNDLE", None)?.ok_or_else(|| {
+    let places = match arguments.bundle.is_empty() {
+        false => arguments.bundle,
+        true => settings.value(None, "BUNDLE", None)?.into_iter().collect(),
+    };
+    let new = settings.key_ref("the key to wrap with", arguments.key_ref, "KEY_REF", None)?;
+    let is_accepted = settings.switch(arguments.accept_unproven, "ACCEPT_UNPROVEN")?;
+    let plan = Plan::of(settings, &arguments.sign)?;
+    let policy = Policy::settle(context, &arguments.trust, [&None, &None])?;
+    let demanded = policy.parts();
+    let mut copies = Vec::new();
+    for place in places {
+        copies.push(Copy::find(context, &place).await?);
+    }
+    let (first, others) = copies.split_first().ok_or_else(|| {
         CommandError::usage("no delivery is named").advise("name it: protected-registry rewrap <bundle>")
     })?;
-    let new = settings.key_ref("the key to wrap with", arguments.key_ref, "KEY_REF", None)?;
-    let plan = Plan::of(settings, &arguments.sign)?;
-    // What was fetched goes with this.
-    let (path, beside, area, _fetched) = match storage::locate(context, &text.0)? {
-        Place::Here(found) => (found.bundle, found.manifest, None, None),
-        Place::Away(place, expected) => {
-            let named = Some(settings.working_directory.join(&text.0)).filter(|it| delivery::is_manifest(it));
-            let (folder, path) =
-                storage::fetch(context, &place, expected.as_ref(), &std::env::temp_dir()).await?;
-            (path, named, Some(place.area), Some(folder))
+    let bundle = first.bundle.clone();
+    for other in others {
+        let (expected, found) = (bundle.bundle().digest, other.bundle.bundle().digest);
+        if expected != found {
+            let message = format!(
+                "`{}` is another delivery: expected the bundle {expected} as in `{}`, found {found}",
+                other.name, first.name
+            );
+            return Err(CommandError::usage(message).advise("name the places of one delivery at a time"));
         }
-    };
-    let is_away = area.is_some();
-    let mut bundle = delivery::open(&path)?;
-    let manifest = match &beside {
-        None => None,
-        Some(place) => Some((place, delivery::read_manifest(place)?)),
-    };
-    let manifest = manifest.filter(|(_, manifest)| delivery::contradiction(manifest, &bundle).is_none());
-    let read = bundle.manifests().keys.digest;
+    }
     // Before a key is touched: what cannot be signed stays as it was.
     let http = context.http()?;
-    let was_signed = bundle.manifests().signatures.keys.is_some();
+    let was_signed = delivery::is_signed(&bundle, Part::Keys);
     // What nobody signed before is signed where that is asked for, and not because somebody is there who could.
     let (session, signing) = match was_signed || plan.is_asked_for() {
         true => signing::enter_to_sign(context, &http, &plan).await?,
         false => (None, Err(Unsigned::NotBefore)),
     };
-    if let Ok(signing) = &signing {
-        delivery::check_keys(&bundle, signing)?;
-        // Attack: a key of a stranger's beside the one that is wrapped anew, which would be signed with it.
-        if let Some(new) = new.as_ref().filter(|_| !was_signed && bundle.keys().keys.len() > 1) {
-            let message = format!("the delivery has other keys, which nobody signed, beside `{new}`");
-            return Err(CommandError::usage(message).advise("give --sign off, or wrap each key as it is now"));
-        }
+    if let Err(why) = &signing
+        && was_signed
+        && !plan.is_off()
+    {
+        let message = format!("the keys are signed, and nobody signs the new ones: {}", why.reason());
+        return Err(CommandError::usage(message).advise(
+            "run it in the job that signs, or name a key with --sign-key; --sign off leaves the new keys unsigned",
+        ));
+    }
+    let is_named = match (bundle.keys().keys.as_slice(), &new) {
+        ([only], Some(new)) => only.key_ref.is_same_key(new),
+        _ => false,
+    };
+    let signing = signing.as_ref().ok();
+    // Before any key service is asked.
+    let terms = Terms { policy: &policy, demanded, signing, is_named, is_accepted };
+    let mut proven = terms.prove(context, &bundle).await?;
+    for copy in &copies {
+        copy.check_content(context, signing.is_some() && !was_signed).await?;
     }
     let started = Instant::now();
     let keys = match &new {
@@ -75,43 +103,34 @@ pub(crate) async fn run(context: &Context, arguments: Rewrap) -> Result<(), Comm
     };
     let before = bundle.keys().keys.clone();
     let made = Keys { keys, ..bundle.keys().clone() };
-    let signature = match &signing {
-        Err(_) => None,
-        Ok(signing) => {
+    proven.retain(|part| *part != Part::Keys);
+    let signature = match signing {
+        None => None,
+        Some(signing) => {
             let statement = delivery::keys_statement(&bundle, &bundle.manifest_of_keys(&made).digest.0)?;
             let signed = signing.sign(context, &http, session.as_ref(), vec![statement]).await?;
+            proven.push(Part::Keys);
             signed.into_iter().next().map(|signed| signed.bundle)
         }
     };
     context.cancel.check()?;
-    let is_signed = signature.is_some();
-    let (stop, place) = (context.cancel.shared_flag(), path.clone());
-    let written = context::compute(move || {
-        // What was fetched, and what is copied into another tar file, is held against its digest on the way.
-        if place.is_dir() && !is_away {
-            delivery::check_content(&bundle, &place, &stop)?;
+    let (mut written, mut failed, mut manifests) = (Vec::new(), Vec::new(), Vec::new());
+    for copy in copies {
+        let name = copy.name.clone();
+        match copy.write(context, made.clone(), signature.clone()).await {
+            Ok(manifest) => {
+                manifests.extend(manifest);
+                written.push(name);
+            }
+            Err(error) => failed.push((name, error)),
         }
-        let lock = bundle
-            .set_keys(made, signature.as_deref(), &stop)
-            .map_err(|error| delivery::broken(&place, &error))?;
-        Ok((bundle, lock))
-    });
-    let written = written.await;
-    context.cancel.check()?;
-    let (bundle, lock) = written?;
-    if let Some(area) = area {
-        let area = storage::connect(context, &area)?;
-        let replaced = context.cancel.or(area.replace_keys(&path, &read)).await?;
-        replaced.map_err(|error| storage::failed("storing the new keys", &error))?;
+        context.cancel.check()?;
+    }
+    if let Some(error) = not_everywhere(&written, failed) {
+        return Err(error);
     }
     let console = &context.console;
-    let now = &bundle.keys().keys;
-    let updated = match manifest {
-        None => None,
-        Some((place, manifest)) => update(place, manifest, now)?,
-    };
-    // The manifest is of the keys that are there: whoever comes after writes both.
-    drop(lock);
+    let now = &made.keys;
     let shown = |keys: &[WrappedDataKey]| {
         let shown = keys.iter().map(|key| match &key.key_version {
             Some(version) => format!("{} (version {version})", key.key_ref),
@@ -122,51 +141,258 @@ pub(crate) async fn run(context: &Context, arguments: Rewrap) -> Result<(), Comm
     console.step("rewrap", format!("{} -> {}", shown(&before), shown(now)), started);
     let digest = bundle.bundle().digest;
     console.say(format!("  content   unchanged: {digest}"));
-    if was_signed && !is_signed {
+    if was_signed && signature.is_none() {
         console.warn(
             "Keys not signed",
             "the former keys were signed, and these are not: who demands a signature does not open the delivery",
         );
     }
-    match updated {
-        Some(place) => console.say(format!(
+    for place in &manifests {
+        console.say(format!(
             "  manifest  has the new wrapping: `submit-bundle --manifest {}` puts it on record",
             place.display()
-        )),
-        None => console.say(
+        ));
+    }
+    if manifests.is_empty() {
+        console.say(
             "  manifest  is not here: the record keeps the former wrapping, until the delivery is wrapped anew by the path of its manifest",
-        ),
+        );
     }
     if let Some(new) = new.filter(|new| !before.iter().any(|key| key.key_ref.is_same_key(new))) {
         console.say(format!(
             "  note      grants on the former key do not open it as it is now: give them on this one, by `grant-delivery --key-ref {new}`"
         ));
     }
+    let is_unchecked =
+        |part: &Part| *part == Part::Bundle && delivery::is_signed(&bundle, *part) && !proven.contains(part);
+    let parts = |is_so: &dyn Fn(&Part) -> bool| {
+        Part::ALL.into_iter().filter(is_so).map(Part::name).collect::<Vec<_>>()
+    };
     let document = json!({
         "bundle_id": bundle.descriptor().bundle_id,
         "bundle": digest.to_string(),
-        "signed": delivery::signed(&bundle),
+        "places": written,
+        "signed": parts(&|part| proven.contains(part)),
+        "unchecked": parts(&is_unchecked),
         "keys": now.iter().map(|key| json!({"key_ref": key.key_ref, "key_version": key.key_version})).collect::<Vec<_>>(),
     });
     console.result(&format!("{}\n{digest}", bundle.descriptor().bundle_id), &document);
     Ok(())
 }
 
-/// Writes the new wrapping into the manifest of the delivery, and returns where that is. Where its key no longer opens the
+/// On which terms keys are wrapped anew.
+struct Terms<'a> {
+    policy: &'a Policy,
+    /// What the policy wants signed.
+    demanded: Vec<Part>,
+    /// Who signs the new keys, if anybody does.
+    signing: Option<&'a Signing>,
+    /// Whether the only key that there is is one that this command was told, and that it wraps with.
+    is_named: bool,
+    /// Whether somebody vouches for what no signature proves.
+    is_accepted: bool,
+}
+
+impl Terms<'_> {
+    /// Settles whose the keys are, before any key service is asked for what they name, and returns the parts that are proven:
+    /// signed by whom the policy names, or where it names nobody by who signs here.
+    ///
+    /// Attack: a key of a stranger's vault laid into a delivery in its area, with a signature of the stranger's over it, with
+    /// one that was true of other keys, or with none. The credentials of the job would be used at that vault, and whoever wraps
+    /// anew would sign for the key: nobody who opens it could tell it from the vendor's own.
+    ///
+    /// # Errors
+    /// When a signature is not what it has to be, and when there is none where one is lent to the keys.
+    async fn prove(&self, context: &Context, bundle: &layout::Delivery) -> Result<Vec<Part>, CommandError> {
+        let is_signed = |part: &Part| delivery::is_signed(bundle, *part);
+        let about = format!("the delivery `{}`", bundle.descriptor().bundle_id);
+        let proven = match self.signing.filter(|_| !self.policy.names_somebody()) {
+            Some(signing) => self.by_own(context, bundle, signing)?,
+            None => {
+                // What is missing may be vouched for; what is there has to be good.
+                let is_replaced =
+                    |part: &Part| *part == Part::Keys && self.is_named && self.signing.is_some();
+                let may_miss = |part: &Part| self.is_accepted || is_replaced(part);
+                let mut demanded = self.demanded.clone();
+                demanded.retain(|part| is_signed(part) || !may_miss(part));
+                let trust = self.signing.and_then(Signing::authority);
+                let asked = Asked { policy: self.policy, demanded, trust, kept: None, offline: false };
+                let signed = verify::check(context, bundle, &asked).await?;
+                for (name, line) in signed.lines() {
+                    context.console.say(format!("  {name:<11} {line}"));
+                }
+                signed.proven(&about)?;
+                let mut proven = Part::ALL.to_vec();
+                proven.retain(|part| is_signed(part) && self.policy.names_somebody());
+                proven
+            }
+        };
+        let is_lent = self.signing.is_some();
+        let message = match (is_signed(&Part::Keys), is_lent) {
+            _ if self.is_accepted || proven.contains(&Part::Keys) => return Ok(proven),
+            // They stay what they are.
+            (false, false) => return Ok(proven),
+            // Nobody is asked but whom this command was told, nothing of the former keys is left, and what they have to open is
+            // signed.
+            (false, true) if self.is_named && proven.contains(&Part::Bundle) => return Ok(proven),
+            (true, _) => format!("{about} is signed, and nothing says by whom it has to be"),
+            (false, true) => format!("nobody signed the keys of {about}, and no signature is lent to them"),
+        };
+        let error = CommandError::new(Kind::NotProven, message);
+        Err(match is_lent {
+            false => error.advise(
+                "name who signs it, by --policy, --key, or --identity and --issuer, with --trusted-root; --accept-unproven takes its keys as they are",
+            ),
+            true => error.advise(
+                "repeat `deliver` where it was made, which signs all of it, or where its bundle is signed name its key by --key-ref; --sign off wraps without a signature, and --accept-unproven signs for keys that you know to be yours",
+            ),
+        })
+    }
+
+    /// Holds what vouches for the keys against who signs here: the signature over them, or where there is none that over the
+    /// bundle.
+    fn by_own(
+        &self,
+        context: &Context,
+        bundle: &layout::Delivery,
+        signing: &Signing,
+    ) -> Result<Vec<Part>, CommandError> {
+        let foreign = |error: CommandError| {
+            let message = format!("the keys are not signed anew: {}", error.message);
+            CommandError { message, ..error }.advise(
+                "name who may have signed it, by --policy or by --identity and --issuer; where the keys were changed on their way, fetch the delivery from where it was made",
+            )
+        };
+        let keys = delivery::check_own(bundle, Part::Keys, signing).map_err(foreign)?;
+        let proven = match (keys, delivery::check_own(bundle, Part::Bundle, signing)) {
+            (Some(_), Ok(Some(_))) => vec![Part::Bundle, Part::Keys],
+            (Some(_), Ok(None)) => vec![Part::Keys],
+            // Its keys are said to be those of this bundle, by who signs here.
+            (Some(_), Err(error)) => {
+                context.console.say(format!("  note      {error}"));
+                vec![Part::Keys]
+            }
+            (None, Ok(bundle)) => bundle.map(|_| Part::Bundle).into_iter().collect(),
+            (None, Err(error)) => return Err(foreign(error)),
+        };
+        Ok(proven)
+    }
+}
+
+/// One place where the delivery lies.
+struct Copy {
+    /// As people are told.
+    name: String,
+    /// The bundle on this machine.
+    path: PathBuf,
+    bundle: layout::Delivery,
+    /// Where it was fetched from, and the folder that goes with this.
+    away: Option<(DeliveryRef, TempDir)>,
+    /// The manifest beside it, where it is of this bundle.
+    manifest: Option<(PathBuf, DeliveryManifest)>,
+    /// The keys that are replaced.
+    read: Digest,
+}
+
+impl Copy {
+    async fn find(context: &Context, place: &Unrepeated) -> Result<Self, CommandError> {
+        let (path, beside, away) = match storage::locate(context, &place.0)? {
+            Place::Here(found) => (found.bundle, found.manifest, None),
+            Place::Away(away, expected) => {
+                let named = context.settings.working_directory.join(&place.0);
+                let named = Some(named).filter(|it| delivery::is_manifest(it));
+                let (folder, path) =
+                    storage::fetch(context, &away, expected.as_ref(), &std::env::temp_dir()).await?;
+                (path, named, Some((away, folder)))
+            }
+        };
+        let bundle = delivery::open(&path)?;
+        let manifest = match beside {
+            None => None,
+            Some(place) => Some((delivery::read_manifest(&place)?, place)),
+        };
+        let manifest = manifest.filter(|(manifest, _)| delivery::contradiction(manifest, &bundle).is_none());
+        let name =
+            away.as_ref().map_or_else(|| path.display().to_string(), |(delivery, _)| delivery.to_string());
+        let read = bundle.manifests().keys.digest;
+        let manifest = manifest.map(|(manifest, place)| (place, manifest));
+        Ok(Self { name, path, bundle, away, manifest, read })
+    }
+
+    /// Holds what is sealed against its digest. What was fetched was on its way, and what is copied into another tar file is
+    /// when it is written: too late for who signs that a key opens it.
+    async fn check_content(&self, context: &Context, is_signed_for: bool) -> Result<(), CommandError> {
+        if self.away.is_some() || self.path.is_file() && !is_signed_for {
+            return Ok(());
+        }
+        let (bundle, path, stop) = (self.bundle.clone(), self.path.clone(), context.cancel.shared_flag());
+        let checked = context::compute(move || delivery::check_content(&bundle, &path, &stop)).await;
+        context.cancel.check()?;
+        checked
+    }
+
+    /// Puts the keys in the place of those that were read, and returns the manifest that has the new wrapping.
+    async fn write(
+        self,
+        context: &Context,
+        keys: Keys,
+        signature: Option<Vec<u8>>,
+    ) -> Result<Option<PathBuf>, CommandError> {
+        let Self { path, mut bundle, away, manifest, read, .. } = self;
+        let (stop, place, now) = (context.cancel.shared_flag(), path.clone(), keys.keys.clone());
+        let written = context::compute(move || {
+            bundle
+                .set_keys(keys, signature.as_deref(), &stop)
+                .map_err(|error| delivery::broken(&place, &error))
+        });
+        let written = written.await;
+        context.cancel.check()?;
+        // The manifest is of the keys that are there: whoever comes after writes both.
+        let _lock = written?;
+        if let Some((delivery, _fetched)) = away {
+            let area = storage::connect(context, &delivery.area)?;
+            let replaced = context.cancel.or(area.replace_keys(&path, &read)).await?;
+            replaced.map_err(|error| storage::failed("storing the new keys", &error))?;
+        }
+        match manifest {
+            None => Ok(None),
+            Some((place, manifest)) => Ok(update(&place, manifest, &now)?.then_some(place)),
+        }
+    }
+}
+
+/// Tells where the new keys are and where not, if they are not everywhere.
+fn not_everywhere(written: &[String], failed: Vec<(String, CommandError)>) -> Option<CommandError> {
+    let mut failed = failed.into_iter();
+    let (name, first) = failed.next()?;
+    if written.is_empty() && failed.len() == 0 {
+        return Some(first);
+    }
+    let others: Vec<String> = failed.map(|(name, error)| format!("nor in `{name}`: {error}")).collect();
+    let has = match written {
+        [] => String::new(),
+        written => format!("the new keys are in `{}`, and ", written.join("`, `")),
+    };
+    let message = [format!("{has}not in `{name}`: {first}")].into_iter().chain(others);
+    let error = CommandError::new(first.kind, message.collect::<Vec<_>>().join("; "));
+    Some(error.advise("the same command again wraps them anew in all of them"))
+}
+
+/// Writes the new wrapping into the manifest of the delivery, and returns whether it has it. Where its key no longer opens the
 /// delivery, the one that took its place stands in it.
-fn update<'a>(
-    place: &'a Path,
+fn update(
+    place: &Path,
     mut manifest: DeliveryManifest,
     keys: &[WrappedDataKey],
-) -> Result<Option<&'a Path>, CommandError> {
+) -> Result<bool, CommandError> {
     let own = keys.iter().find(|key| key.key_ref == manifest.key_ref);
-    let Some(key) = own.or(keys.last()) else { return Ok(None) };
+    let Some(key) = own.or(keys.last()) else { return Ok(false) };
     manifest.key_ref.clone_from(&key.key_ref);
     manifest.key_provider.provider = key.provider;
     manifest.key_provider.wrapped_key.clone_from(&key.wrapped_key);
     manifest.key_provider.wrapped_key_sha256 = key.wrapped_key_sha256;
     delivery::save_manifest(place, &manifest)?;
-    Ok(Some(place))
+    Ok(true)
 }
 
 /// Has each service wrap its own key anew.
@@ -196,6 +422,11 @@ async fn other_key(
     let doing = format!("wrapping the key of the delivery `{}` with another", bundle.descriptor().bundle_id);
     let service = key_service::connect(new, &context.keys()?, &context.http()?, &doing)?;
     let (key, old) = data_key(context, bundle, None).await?;
+    // Attack: a key of a stranger's in the place of the one that opens the delivery, which would be wrapped in its name.
+    let sealed = bundle
+        .unverified_content()
+        .map_err(|error| CommandError::from_error(Kind::BadInput, &doing, &error))?;
+    Opener::new(&key, &bundle.descriptor().binding(), sealed).map_err(|error| changed(&doing, &error))?;
     let wrapped = context.cancel.or(service.wrap(&key, &bundle.descriptor().key_context())).await?;
     let wrapped = wrapped.map_err(|error| key_service::failed(&doing, &error))?;
     let mut keys = bundle.keys().keys.clone();

@@ -12,4 +12,4 @@ pub(crate) use place::{
     save_manifest,
 };
 pub(crate) use seal::{Order, manifest, seal, threads, wrapped_data_key};
-pub(crate) use sign::{check_keys, keys_statement, sign, signed, statement, unsigned};
+pub(crate) use sign::{Judged, check_own, is_signed, judge, keys_statement, sign, signed, statement};

@@ -186,12 +186,40 @@ impl Signer {
         }
     }
 
-    /// Verifies what was signed before, with what vouches for this signer.
+    /// Returns what vouches for this signer, for what was signed before.
+    pub fn trust(&self) -> &Trust {
+        &self.0.trust
+    }
+
+    /// Refuses who signed something, unless that is who signs here: the same subject of the same issuer, or the same key.
     ///
     /// # Errors
-    /// The first check that failed.
-    pub fn verify(&self, bundle: &[u8], expected: &Expected<'_>) -> Result<Verified, Refused> {
-        verify::bundle(bundle, &self.0.trust, expected)
+    /// With who signs here, and who signed.
+    pub fn check_own(&self, by: &By) -> Result<(), Refused> {
+        let certified = |subject: &str, issuer: Option<&str>| match issuer {
+            Some(issuer) => format!("{subject} (issuer {issuer})"),
+            None => subject.to_owned(),
+        };
+        let (is_own, own) = match &self.0.credential {
+            Credential::Certified { certificate, .. } => {
+                let (subject, issuer) = (certificate.info.identity.as_ref(), self.issuer());
+                let is_own = matches!(by, By::Certificate(by)
+                    if subject.is_some_and(|own| own.as_str() == by.subject) && issuer == by.issuer.as_deref());
+                (is_own, certified(&self.identity(), issuer))
+            }
+            Credential::Keyed { public_key, .. } => {
+                let own = Sha256::of(public_key.as_bytes());
+                (matches!(by, By::Key { sha256 } if *sha256 == own), format!("the key {own}"))
+            }
+        };
+        if is_own {
+            return Ok(());
+        }
+        let found = match by {
+            By::Certificate(by) => certified(&by.subject, by.issuer.as_deref()),
+            By::Key { sha256 } => format!("the key {sha256}"),
+        };
+        Err(Refused::new(Check::Identity, own, found))
     }
 
     /// Signs, logs, timestamps and verifies every one of `statements`, all at the same time: one round trip, and one

@@ -6,7 +6,7 @@ use protected_bundle::layout::{self, signature::MAX_SIGNATURE_BYTES};
 use protected_model::{delivery::DeliveryManifest, digest::Sha256};
 use serde_json::json;
 
-use super::{Finding, Outcome, Policy, check, say};
+use super::{Asked, Finding, Outcome, Policy, check, say};
 use crate::{
     context::{self, Context},
     delivery::{self, Found, Stoppable},
@@ -25,7 +25,7 @@ pub(super) async fn run(
     offline: bool,
     kept: Option<&Path>,
 ) -> Result<(), CommandError> {
-    policy.parts()?;
+    let demanded = policy.parts();
     let kept = kept.map(statement).transpose()?;
     let bundle = match delivery::open(&found.bundle) {
         Ok(bundle) => bundle,
@@ -38,7 +38,8 @@ pub(super) async fn run(
     })
     .await?;
     context.cancel.check()?;
-    let signed = check(context, &bundle, kept, policy, offline).await?;
+    let asked = Asked { policy, demanded, trust: None, kept, offline };
+    let signed = check(context, &bundle, &asked).await?;
     let descriptor = bundle.descriptor();
     let about = format!(
         "the delivery {} of {}@{} for {}",
@@ -51,6 +52,10 @@ pub(super) async fn run(
         ("keys", keys(&bundle)),
     ];
     checks.extend(signed.rows);
+    if let Some(demanded) = policy.of_package() {
+        let found = "sealed: `open-bundle` with this policy looks, and `verify` does once it is open";
+        checks.push(("package", finding(Outcome::Note, &demanded, found)));
+    }
     if let Some(path) = &found.manifest {
         match delivery::read_manifest(path) {
             Err(error) => checks.push(("manifest", failed("a manifest of a delivery", error.message))),

@@ -18,7 +18,7 @@ use super::{
     policy::{Believed, Policy},
     registry::{RegistryKey, Served},
 };
-use crate::{build::MANIFEST, error::CommandError};
+use crate::error::CommandError;
 
 /// What is expected of a signer whom nobody named.
 pub(super) const NAMED: &str = "a signer that is stated with --identity and --issuer, or a policy";
@@ -56,8 +56,7 @@ impl Documents {
     /// When one is there and cannot be read.
     pub(super) fn read(place: &Place, named: &[std::path::PathBuf]) -> Result<Self, CommandError> {
         let mut documents = Self::default();
-        let folder = place.folder.join(MANIFEST);
-        let folder = folder.parent().unwrap_or(&place.folder);
+        let folder = &place.evidence;
         let mut paths: Vec<_> = match fs::read_dir(folder) {
             Ok(entries) => entries.filter_map(|entry| Some(entry.ok()?.path())).collect(),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
@@ -146,7 +145,7 @@ impl Documents {
         for (predicate_type, document) in &self.unsigned {
             judged.unsigned(document, predicate_type, &verified, &package);
         }
-        for required in &policy.require {
+        for required in policy.documents() {
             let wanted = required.predicate_type();
             let there = verified.iter().filter_map(|it| it.statement.as_ref());
             if !there.into_iter().any(|statement| statement.predicate_type == wanted) {

@@ -5,6 +5,7 @@ mod delivery;
 mod difference;
 mod document;
 mod evidence;
+mod opened;
 mod place;
 mod policy;
 mod rebuild;
@@ -44,9 +45,10 @@ use crate::{
     error::{CommandError, Kind},
 };
 
+pub(super) use opened::opened;
 pub(super) use place::marked_for;
 pub(super) use policy::Policy;
-pub(super) use signed::check;
+pub(super) use signed::{Asked, Signed, check};
 
 /// Every check of the package itself, in the order in which the results stand. Those of its signed documents follow.
 const CHECKS: &[Check] = &[
@@ -157,6 +159,12 @@ pub(crate) async fn run(context: &Context, arguments: Verify) -> Result<(), Comm
     let named = settings.paths(&arguments.bundle, "BUNDLE")?;
     if let Some(found) = crate::delivery::at(&path)? {
         let held = named_manifest.is_some() || rebuild.is_some() || mark.is_some() || named.len() > 1;
+        if policy.names_build {
+            let message = "of a sealed delivery can be demanded who signed it, and nothing about its build";
+            return Err(CommandError::usage(message).advise(
+                "open it with `open-bundle` and a --policy that has it under [build], or verify the folder",
+            ));
+        }
         if held || summary.is_some() {
             let message = "a sealed delivery can be held against its own digests and signatures alone";
             return Err(
@@ -171,7 +179,7 @@ pub(crate) async fn run(context: &Context, arguments: Verify) -> Result<(), Comm
     let contents = packed.contents().map_err(|error| reading(&place.tarball, &error))?;
     let served = Served::read(&place.folder)?;
     let documents = Documents::read(&place, &named)?;
-    let undocumented = documents.is_empty() && policy.require.is_empty();
+    let undocumented = documents.is_empty() && policy.documents().is_empty();
     if manifest.is_none() && rebuild.is_none() && served.is_none() && undocumented {
         let message = format!("there is nothing to hold `{}` against", place.tarball.display());
         return Err(CommandError::usage(message).advise(

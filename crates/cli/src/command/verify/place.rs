@@ -12,17 +12,28 @@ use crate::{
     error::{CommandError, Kind},
 };
 
+/// The folder of the documents about a package, beside it.
+pub(super) const EVIDENCE: &str = "evidence";
+
 /// A tarball and the folder that it stands in.
 pub(super) struct Place {
     pub(super) tarball: PathBuf,
     pub(super) folder: PathBuf,
+    /// The folder of its documents.
+    pub(super) evidence: PathBuf,
+}
+
+impl Place {
+    /// Returns the place of a tarball in `folder`, whose documents stand where a build puts them.
+    pub(super) fn of(tarball: PathBuf, folder: &Path) -> Self {
+        Self { tarball, folder: folder.to_owned(), evidence: folder.join(EVIDENCE) }
+    }
 }
 
 pub(super) fn find(given: &Path) -> Result<Place, CommandError> {
     let refuse = |why: &str| CommandError::usage(format!("`{}` {why}", given.display()));
     if given.is_file() {
-        let folder = given.parent().unwrap_or(Path::new(".")).to_owned();
-        return Ok(Place { tarball: given.to_owned(), folder });
+        return Ok(Place::of(given.to_owned(), given.parent().unwrap_or(Path::new("."))));
     }
     if !given.is_dir() {
         return Err(refuse(
@@ -35,7 +46,7 @@ pub(super) fn find(given: &Path) -> Result<Place, CommandError> {
         .filter(|path| path.extension().is_some_and(|extension| extension == "tgz"))
         .collect();
     match tarballs.as_slice() {
-        [tarball] => Ok(Place { tarball: tarball.clone(), folder: given.to_owned() }),
+        [tarball] => Ok(Place::of(tarball.clone(), given)),
         found => Err(refuse(&format!("holds {} tarballs, and the folder of a build holds one", found.len()))),
     }
 }
@@ -44,7 +55,7 @@ pub(super) fn read_manifest(
     place: &Place,
     named: Option<PathBuf>,
 ) -> Result<Option<BuildManifest>, CommandError> {
-    let beside = place.folder.join(build::MANIFEST);
+    let beside = place.evidence.join(Path::new(build::MANIFEST).file_name().unwrap_or_default());
     let path = match named {
         Some(path) => path,
         None if beside.is_file() => beside,

@@ -34,7 +34,7 @@ struct PolicyFile {
     /// What the provenance has to say.
     #[serde(default)]
     build: ExpectedBuild,
-    /// The documents that have to be there, signed.
+    /// What has to be signed: documents of a package, and parts of a delivery.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     require: Option<Vec<Required>>,
     /// `trusted_root.json` of the authority, relative to this file.
@@ -45,7 +45,7 @@ struct PolicyFile {
     key: Option<PathBuf>,
 }
 
-/// A document that has to be there.
+/// What has to be signed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Required {
@@ -60,6 +60,26 @@ pub(super) enum Required {
 }
 
 impl Required {
+    /// Returns the part of a delivery that it is about, if it is about one and not about a package.
+    fn part(self) -> Option<Part> {
+        match self {
+            Self::Delivery => Some(Part::Bundle),
+            Self::DeliveryKeys => Some(Part::Keys),
+            Self::Provenance | Self::Cyclonedx | Self::Spdx => None,
+        }
+    }
+
+    /// Returns its name in a policy.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Provenance => "provenance",
+            Self::Cyclonedx => "cyclonedx",
+            Self::Spdx => "spdx",
+            Self::Delivery => "delivery",
+            Self::DeliveryKeys => "delivery-keys",
+        }
+    }
+
     pub(super) fn predicate_type(self) -> &'static str {
         match self {
             Self::Provenance => statement::PROVENANCE,
@@ -75,9 +95,11 @@ impl Required {
 pub(in crate::command) struct Policy {
     pub(super) identity: Identity,
     pub(super) build: ExpectedBuild,
-    pub(super) require: Vec<Required>,
+    require: Vec<Required>,
     /// Whether they are listed, and not what is usual.
     is_listed: bool,
+    /// Whether a flag says something of the build.
+    pub(super) names_build: bool,
     /// How it is named in a verification summary.
     pub(super) uri: String,
     pub(super) sha256: Sha256,
@@ -92,7 +114,7 @@ enum Root {
 }
 
 /// Whom to believe.
-pub(super) struct Believed {
+pub(in crate::command) struct Believed {
     /// As people are told.
     pub(super) name: String,
     /// `None` for the public-good instance.
@@ -140,11 +162,12 @@ impl Policy {
                 identity.demand(member, pattern);
             }
         }
+        let mut names_build = false;
         for (flag, name, member) in
             [(source, "EXPECT_SOURCE", &mut build.source), (builder, "EXPECT_BUILDER", &mut build.builder)]
         {
             if let Some(pattern) = given(flag, name)? {
-                *member = Some(pattern);
+                (*member, names_build) = (Some(pattern), true);
             }
         }
         let beside =
@@ -171,16 +194,21 @@ impl Policy {
         let is_listed = policy.require.is_some();
         let require = policy.require.unwrap_or(default);
         let PolicyFile { identity, build, .. } = policy;
-        Ok(Self { identity, build, require, is_listed, uri, sha256, root, key })
+        Ok(Self { identity, build, require, is_listed, names_build, uri, sha256, root, key })
     }
 
     /// Returns whether anything was said about who signs or whom to believe.
     pub(super) fn is_stated(&self) -> bool {
-        self.root.is_some() || self.key.is_some() || !self.identity.is_empty() || !self.require.is_empty()
+        self.states_trust() || !self.identity.is_empty() || !self.require.is_empty()
+    }
+
+    /// Returns whether it is said what vouches for a signer.
+    pub(super) fn states_trust(&self) -> bool {
+        self.root.is_some() || self.key.is_some()
     }
 
     /// Returns whether it is said who has to have signed.
-    pub(super) fn names_somebody(&self) -> bool {
+    pub(in crate::command) fn names_somebody(&self) -> bool {
         self.key.is_some() || !self.identity.is_empty()
     }
 
@@ -189,43 +217,62 @@ impl Policy {
         self.key.is_some() && self.identity.is_empty()
     }
 
-    /// Returns which parts of a delivery have to be signed: what is listed, or both where it is said who signs.
+    /// Returns which parts of a delivery have to be signed: what is listed of these, or both where it is said who signs and
+    /// the list speaks of packages alone.
     ///
     /// Attack: signatures that are left out, for who demands a signer and gets a delivery without any.
-    ///
-    /// # Errors
-    /// When something is demanded of the build, which is seen in a package alone.
-    pub(in crate::command) fn parts(&self) -> Result<Vec<Part>, CommandError> {
-        let of_delivery = |required: &Required| match required {
-            Required::Delivery => Some(Part::Bundle),
-            Required::DeliveryKeys => Some(Part::Keys),
-            _ => None,
-        };
-        let listed: Option<Vec<Part>> = self.require.iter().map(of_delivery).collect();
-        match listed {
-            Some(mut parts) if self.is_listed && self.build == ExpectedBuild::default() => {
-                // A list can leave the keys out, and never the bundle where somebody is named.
-                if self.names_somebody() && !parts.contains(&Part::Bundle) {
-                    parts.push(Part::Bundle);
-                }
-                Ok(parts)
-            }
-            _ if self.is_listed || self.build != ExpectedBuild::default() => {
-                let message =
-                    "of a sealed delivery can be demanded who signed it, and nothing about its build";
-                Err(CommandError::usage(message)
-                    .advise("open it with `open-bundle`, and verify the folder with that policy"))
-            }
-            _ if self.key.is_some() || !self.require.is_empty() => Ok(Part::ALL.to_vec()),
-            _ => Ok(Vec::new()),
+    pub(in crate::command) fn parts(&self) -> Vec<Part> {
+        let mut parts: Vec<Part> = self.require.iter().filter_map(|required| required.part()).collect();
+        if parts.is_empty() && !(self.is_listed && self.require.is_empty()) {
+            let is_demanded = self.key.is_some() || !self.require.is_empty();
+            return if is_demanded { Part::ALL.to_vec() } else { parts };
         }
+        // A list can leave the keys out, and never the bundle where somebody is named.
+        if self.names_somebody() && !parts.contains(&Part::Bundle) {
+            parts.push(Part::Bundle);
+        }
+        parts
+    }
+
+    /// Returns the documents of a package that have to be there, signed: what is listed of these, and the provenance where the
+    /// list speaks of deliveries alone.
+    ///
+    /// Attack: a provenance that is left out, for who demands a build and lists other documents.
+    pub(super) fn documents(&self) -> Vec<Required> {
+        let mut documents = self.require.clone();
+        documents.retain(|required| required.part().is_none());
+        let is_silent = documents.is_empty() && !self.require.is_empty();
+        let is_left_out =
+            self.build != ExpectedBuild::default() && !documents.contains(&Required::Provenance);
+        if is_silent || is_left_out {
+            documents.push(Required::Provenance);
+        }
+        documents
+    }
+
+    /// Returns what is demanded of a package by its name, for a person: `None` where nothing but who signs is.
+    ///
+    /// It is seen in a package alone, and not in what is sealed.
+    pub(in crate::command) fn of_package(&self) -> Option<String> {
+        let is_built = self.build != ExpectedBuild::default();
+        let is_listed = self.is_listed && self.require.iter().any(|required| required.part().is_none());
+        if !is_built && !is_listed {
+            return None;
+        }
+        let mut demanded: Vec<&str> = self.documents().into_iter().map(Required::name).collect();
+        demanded.extend(is_built.then_some("what [build] says"));
+        Some(demanded.join(", "))
     }
 
     /// Reads, or fetches, whom to believe.
     ///
     /// # Errors
     /// When the file or the service does not give it, and when it would have to be fetched offline.
-    pub(super) async fn believed(&self, context: &Context, offline: bool) -> Result<Believed, CommandError> {
+    pub(in crate::command) async fn believed(
+        &self,
+        context: &Context,
+        offline: bool,
+    ) -> Result<Believed, CommandError> {
         let key = self.key.as_deref().map(text).transpose()?;
         let (name, root) = match &self.root {
             Some(Root::File(path)) => (format!("`{}`", path.display()), Some(bytes(path)?)),
@@ -241,7 +288,7 @@ impl Policy {
                 None => ("the public-good instance of Sigstore".to_owned(), None),
             },
         };
-        let stated = self.root.is_some() || self.key.is_some();
+        let stated = self.states_trust();
         let believed = Believed { name, root, key, stated };
         believed.trust(None)?;
         Ok(believed)

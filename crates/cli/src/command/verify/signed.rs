@@ -1,10 +1,7 @@
 //! Who signed a delivery: what is there is checked, and what is demanded has to be there.
 
 use protected_bundle::layout::{self, signature::Part};
-use protected_evidence::{
-    delivery::artifact,
-    verify::{self, Check, Expected, Refused, Trust, Verified},
-};
+use protected_evidence::verify::{self, Check, Refused, Trust, Verified};
 
 use super::{
     Finding, Outcome,
@@ -14,12 +11,13 @@ use super::{
 use crate::{
     console::one_line,
     context::Context,
+    delivery::{self, Judged},
     error::{CommandError, Kind},
 };
 
-/// What came of the signatures of a delivery.
+/// What came of the signatures of a delivery, or of those of what is in it.
 pub(in crate::command) struct Signed {
-    /// One of each part: what it is called, and how it went.
+    /// What each check is called, and how it went.
     pub(super) rows: Vec<(&'static str, Finding)>,
     /// The build that the signed statement names, where that was checked: nothing, where it names none.
     pub(super) build_id: Option<Option<String>>,
@@ -43,7 +41,17 @@ impl Signed {
         self.rows.iter().map(|(name, finding)| finding.document(name)).collect()
     }
 
-    /// Refuses a delivery of which a signature is not what it has to be.
+    /// Adds what else was checked.
+    pub(in crate::command) fn extend(&mut self, other: Self) {
+        self.rows.extend(other.rows);
+    }
+
+    /// Returns whether all is as it has to be.
+    pub(in crate::command) fn is_proven(&self) -> bool {
+        self.rows.iter().all(|(_, finding)| finding.outcome != Outcome::Failed)
+    }
+
+    /// Refuses a delivery of which something is not what it has to be.
     ///
     /// # Errors
     /// [`Kind::NotProven`], with both sides of the first.
@@ -66,34 +74,48 @@ fn name(part: Part) -> &'static str {
     }
 }
 
-/// Checks the signatures of a delivery against what is demanded, before anything of it is used. A statement over its bundle that
-/// was `kept` elsewhere takes the place of the one in it.
+/// What is asked of the signatures of a delivery.
+pub(in crate::command) struct Asked<'a> {
+    pub(in crate::command) policy: &'a Policy,
+    /// What has to be signed.
+    pub(in crate::command) demanded: Vec<Part>,
+    /// What vouches for a signer where the policy says nothing of that; the public-good instance if nothing is known.
+    pub(in crate::command) trust: Option<&'a Trust>,
+    /// A statement over its bundle that was kept elsewhere, which takes the place of the one in it.
+    pub(in crate::command) kept: Option<Vec<u8>>,
+    /// Whether nothing may be fetched.
+    pub(in crate::command) offline: bool,
+}
+
+/// Checks the signatures of a delivery against what is demanded, before anything of it is used.
 ///
 /// # Errors
-/// When what is trusted cannot be read or used, and when something is demanded that no delivery shows.
+/// When what is trusted cannot be read or used.
 pub(in crate::command) async fn check(
     context: &Context,
     bundle: &layout::Delivery,
-    mut kept: Option<Vec<u8>>,
-    policy: &Policy,
-    offline: bool,
+    asked: &Asked<'_>,
 ) -> Result<Signed, CommandError> {
-    let demanded = policy.parts()?;
+    let Asked { policy, demanded, .. } = asked;
     let mut signed = Signed { rows: Vec::new(), build_id: None };
-    let is_signed = |part: &Part| bundle.manifests().signatures.of(*part).is_some();
-    let trust = match policy.is_stated() && (kept.is_some() || Part::ALL.iter().any(is_signed)) {
-        true => Some(policy.believed(context, offline).await?.trust(None)?),
-        false => None,
+    let is_signed = asked.kept.is_some() || Part::ALL.iter().any(|part| delivery::is_signed(bundle, *part));
+    let stated;
+    let trust = match asked.trust.filter(|_| !policy.states_trust()) {
+        _ if !policy.is_stated() || !is_signed => None,
+        Some(trust) => Some(trust),
+        None => {
+            stated = policy.believed(context, asked.offline).await?.trust(None)?;
+            Some(&stated)
+        }
     };
     for part in Part::ALL {
-        let kept = kept.take_if(|_| part == Part::Bundle);
-        let read = match kept {
+        let read = match asked.kept.clone().filter(|_| part == Part::Bundle) {
             Some(kept) => Some(kept),
             None => bundle.unverified_signature(part).map_err(|error| {
                 CommandError::from_error(Kind::NotProven, "reading the signatures of the delivery", &error)
             })?,
         };
-        let finding = match (read, &trust) {
+        let finding = match (read, trust) {
             (None, _) if demanded.contains(&part) => {
                 finding(Outcome::Failed, format!("a signature over its {}", part.name()), "none")
             }
@@ -108,14 +130,15 @@ pub(in crate::command) async fn check(
                 format!("its {}: signed, not checked: give --trusted-root, --key or --policy", part.name()),
             ),
             (Some(bytes), Some(trust)) => {
-                match judge(part, &bytes, trust, bundle, policy).and_then(|(good, said)| {
-                    named(&good, policy, demanded.contains(&part)).map(|()| (good, said))
-                }) {
-                    Ok((good, said)) => {
+                let judged = delivery::judge(bundle, part, &bytes, trust, Some(&policy.identity));
+                match judged
+                    .and_then(|judged| named(&judged.good, policy, demanded.contains(&part)).map(|()| judged))
+                {
+                    Ok(judged) => {
                         if part == Part::Bundle {
-                            signed.build_id = Some(said.build_id);
+                            signed.build_id = Some(judged.build_id.clone());
                         }
-                        told(&good, &said.what, policy)
+                        told(&judged, policy)
                     }
                     Err(Refused { check, expected, found }) => {
                         finding(Outcome::Failed, format!("{expected} ({check})"), found)
@@ -144,45 +167,10 @@ fn named(good: &Verified, policy: &Policy, is_demanded: bool) -> Result<(), Refu
     Ok(())
 }
 
-/// What a statement says.
-struct Said {
-    what: String,
-    build_id: Option<String>,
-}
-
-/// Verifies what is signed of a part, holds what it says against the delivery, and who says it against the policy.
-fn judge(
-    part: Part,
-    bytes: &[u8],
-    trust: &Trust,
-    bundle: &layout::Delivery,
-    policy: &Policy,
-) -> Result<(Verified, Said), Refused> {
-    let (descriptor, own) = (bundle.descriptor(), &bundle.bundle().digest.0);
-    let expected = Expected {
-        subject: &artifact(descriptor, &bundle.manifests().of(part).digest.0),
-        predicate_type: Some(part.predicate_type()),
-        identity: Some(&policy.identity),
-    };
-    let good = verify::bundle(bytes, trust, &expected)?;
-    let said = match part {
-        Part::Bundle => {
-            let said = verify::delivered(&good, descriptor)?;
-            let build = said.build_id.as_ref().map(|id| format!(", build {id}")).unwrap_or_default();
-            Said { what: format!("its bundle{build}"), build_id: said.build_id }
-        }
-        Part::Keys => {
-            let said = verify::wrapped(&good, descriptor, own)?;
-            Said { what: format!("its keys, wrapped {}", said.wrapped_at), build_id: None }
-        }
-    };
-    Ok((good, said))
-}
-
 /// Tells who signed what, and when.
-fn told(good: &Verified, what: &str, policy: &Policy) -> Finding {
+fn told(Judged { good, said, .. }: &Judged, policy: &Policy) -> Finding {
     let at = good.times.first().map(|time| format!(" at {time}")).unwrap_or_default();
-    let found = format!("{what}: by {}{at}", who(&good.signer));
+    let found = format!("{said}: by {}{at}", who(&good.signer));
     match policy.identity.is_empty() && matches!(good.signer, verify::Signer::Certificate(_)) {
         true => finding(Outcome::Note, NAMED, format!("{found}; nobody said who it has to be")),
         false => finding(Outcome::Ok, "", found),
