@@ -8,6 +8,7 @@ use std::{
 use protected_bundle::{
     Opener,
     layout::{self, Digest, signature::Part},
+    staging::Private,
 };
 use protected_model::{
     delivery::{DeliveryManifest, Keys, WrappedDataKey},
@@ -15,7 +16,6 @@ use protected_model::{
 };
 use protected_storage::DeliveryRef;
 use serde_json::json;
-use tempfile::TempDir;
 
 use super::{
     open_bundle::{changed, data_key},
@@ -287,7 +287,7 @@ struct Copy {
     path: PathBuf,
     bundle: layout::Delivery,
     /// Where it was fetched from, and the folder that goes with this.
-    away: Option<(DeliveryRef, TempDir)>,
+    away: Option<(DeliveryRef, Private)>,
     /// The manifest beside it, where it is of this bundle.
     manifest: Option<(PathBuf, DeliveryManifest)>,
     /// The keys that are replaced.
