@@ -384,6 +384,35 @@ async fn a_grant_ends_at_its_time_and_is_renewed() {
     assert!(globex.unwrap(&wrapped, &one).await.is_ok());
 }
 
+/// A policy that says something else is written anew, and of a grant of which half is gone the other half is taken back.
+#[tokio::test]
+async fn a_grant_that_somebody_changed_is_put_right() {
+    let bao = Bao::start().await;
+    bao.key("acme", json!({})).await;
+    bao.customer("globex").await;
+    let publisher = bao.connect("acme", ROOT);
+    let one = context("one");
+    let (bundle, grantee): (BundleId, Grantee) =
+        ("01JA".parse().expect("id"), "globex".parse().expect("grantee"));
+    let [end, later] = ["2099-01-01T00:00:00Z", "2099-02-01T00:00:00Z"].map(|end| end.parse().ok());
+    let wanted = terms(&bundle, &one, &grantee, end);
+    let name = publisher.grant(&wanted).await.expect("granted").reference;
+    let path = format!("sys/policies/acl/{name}");
+    let policy = async || bao.get(&path).await.json::<Value>().expect("json")["data"]["policy"].clone();
+    let right = policy().await;
+    let wide = "path \"transit/decrypt/acme\" { capabilities=[\"update\"] }";
+    bao.post(&path, json!({"policy": wide, "expiration": end})).await;
+    publisher.grant(&wanted).await.expect("granted again");
+    assert_eq!(policy().await, right);
+    publisher.grant(&terms(&bundle, &one, &grantee, later)).await.expect("granted for longer");
+    assert_eq!(publisher.grants(&bundle, &one).await.expect("found")[0].expires_at, later);
+
+    let request = bao.http.delete(bao.url.join(&format!("v1/{path}"))).header("x-vault-token", ROOT);
+    assert!(request.send().await.expect("answer").is_success());
+    assert!(publisher.revoke(&wanted).await.expect("revoked").was, "the group was there");
+    assert_eq!(bao.get(&format!("identity/group/name/{name}")).await.status, 404);
+}
+
 #[tokio::test]
 async fn of_two_publishers_at_once_neither_fails_and_bundles_that_differ_in_case_stay_apart() {
     let bao = Bao::start().await;
@@ -479,12 +508,18 @@ async fn a_job_logs_in_with_its_identity() {
             &[("PROTECTED_REGISTRY_OPENBAO_AUDIENCE", "https://other.example")][..],
         ),
         ("another role", "acme/core", &[("PROTECTED_REGISTRY_OPENBAO_ROLE", "admin")][..]),
-        ("another path", "acme/core", &[("PROTECTED_REGISTRY_OPENBAO_AUTH_PATH", "../sys")][..]),
+        ("another path", "acme/core", &[("PROTECTED_REGISTRY_OPENBAO_AUTH_PATH", "other/jwt")][..]),
     ] {
         let error = bao.with("acme", settings(Some(job), more)).wrap(&key, &context("one")).await;
         let error = error.err().unwrap_or_else(|| panic!("{what}: logged in"));
         let said = format!("{error} {error:?}");
         assert!(!said.contains("eyJ"), "{what}: the token is repeated: {said}");
+    }
+    // Attack: a path that leads elsewhere, which would be shown the identity.
+    for path in ["../sys", "jwt/../../sys", "/jwt", "jwt/", "jwt?x", "jwt#x", "jwt/%2e%2e"] {
+        let settings = settings(Some("acme/core"), &[("PROTECTED_REGISTRY_OPENBAO_AUTH_PATH", path)]);
+        let error = bao.with("acme", settings).wrap(&key, &context("one")).await.expect_err(path);
+        assert!(error.to_string().contains("is no path of names"), "{path}: {error}");
     }
     // A login that ends while a build runs is made anew.
     bao.post("transit/keys/release", json!({"type": "ecdsa-p256"})).await;
