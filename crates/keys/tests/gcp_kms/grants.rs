@@ -241,6 +241,14 @@ async fn whatever_still_decrypts_is_told() {
     ] {
         assert!(still(json!({"role": role, "members": [member]})).await.is_empty(), "{role} {member}");
     }
+    // A grant of ours is of one role: another one under its title is none that `revoke-grant` takes back.
+    let condition = json!({"title": "protected-registry:two", "expression": "true"});
+    for (role, told) in [
+        (DECRYPTER, "the grant of the delivery two"),
+        ("roles/owner", "the role roles/owner on the condition `protected-registry:two`"),
+    ] {
+        assert_eq!(still(json!({"role": role, "members": [GLOBEX], "condition": condition})).await, [told]);
+    }
     // So it is: whoever asks opens, and a grant that is taken back changes nothing.
     let world = World::new();
     let service = world.connect("acme", PUBLISHER);
