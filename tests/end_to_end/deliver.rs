@@ -797,10 +797,11 @@ fn a_delivery_is_rewrapped_and_verified_without_its_key() {
     world
         .run(customer(&world, "keys", &["verify", "changed"]))
         .failed(8, &["FAILED   manifest", "another `customer_slug`"]);
+    let submit = ["submit-bundle", "--manifest", "changed/delivery-manifest.json"];
+    world.run(vendor(&world, &submit)).failed(7, &["`customer_slug` of the manifest", "is not what"]);
     fs::remove_file(copied.join("bundle/index.json")).expect("remove");
     world.run(customer(&world, "keys", &["verify", "changed"])).failed(8, &["index.json"]);
-    let submit = ["submit-bundle", "--manifest", "changed/delivery-manifest.json"];
-    world.run(vendor(&world, &submit)).failed(7, &[]);
+    world.run(vendor(&world, &submit)).failed(7, &["index.json"]);
 }
 
 #[test]
@@ -967,6 +968,57 @@ fn a_grant_of_openbao_opens_one_delivery_for_one_customer() {
             assert!(!String::from_utf8_lossy(&bytes).contains(token.as_str()), "{}", file.display());
         }
     }
+}
+
+/// A key in a file knows no grants: what is on record holds nobody back, and says so.
+#[test]
+fn a_grant_on_a_key_in_a_file_is_taken_back_on_record_alone() {
+    let world = World::new();
+    key(&world, "keys", "globex", "00");
+    world.run(deliver(&world, &small(&world), "sealed", &[])).succeeded();
+    let bundle = world.output("bundle-id").expect("id");
+    let about = ["--bundle-id", &bundle, "--grantee", "ops"];
+    let run =
+        |command: &str, more: &[&str]| world.run(vendor(&world, &[&[command], &about[..], more].concat()));
+    let to = ["--customer", "globex"];
+    run("grant-delivery", &[&to[..], &["--materialize-grant"]].concat())
+        .failed(2, &["whoever has its file opens all"]);
+    run("revoke-grant", &[]).failed(2, &["`ops` has no grant on the delivery"]);
+    run("grant-delivery", &to).succeeded();
+    // Nobody is missed here, and a key service that cannot be asked is not taken for one that has nothing.
+    let list = ["list-grants", "--bundle-id", &bundle];
+    let screen = world.run(vendor(&world, &list));
+    assert_eq!(screen.succeeded().stdout, "ops  recorded  not in the key service  no end\n");
+    assert!(!screen.stderr.contains("orphan"), "{screen}");
+    let unasked = |more: &[&str]| {
+        let mut command = vendor(&world, &[&list[..], more].concat());
+        command.env("PROTECTED_REGISTRY_ALLOW_LOCAL_KEY", "false");
+        world.run(command)
+    };
+    let screen = unasked(&[]);
+    assert_eq!(screen.succeeded().stdout, "ops  recorded  key service not asked  no end\n");
+    assert!(screen.stderr.contains("only what is on record is shown"), "{screen}");
+    let told: Value = serde_json::from_str(&unasked(&["--format", "json"]).succeeded().stdout).expect("JSON");
+    assert_eq!(told["key_service_asked"], false);
+    // Attack: a record that was changed.
+    let mut record = world.operator_get(&format!("/v1/packages/delivery/bundles/{bundle}"));
+    record["manifest"]["version"] = "9.9.9".into();
+    let body = record.to_string();
+    let answer = format!(
+        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let answer: &'static [u8] = answer.leak().as_bytes();
+    world.proxy.decide(move |method, target, _| {
+        if method == "GET" && target.contains("delivery/bundles/") { Fault::Say(answer) } else { Fault::None }
+    });
+    run("revoke-grant", &[]).failed(1, &["what is on record of the delivery", "contradicts the rest"]);
+    world.proxy.decide(|_, _, _| Fault::None);
+    let screen = run("revoke-grant", &[]);
+    let line = "is taken back on record alone: whoever has the key still opens it\n";
+    assert!(screen.succeeded().stdout.ends_with(line), "{screen}");
+    assert!(screen.stderr.contains("it knows no grants"), "{screen}");
+    open(&world, "keys", "sealed", "opened").succeeded();
 }
 
 /// Memory does not grow with what is delivered: two gibibytes are sealed and opened in a twentieth of that.

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::{
-    deliver::small,
+    deliver::{copy, small},
     grants::{Lie, Limits, Service, Story, Who},
     harness::{Screen, World},
     proxy::Fault,
@@ -205,4 +205,80 @@ fn what_can_neither_be_recorded_nor_taken_back_is_told_how_to_finish() {
     let screen = unrecorded(&["--expires", "2099-01-01T00:00:00Z", "--key-ref", &other]);
     run(&told(&screen, "hint: finish it: protected-registry ")).succeeded();
     story.opens(Who::Globex, "one");
+}
+
+/// Attack: a delivery that was wrapped anew with another key, and somebody kept it as it was before. Both keys take the grant
+/// back, and it counts as taken back whichever of them had it.
+#[test]
+fn a_grant_is_taken_back_on_the_former_key_as_well_as_on_the_new_one() {
+    let world = crate::grants::world();
+    let ring = Ring::start(&world);
+    let story = Story { world: &world, service: &ring };
+    let one = story.seal(&small(&world), "one");
+    let grantee = ring.grantee(Who::Globex);
+    let other = ring.second_key();
+    let revoked = |key: &str| -> Value {
+        let args = ["revoke-grant", "--bundle-id", &one, "--grantee", &grantee, "--key-ref", key];
+        let screen = story.vendor(&[&args[..], &["--format", "json"]].concat());
+        serde_json::from_str(&screen.succeeded().stdout).expect("JSON")
+    };
+    story.granted(&one, Who::Globex, &[]).succeeded();
+    copy(&world, "one", "kept");
+    story.vendor(&["rewrap", "one", "--key-ref", &other]).succeeded();
+    story.opens(Who::Globex, "kept");
+    let told = revoked(&other);
+    assert_eq!(
+        (&told["grant"]["status"], &told["taken_back_in_key_service"]),
+        (&json!("revoked"), &json!(true))
+    );
+    story.refuses(Who::Globex, "kept");
+
+    // This time the new key alone has it.
+    story.granted(&one, Who::Globex, &["--key-ref", &other]).succeeded();
+    story.opens(Who::Globex, "one");
+    let told = revoked(&other);
+    assert_eq!(
+        (&told["grant"]["status"], &told["taken_back_in_key_service"]),
+        (&json!("revoked"), &json!(true))
+    );
+    story.refuses(Who::Globex, "one");
+
+    // One that the key service was never told is taken back on record.
+    let args = ["--bundle-id", &one, "--grantee", &grantee];
+    let run = |command: &str, more: &[&str]| story.vendor(&[&[command], &args[..], more].concat());
+    run("grant-delivery", &[]).succeeded();
+    let screen = run("revoke-grant", &["--format", "json"]);
+    let told: Value = serde_json::from_str(&screen.succeeded().stdout).expect("JSON");
+    assert_eq!(
+        (&told["grant"]["status"], &told["taken_back_in_key_service"]),
+        (&json!("revoked"), &json!(false))
+    );
+
+    // What the key service does not take back stays on record.
+    story.granted(&one, Who::Globex, &[]).succeeded();
+    ring.fake.cloud().denies = Some("cryptoKeys.setIamPolicy");
+    run("revoke-grant", &[]).failed(4, &["PERMISSION_DENIED"]);
+    assert_eq!(story.listed(&one).last().expect("a grant")["on_record"], "materialized");
+    story.opens(Who::Globex, "kept");
+    ring.fake.cloud().denies = None;
+    run("revoke-grant", &[]).succeeded();
+
+    // Taken back on one side alone, while somebody else's binding opens it: both are told.
+    let role = "roles/cloudkms.cryptoKeyDecrypter";
+    let condition = json!({
+        "title": format!("protected-registry:{one}"),
+        "expression": "request.time < timestamp(\"9999-01-01T00:00:00Z\")",
+    });
+    ring.fake.cloud().bind(KEY, role, &grantee);
+    ring.fake.cloud().bind_if(KEY, role, &grantee, condition);
+    let screen = story.vendor(&["list-grants", "--bundle-id", &one]);
+    assert!(screen.succeeded().stdout.contains("ORPHAN: the key service still has it"), "{screen}");
+    assert!(screen.stderr.contains("`revoke-grant` takes an orphan back"), "{screen}");
+    let still = format!(
+        "the grant is taken back, and `{grantee}` still opens the delivery `{one}`, by the role {role}"
+    );
+    run("revoke-grant", &[]).failed(6, &[&still]);
+    run("grant-delivery", &[]).succeeded();
+    run("revoke-grant", &[]).failed(6, &[&still]);
+    run("revoke-grant", &[]).failed(6, &["there is no grant, and "]);
 }

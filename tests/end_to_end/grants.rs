@@ -324,6 +324,7 @@ pub(crate) fn go(world: &World, service: &dyn Service) {
     } else {
         let by = format!("the grant of the delivery {two}");
         assert!(told["still_opens_by"][0].as_str().is_some_and(|still| still.starts_with(&by)), "{screen}");
+        assert_eq!(told["still_opens_by"].as_array().map(Vec::len), Some(1), "each once\n{screen}");
         screen.failed(6, &["still opens the delivery", &by]);
         story.opens(Who::Globex, "one");
         // As long as that is so, the same again says the same.

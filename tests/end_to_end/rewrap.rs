@@ -8,9 +8,10 @@ use std::{
 };
 
 use protected_bundle::layout::Delivery;
+use serde_json::json;
 
 use crate::{
-    deliver::{begun, customer, deliver, key, large, nothing_left, open, small, staged},
+    deliver::{begun, content, customer, deliver, key, large, nothing_left, open, read_json, small, staged},
     harness::{Screen, World, files},
 };
 
@@ -92,15 +93,28 @@ fn the_manifest_that_is_named_is_the_one_that_is_written() {
     assert!(fs::read(place("other.json")).expect("read") != before);
 }
 
+/// Attack: a manifest of another delivery beside this one, which would get its wrapping and be put on record.
+#[test]
+fn a_manifest_of_another_delivery_is_not_written() {
+    let world = World::new();
+    sealed(&world, &small(&world), &[]);
+    let place = world.path("work/sealed/delivery-manifest.json");
+    let mut other = read_json(&place);
+    other["customer_slug"] = json!("initech");
+    other["key_provider"]["context"]["customer_slug"] = json!("initech");
+    fs::write(&place, other.to_string()).expect("write");
+    let screen = rewrap(&world, "sealed", None);
+    assert!(!screen.succeeded().stderr.contains("has the new wrapping"), "{screen}");
+    assert_eq!(read_json(&place), other);
+}
+
 #[test]
 fn a_content_that_was_changed_is_not_rewrapped() {
     let world = World::new();
     let built = small(&world);
     let tar = sealed(&world, &built, &[]);
     world.run(deliver(&world, &built, "folder", &[])).succeeded();
-    let blobs = files(&world.path("work/folder/bundle/blobs"));
-    let content = blobs.into_iter().max_by_key(|path| fs::metadata(path).expect("blob").len());
-    let (content, at_in_tar) = (content.expect("the content"), middle_of_the_content(&tar));
+    let (content, at_in_tar) = (content(&world.path("work/folder/bundle")), middle_of_the_content(&tar));
     let at = usize::try_from(fs::metadata(&content).expect("content").len() / 2).expect("a place");
     for (bundle, file, at) in [("sealed", tar, at_in_tar), ("folder", content, at)] {
         let good = fs::read(&file).expect("read");
@@ -115,15 +129,15 @@ fn a_content_that_was_changed_is_not_rewrapped() {
     nothing_left(&world, "nothing");
 }
 
-/// Where in a tar file the middle of its largest part is.
+/// Where in a tar file the middle of the sealed content is.
 fn middle_of_the_content(file: &Path) -> usize {
+    let content = Delivery::open(file).expect("delivery").content().path();
     let mut archive = tar::Archive::new(fs::File::open(file).expect("tar"));
-    let places = archive.entries().expect("entries").map(|entry| {
+    let places = archive.entries().expect("entries").filter_map(|entry| {
         let entry = entry.expect("entry");
-        (entry.size(), entry.raw_file_position())
+        (entry.path_bytes() == content.as_bytes()).then(|| entry.raw_file_position() + entry.size() / 2)
     });
-    let (size, at) = places.max().expect("a part");
-    usize::try_from(at + size / 2).expect("a place")
+    usize::try_from(places.last().expect("the content")).expect("a place")
 }
 
 #[test]
