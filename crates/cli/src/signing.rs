@@ -111,8 +111,6 @@ pub(crate) enum Unsigned {
     DryRun,
     /// Nobody said who signs what was verified.
     NotAsked,
-    /// What it takes the place of was not signed.
-    NotBefore,
     /// There is no run of CI that an authority would know.
     NoRun,
 }
@@ -133,7 +131,6 @@ impl Unsigned {
             }
             Self::Tarball => "a tarball is published as it is, and nothing here knows how it was made",
             Self::DryRun => "this was a dry run",
-            Self::NotBefore => "what it takes the place of was not signed",
             Self::NoRun => {
                 "there is no CI run that the authority of FractalOps would know, and nothing else is configured"
             }

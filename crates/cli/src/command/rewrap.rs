@@ -10,6 +10,7 @@ use protected_bundle::{
     layout::{self, Digest, signature::Part},
     staging::Private,
 };
+use protected_http::Client;
 use protected_model::{
     delivery::{DeliveryManifest, Keys, WrappedDataKey},
     key_ref::KeyRef,
@@ -23,14 +24,14 @@ use super::{
 };
 use crate::{
     args::{Rewrap, Unrepeated},
-    context::{self, Context},
+    context::{self, Context, Session},
     delivery::{
         self,
         storage::{self, Place},
     },
     error::{CommandError, Kind},
     key_service,
-    signing::{self, Plan, Signing, Unsigned},
+    signing::{self, Plan, Signing},
 };
 
 /// Wraps the keys of one delivery anew, wherever it lies.
@@ -54,44 +55,17 @@ pub(crate) async fn run(context: &Context, arguments: Rewrap) -> Result<(), Comm
     for place in places {
         copies.push(Copy::find(context, &place).await?);
     }
-    let (first, others) = copies.split_first().ok_or_else(|| {
-        CommandError::usage("no delivery is named").advise("name it: protected-registry rewrap <bundle>")
-    })?;
-    let bundle = first.bundle.clone();
-    for other in others {
-        let (expected, found) = (bundle.bundle().digest, other.bundle.bundle().digest);
-        if expected != found {
-            let message = format!(
-                "`{}` is another delivery: expected the bundle {expected} as in `{}`, found {found}",
-                other.name, first.name
-            );
-            return Err(CommandError::usage(message).advise("name the places of one delivery at a time"));
-        }
-    }
+    let bundle = one_delivery(&copies)?;
     // Before a key is touched: what cannot be signed stays as it was.
     let http = context.http()?;
     let was_signed = delivery::is_signed(&bundle, Part::Keys);
-    // What nobody signed before is signed where that is asked for, and not because somebody is there who could.
-    let (session, signing) = match was_signed || plan.is_asked_for() {
-        true => signing::enter_to_sign(context, &http, &plan).await?,
-        false => (None, Err(Unsigned::NotBefore)),
-    };
-    if let Err(why) = &signing
-        && was_signed
-        && !plan.is_off()
-    {
-        let message = format!("the keys are signed, and nobody signs the new ones: {}", why.reason());
-        return Err(CommandError::usage(message).advise(
-            "run it in the job that signs, or name a key with --sign-key; --sign off leaves the new keys unsigned",
-        ));
-    }
+    let (session, signing) = signer(context, &http, &plan, was_signed).await?;
     let is_named = match (bundle.keys().keys.as_slice(), &new) {
         ([only], Some(new)) => only.key_ref.is_same_key(new),
         _ => false,
     };
-    let signing = signing.as_ref().ok();
     // Before any key service is asked.
-    let terms = Terms { policy: &policy, demanded, signing, is_named, is_accepted };
+    let terms = Terms { policy: &policy, demanded, signing: signing.as_ref(), is_named, is_accepted };
     let mut proven = terms.prove(context, &bundle).await?;
     for copy in &copies {
         copy.check_content(context, signing.is_some() && !was_signed).await?;
@@ -101,23 +75,83 @@ pub(crate) async fn run(context: &Context, arguments: Rewrap) -> Result<(), Comm
         None => same_keys(context, &bundle).await?,
         Some(new) => other_key(context, &bundle, new).await?,
     };
-    let before = bundle.keys().keys.clone();
-    let made = Keys { keys, ..bundle.keys().clone() };
+    let keys = Keys { keys, ..bundle.keys().clone() };
     proven.retain(|part| *part != Part::Keys);
-    let signature = match signing {
+    let signature = match &signing {
         None => None,
         Some(signing) => {
-            let statement = delivery::keys_statement(&bundle, &bundle.manifest_of_keys(&made).digest.0)?;
+            let statement = delivery::keys_statement(&bundle, &bundle.manifest_of_keys(&keys).digest.0)?;
             let signed = signing.sign(context, &http, session.as_ref(), vec![statement]).await?;
             proven.push(Part::Keys);
             signed.into_iter().next().map(|signed| signed.bundle)
         }
     };
     context.cancel.check()?;
+    let is_left_unsigned = was_signed && signature.is_none();
+    let (written, manifests) = write(context, copies, &keys, signature).await?;
+    Rewrapped { bundle, keys: keys.keys, proven, is_left_unsigned, written, manifests }.tell(
+        context,
+        new.as_ref(),
+        started,
+    );
+    Ok(())
+}
+
+/// Returns the one delivery that lies in all these places.
+fn one_delivery(copies: &[Copy]) -> Result<layout::Delivery, CommandError> {
+    let (first, others) = copies.split_first().ok_or_else(|| {
+        CommandError::usage("no delivery is named").advise("name it: protected-registry rewrap <bundle>")
+    })?;
+    for other in others {
+        let (expected, found) = (first.bundle.bundle().digest, other.bundle.bundle().digest);
+        if expected != found {
+            let message = format!(
+                "`{}` is another delivery: expected the bundle {expected} as in `{}`, found {found}",
+                other.name, first.name
+            );
+            return Err(CommandError::usage(message).advise("name the places of one delivery at a time"));
+        }
+    }
+    Ok(first.bundle.clone())
+}
+
+/// Settles who signs the new keys: what nobody signed before is signed where that is asked for, and not because somebody is
+/// there who could.
+///
+/// # Errors
+/// When keys that are signed would be left unsigned without a word.
+async fn signer(
+    context: &Context,
+    http: &Client,
+    plan: &Plan,
+    was_signed: bool,
+) -> Result<(Option<Session>, Option<Signing>), CommandError> {
+    if !was_signed && !plan.is_asked_for() {
+        return Ok((None, None));
+    }
+    match signing::enter_to_sign(context, http, plan).await? {
+        (session, Ok(signing)) => Ok((session, Some(signing))),
+        (_, Err(why)) if was_signed && !plan.is_off() => {
+            let message = format!("the keys are signed, and nobody signs the new ones: {}", why.reason());
+            Err(CommandError::usage(message).advise(
+                "run it in the job that signs, or name a key with --sign-key; --sign off leaves the new keys unsigned",
+            ))
+        }
+        (session, Err(_)) => Ok((session, None)),
+    }
+}
+
+/// Writes the keys wherever the delivery lies, and returns the places, and the manifests that have the new wrapping.
+async fn write(
+    context: &Context,
+    copies: Vec<Copy>,
+    keys: &Keys,
+    signature: Option<Vec<u8>>,
+) -> Result<(Vec<String>, Vec<PathBuf>), CommandError> {
     let (mut written, mut failed, mut manifests) = (Vec::new(), Vec::new(), Vec::new());
     for copy in copies {
         let name = copy.name.clone();
-        match copy.write(context, made.clone(), signature.clone()).await {
+        match copy.write(context, keys.clone(), signature.clone()).await {
             Ok(manifest) => {
                 manifests.extend(manifest);
                 written.push(name);
@@ -126,58 +160,77 @@ pub(crate) async fn run(context: &Context, arguments: Rewrap) -> Result<(), Comm
         }
         context.cancel.check()?;
     }
-    if let Some(error) = not_everywhere(&written, failed) {
-        return Err(error);
-    }
-    let console = &context.console;
-    let now = &made.keys;
-    let shown = |keys: &[WrappedDataKey]| {
-        let shown = keys.iter().map(|key| match &key.key_version {
-            Some(version) => format!("{} (version {version})", key.key_ref),
-            None => key.key_ref.to_string(),
+    not_everywhere(&written, failed).map_or(Ok((written, manifests)), Err)
+}
+
+/// What was done.
+struct Rewrapped {
+    /// As it was.
+    bundle: layout::Delivery,
+    /// As they are now.
+    keys: Vec<WrappedDataKey>,
+    proven: Vec<Part>,
+    /// Whether the former keys were signed, and these are not.
+    is_left_unsigned: bool,
+    written: Vec<String>,
+    manifests: Vec<PathBuf>,
+}
+
+impl Rewrapped {
+    /// Says it, to people and to programs.
+    fn tell(&self, context: &Context, new: Option<&KeyRef>, started: Instant) {
+        let console = &context.console;
+        let (before, digest) = (&self.bundle.keys().keys, self.bundle.bundle().digest);
+        console.step("rewrap", format!("{} -> {}", shown(before), shown(&self.keys)), started);
+        console.say(format!("  content   unchanged: {digest}"));
+        if self.is_left_unsigned {
+            console.warn(
+                "Keys not signed",
+                "the former keys were signed, and these are not: who demands a signature does not open the delivery",
+            );
+        }
+        for place in &self.manifests {
+            console.say(format!(
+                "  manifest  has the new wrapping: `submit-bundle --manifest {}` puts it on record",
+                place.display()
+            ));
+        }
+        if self.manifests.is_empty() {
+            console.say(
+                "  manifest  is not here: the record keeps the former wrapping, until the delivery is wrapped anew by the path of its manifest",
+            );
+        }
+        if let Some(new) = new.filter(|new| !before.iter().any(|key| key.key_ref.is_same_key(new))) {
+            console.say(format!(
+                "  note      grants on the former key do not open it as it is now: give them on this one, by `grant-delivery --key-ref {new}`"
+            ));
+        }
+        let is_unchecked = |part: &Part| {
+            *part == Part::Bundle && delivery::is_signed(&self.bundle, *part) && !self.proven.contains(part)
+        };
+        let parts = |is_so: &dyn Fn(&Part) -> bool| {
+            Part::ALL.into_iter().filter(is_so).map(Part::name).collect::<Vec<_>>()
+        };
+        let id = &self.bundle.descriptor().bundle_id;
+        let keys = self.keys.iter();
+        let document = json!({
+            "bundle_id": id,
+            "bundle": digest.to_string(),
+            "places": self.written,
+            "signed": parts(&|part| self.proven.contains(part)),
+            "unchecked": parts(&is_unchecked),
+            "keys": keys.map(|key| json!({"key_ref": key.key_ref, "key_version": key.key_version})).collect::<Vec<_>>(),
         });
-        shown.collect::<Vec<_>>().join(", ")
-    };
-    console.step("rewrap", format!("{} -> {}", shown(&before), shown(now)), started);
-    let digest = bundle.bundle().digest;
-    console.say(format!("  content   unchanged: {digest}"));
-    if was_signed && signature.is_none() {
-        console.warn(
-            "Keys not signed",
-            "the former keys were signed, and these are not: who demands a signature does not open the delivery",
-        );
+        console.result(&format!("{id}\n{digest}"), &document);
     }
-    for place in &manifests {
-        console.say(format!(
-            "  manifest  has the new wrapping: `submit-bundle --manifest {}` puts it on record",
-            place.display()
-        ));
-    }
-    if manifests.is_empty() {
-        console.say(
-            "  manifest  is not here: the record keeps the former wrapping, until the delivery is wrapped anew by the path of its manifest",
-        );
-    }
-    if let Some(new) = new.filter(|new| !before.iter().any(|key| key.key_ref.is_same_key(new))) {
-        console.say(format!(
-            "  note      grants on the former key do not open it as it is now: give them on this one, by `grant-delivery --key-ref {new}`"
-        ));
-    }
-    let is_unchecked =
-        |part: &Part| *part == Part::Bundle && delivery::is_signed(&bundle, *part) && !proven.contains(part);
-    let parts = |is_so: &dyn Fn(&Part) -> bool| {
-        Part::ALL.into_iter().filter(is_so).map(Part::name).collect::<Vec<_>>()
-    };
-    let document = json!({
-        "bundle_id": bundle.descriptor().bundle_id,
-        "bundle": digest.to_string(),
-        "places": written,
-        "signed": parts(&|part| proven.contains(part)),
-        "unchecked": parts(&is_unchecked),
-        "keys": now.iter().map(|key| json!({"key_ref": key.key_ref, "key_version": key.key_version})).collect::<Vec<_>>(),
+}
+
+fn shown(keys: &[WrappedDataKey]) -> String {
+    let shown = keys.iter().map(|key| match &key.key_version {
+        Some(version) => format!("{} (version {version})", key.key_ref),
+        None => key.key_ref.to_string(),
     });
-    console.result(&format!("{}\n{digest}", bundle.descriptor().bundle_id), &document);
-    Ok(())
+    shown.collect::<Vec<_>>().join(", ")
 }
 
 /// On which terms keys are wrapped anew.
