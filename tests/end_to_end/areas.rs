@@ -866,8 +866,9 @@ fn what_was_killed_while_it_was_fetched_is_swept() {
     delivery.deliver().succeeded();
     fs::create_dir(world.path("temporary")).expect("folder");
     let uri = store.uri();
+    let by_hand = ["rewrap", &uri, "--sign", "off", "--accept-unproven"];
     for (place, args) in
-        [("work", &["open-bundle", &uri, "--out", "opened"] as &[&str]), ("temporary", &["rewrap", &uri])]
+        [("work", &["open-bundle", &uri, "--out", "opened"] as &[&str]), ("temporary", &by_hand)]
     {
         let command = || {
             let mut command = store.with(customer(&world, "keys", args));

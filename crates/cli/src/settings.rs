@@ -289,13 +289,17 @@ impl Settings {
     where
         T::Err: Display,
     {
-        let file = file.map(|value| Unrepeated(value.to_string()));
-        let Some(Unrepeated(text)) = self.value(flag, name, file)? else { return Ok(None) };
+        let (source, text) = match (flag, self.variable(name), file) {
+            (Some(Unrepeated(text)), _, _) => (format!("the {what}"), text),
+            (None, Some(text), _) => (format!("PROTECTED_REGISTRY_{name}"), text.to_owned()),
+            (None, None, Some(value)) => (format!("the {what}"), value.to_string()),
+            (None, None, None) => return Ok(None),
+        };
         if looks_like_key_material(&text) {
             let message = format!("the {what} looks like a key or a token, and is refused");
             return Err(CommandError::usage(message));
         }
-        parse(&format!("the {what}"), &text).map(Some)
+        parse(&source, &text).map(Some)
     }
 
     /// Returns the path that a text names. Where nothing is, a text that looks like a token is not repeated.
