@@ -226,6 +226,13 @@ fn what_is_killed_leaves_nothing_half() {
     }
 }
 
+/// Lets it work to its end, and returns how long that takes.
+fn finishes_in(mut child: Killed) -> Duration {
+    let start = Instant::now();
+    child.line("test result: ok").expect("it works");
+    start.elapsed()
+}
+
 /// At any moment, and so between the steps as well: what is there is whole.
 #[test]
 fn what_is_killed_at_any_moment_is_there_whole_or_not_at_all() {
@@ -242,10 +249,7 @@ fn what_is_killed_at_any_moment_is_there_whole_or_not_at_all() {
             (place, child)
         };
         // What is left then takes as long as `fsync` does.
-        let (_, mut child) = started_in(KILLS);
-        let start = Instant::now();
-        child.line("test result: ok").expect("it works");
-        let left = start.elapsed();
+        let left = finishes_in(started_in(KILLS).1);
         for kill in 0..KILLS {
             let (place, child) = started_in(kill);
             thread::sleep(left * kill as u32 / KILLS as u32);
@@ -282,10 +286,7 @@ fn what_is_killed_while_it_is_removed_is_swept() {
             child.line("reached made").expect("made");
             (place, child)
         };
-        let (_, mut child) = started_in(KILLS);
-        let start = Instant::now();
-        child.line("test result: ok").expect("it works");
-        let takes = start.elapsed();
+        let takes = finishes_in(started_in(KILLS).1);
         let mut cut_off = 0;
         for kill in 0..KILLS {
             let (place, child) = started_in(kill);
