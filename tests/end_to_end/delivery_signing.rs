@@ -3,7 +3,7 @@
 use std::{
     fs,
     io::Write as _,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command},
     sync::atomic::AtomicBool,
 };
@@ -271,6 +271,15 @@ impl Story {
         let root = trust(&world, "trusted_root.json").to_str().expect("path").to_owned();
         let (identity, issuer) = (identity(&world), issuer(&world));
         Self { world, root, identity, issuer }
+    }
+
+    /// Has a build on record delivered as `built`, and returns the build.
+    fn delivers_a_build(&self) -> PathBuf {
+        let folder = self.world.package("@acme/core", "2.0.0");
+        self.world.cli_in(&folder, &["protect-build"]).succeeded();
+        let built = build_of(&self.world, "2.0.0");
+        self.world.run(deliver(&self.world, &built, "built", &[])).succeeded();
+        built
     }
 
     /// What whoever knows the vendor says.
@@ -592,10 +601,7 @@ fn what_is_not_signed_changes_nothing() {
 fn the_build_of_a_delivery_is_the_one_on_record() {
     let story = Story::new();
     let world = &story.world;
-    let folder = world.package("@acme/core", "2.0.0");
-    world.cli_in(&folder, &["protect-build"]).succeeded();
-    let built = build_of(world, "2.0.0");
-    world.run(deliver(world, &built, "built", &[])).succeeded();
+    let built = story.delivers_a_build();
     let place = world.path("work/built/delivery-manifest.json");
     let manifest = read_json(&place);
     let evidence = world.operator_get("/v1/evidence?limit=50&type=protected-build");
@@ -881,10 +887,7 @@ fn no_key_is_touched_before_it_is_known_whose_it_is() {
 fn one_policy_speaks_of_packages_and_of_deliveries() {
     let story = Story::new();
     let world = &story.world;
-    let folder = world.package("@acme/core", "2.0.0");
-    world.cli_in(&folder, &["protect-build"]).succeeded();
-    let built = build_of(world, "2.0.0");
-    world.run(deliver(world, &built, "built", &[])).succeeded();
+    let built = story.delivers_a_build();
     let policy = |name: &str, source: &str, require: &str| {
         let text = format!(
             "require = [{require}]\ntrusted-root = \"{}\"\n[identity]\nsubject = \"{}\"\nissuer = \"{}\"\n[build]\nsource = \"{source}\"\n",
